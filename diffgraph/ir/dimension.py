@@ -1,0 +1,221 @@
+"""Sizes of axes: ints, and exact polynomials in symbols such as the batch `N`.
+
+A `Size` is an int or a `Dimension`. A `Dimension` is a polynomial with rational coefficients over atoms; an atom is a
+symbol (a string) or `Floor(dimension, divisor)`, the whole part of a division that is not known to be exact. Constant
+polynomials are always plain ints, so `isinstance(size, int)` asks "is it known?".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+
+
+@dataclass(frozen=True)
+class Floor:
+    """floor(dimension / divisor), an atom of a polynomial. The divisor is a positive int."""
+
+    dimension: Dimension
+    divisor: int
+
+    def __str__(self) -> str:
+        return f"({self.dimension}) // {self.divisor}"
+
+
+Atom = str | Floor
+Monomial = tuple[tuple[Atom, int], ...]  # ((atom, power), ...), sorted; () is the constant
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """A polynomial that is not constant: ((monomial, coefficient), ...), sorted. Make it with operators and `symbol`."""
+
+    terms: tuple[tuple[Monomial, Fraction], ...]
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash(self.terms)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __add__(self, other: Size) -> Size:
+        return _total([*_terms(self), *_terms(other)])
+
+    __radd__ = __add__
+
+    def __neg__(self) -> Size:
+        return self * -1
+
+    def __sub__(self, other: Size) -> Size:
+        return self + -other
+
+    def __rsub__(self, other: Size) -> Size:
+        return -self + other
+
+    def __mul__(self, other: Size) -> Size:
+        return _total([(_join(m, k), a * b) for m, a in _terms(self) for k, b in _terms(other)])
+
+    __rmul__ = __mul__
+
+    def __floordiv__(self, divisor: int) -> Size:
+        return floor_divide(self, divisor)
+
+    def __mod__(self, divisor: int) -> Size:
+        return self - divisor * floor_divide(self, divisor)
+
+    def __pow__(self, power: int) -> Size:
+        result: Size = 1
+        for _ in range(power):
+            result = result * self
+        return result
+
+    def __str__(self) -> str:
+        text = ""
+        for monomial, coefficient in self.terms:
+            factors = [f"{a}^{p}" if p > 1 else (f"({a})" if isinstance(a, Floor) else str(a)) for a, p in monomial]
+            size = abs(coefficient)
+            numerator = [str(size.numerator)] if size.numerator != 1 or not factors else []
+            piece = " * ".join(numerator + factors) + (f" / {size.denominator}" if size.denominator != 1 else "")
+            sign = "-" if coefficient < 0 else "+"
+            text += f" {sign} {piece}" if text else (f"-{piece}" if coefficient < 0 else piece)
+        return text
+
+    __repr__ = __str__
+
+
+Size = int | Dimension
+
+
+def symbol(name: str) -> Dimension:
+    """The dimension that is just a symbol."""
+    return Dimension(((((name, 1),), Fraction(1)),))
+
+
+def symbols(size: Size) -> frozenset[str]:
+    """Every symbol that a size depends on."""
+    if isinstance(size, int):
+        return frozenset()
+    found: set[str] = set()
+    for monomial, _ in size.terms:
+        for atom, _ in monomial:
+            found |= {atom} if isinstance(atom, str) else symbols(atom.dimension)
+    return frozenset(found)
+
+
+def substitute(size: Size, values: Mapping[str, Size]) -> Size:
+    """The size with symbols replaced by sizes; those not in `values` stay."""
+    if isinstance(size, int) or not symbols(size) & values.keys():
+        return size
+    total: Size | Fraction = 0
+    for monomial, coefficient in size.terms:
+        product: list[tuple[Monomial, Fraction]] = [((), coefficient)]
+        for atom, power in monomial:
+            if isinstance(atom, str):
+                factor = values.get(atom, symbol(atom))
+            else:
+                factor = floor_divide(substitute(atom.dimension, values), atom.divisor)
+            for _ in range(power):
+                product = [(_join(m, k), a * b) for m, a in product for k, b in _terms(factor)]
+        total = _raw([*_terms_any(total), *product])
+    return _settle(total)
+
+
+def evaluate(size: Size, values: Mapping[str, int]) -> int:
+    """The int that a size is when every symbol has a value. KeyError names a symbol without one."""
+    result = substitute(size, values)
+    if not isinstance(result, int):
+        raise KeyError(", ".join(sorted(symbols(result))))
+    return result
+
+
+def floor_divide(size: Size, divisor: int) -> Size:
+    """floor(size / divisor) for a positive int divisor; what divides exactly leaves the floor."""
+    if isinstance(size, int):
+        return size // divisor
+    if divisor == 1:
+        return size
+    whole = [(m, c / divisor) for m, c in size.terms if (c / divisor).denominator == 1]
+    rest = [(m, c) for m, c in size.terms if (c / divisor).denominator != 1]
+    if not rest:
+        return _total(whole)
+    # Only the constant is left over: (k * n + c) // k == n + c // k when k * n is a multiple of k.
+    if all(m == () for m, _ in rest):
+        return _total([*whole, ((), Fraction(int(rest[0][1]) // divisor))])
+    constant = sum((int(c) for m, c in rest if m == ()), 0)
+    moved, constant = divmod(constant, divisor)
+    remainder = _total([*((m, c) for m, c in rest if m != ()), ((), Fraction(constant))])
+    return _total([*whole, ((), Fraction(moved)), (((Floor(remainder, divisor), 1),), Fraction(1))])
+
+
+def divide_exactly(size: Size, divisor: Size) -> Size | None:
+    """size / divisor where that is again a size with whole coefficients; else None. The divisor has one term."""
+    if isinstance(divisor, int):
+        if divisor == 0:
+            return None
+        terms = [(m, c / divisor) for m, c in _terms(size)]
+        return _total(terms) if all(c.denominator == 1 for _, c in terms) else None
+    if size == 0:
+        return 0
+    if size == divisor:
+        return 1
+    if len(divisor.terms) != 1:
+        return None
+    (monomial, coefficient) = divisor.terms[0]
+    terms = []
+    for m, c in _terms(size):
+        powers = dict(m)
+        for atom, power in monomial:
+            powers[atom] = powers.get(atom, 0) - power
+        if any(p < 0 for p in powers.values()) or (c / coefficient).denominator != 1:
+            return None
+        terms.append((tuple(sorted(((a, p) for a, p in powers.items() if p), key=str)), c / coefficient))
+    return _total(terms)
+
+
+def product(sizes) -> Size:
+    """The product of some sizes, 1 for none."""
+    result: Size = 1
+    for size in sizes:
+        result = result * size
+    return result
+
+
+def _terms(size: Size) -> tuple[tuple[Monomial, Fraction], ...]:
+    return size.terms if isinstance(size, Dimension) else (((), Fraction(size)),)
+
+
+def _terms_any(size) -> tuple[tuple[Monomial, Fraction], ...]:
+    return size if isinstance(size, tuple) else _terms(size)
+
+
+def _join(a: Monomial, b: Monomial) -> Monomial:
+    powers: dict[Atom, int] = dict(a)
+    for atom, power in b:
+        powers[atom] = powers.get(atom, 0) + power
+    return tuple(sorted(powers.items(), key=str))
+
+
+def _raw(terms) -> tuple[tuple[Monomial, Fraction], ...]:
+    sums: dict[Monomial, Fraction] = {}
+    for monomial, coefficient in terms:
+        sums[monomial] = sums.get(monomial, Fraction(0)) + coefficient
+    return tuple(sorted(((m, c) for m, c in sums.items() if c), key=lambda t: (-sum(p for _, p in t[0]), str(t[0]))))
+
+
+def _settle(terms) -> Size:
+    terms = _terms_any(terms)
+    if not terms:
+        return 0
+    if len(terms) == 1 and terms[0][0] == ():
+        value = terms[0][1]
+        if value.denominator != 1:
+            raise ValueError(f"{value} is not a size")
+        return int(value)
+    return Dimension(terms)
+
+
+def _total(terms) -> Size:
+    return _settle(_raw(terms))

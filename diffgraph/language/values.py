@@ -1,0 +1,125 @@
+"""What an expression of the language can be while a program is elaborated.
+
+Compile-time values are Python's own: int, float, `Fraction`, bool, str, list, tuple, range, and `Dimension` for a symbolic
+size. Beside them stand
+
+    TensorValue   a tensor of the program being built
+    Pending       a scalar expression over axes, not yet a tensor of its own: `a + b * c` is one definition, not two
+    Indexed       a scalar expression over the indices of the definition that is being read (inside index notation)
+    and the callables: functions, layers, nets, compositions.
+
+`operations.py` does arithmetic on all of them by one rule: if any operand is `Indexed`, so is the result; else if any is a
+tensor or pending, the result is pending, broadcast as NumPy does; else it is computed now.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+from diffgraph.diagnostics import Span
+from diffgraph.ir.dimension import Dimension, Size
+from diffgraph.ir.expression import Expr
+from diffgraph.ir.program import Tensor
+from diffgraph.language import syntax
+
+
+@dataclass(frozen=True)
+class TensorValue:
+    """A tensor of the program. `span` is where it was made, for messages about its shape."""
+
+    tensor: Tensor
+    span: Span | None = field(default=None, compare=False)
+
+    @property
+    def shape(self) -> tuple[Size, ...]:
+        return self.tensor.shape
+
+    @property
+    def kind(self) -> str:
+        return self.tensor.kind
+
+
+@dataclass(frozen=True, eq=False)
+class Pending:
+    """A pointwise expression over axes 0 .. len(shape) that read tensors by slot: `operands[slot]`. Becomes a tensor when it
+    is bound to a name, passed to a layer, reduced or read by index."""
+
+    shape: tuple[Size, ...]
+    kind: str
+    body: Expr
+    operands: tuple[Tensor, ...]
+    bound: Size | None = None
+    span: Span | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Indexed:
+    """A scalar expression inside index notation; `expression` belongs to the open definition of `notation.py`."""
+
+    expression: Any
+    kind: str
+    span: Span | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class FunctionValue:
+    """A `fn`, with arguments it has been given already (a partial application)."""
+
+    declaration: syntax.Function
+    scope: Any  # the scope it was declared in
+    given: tuple[tuple[str, Any], ...] = ()
+
+    @property
+    def name(self) -> str:
+        return self.declaration.name
+
+
+@dataclass(frozen=True, eq=False)
+class BuiltinFunction:
+    """A function of the core (`exp`, `concat`, `zeros`, ...)."""
+
+    name: str
+    given: tuple[tuple[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class LayerValue:
+    """A `layer` (or `net`, or `optimizer`) with some or all of its settings."""
+
+    declaration: syntax.Layer | syntax.Net
+    scope: Any
+    settings: tuple[tuple[str, Any], ...] = ()
+
+    @property
+    def name(self) -> str:
+        return self.declaration.name
+
+
+@dataclass(frozen=True, eq=False)
+class Composition:
+    """`conv(64, 3) -> batchnorm -> relu`: stages with the scope their text is read in. Itself a layer."""
+
+    stages: tuple[tuple[Any, syntax.InstanceName | None], ...]
+    scope: Any
+    span: Span | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class SharedLayer:
+    """`shared(layer)`: one set of parameters, made at its first use. Identity is the sharing."""
+
+    layer: Any
+    scope: Any = None
+
+
+@dataclass(frozen=True, eq=False)
+class FrozenLayer:
+    """`frozen(layer)`: parameters and states that training leaves alone."""
+
+    layer: Any
+
+
+CompileTime = int | float | Fraction | bool | str | list | tuple | range | Dimension
+Value = CompileTime | TensorValue | Pending | Indexed | FunctionValue | BuiltinFunction | LayerValue | Composition | SharedLayer | FrozenLayer
