@@ -130,11 +130,21 @@ def _excerpt(span: Span) -> list[str]:
 
 
 class DiffgraphError(Exception):
-    """The user's model, command or data is wrong. Carries every problem that was found."""
+    """The user's model, command or data is wrong. Carries every problem that was found.
+
+    `status` is the exit status of the command line: 2 where the model or the command is wrong."""
+
+    status = 2
 
     def __init__(self, *diagnostics: Diagnostic):
         self.diagnostics = diagnostics
         super().__init__("\n\n".join(d.render() for d in diagnostics))
+
+
+class RunFailed(DiffgraphError):
+    """The model is right but the run was not: a loss that is not a number, a full disk, an expectation not met."""
+
+    status = 1
 
 
 class CompilerBug(Exception):
