@@ -1,0 +1,35 @@
+"""Options that several commands share, and how their values are read."""
+
+from __future__ import annotations
+
+import click
+
+from diffgraph.diagnostics import error
+
+
+def model_options(command):
+    """`--net`, `--set`, `--target`, `--precision`, `--threads`, `--seed`, `--json`, `--quiet`."""
+    options = [
+        click.option("--net", "net_name", metavar="NAME", help="Which net, where the file has several."),
+        click.option("--set", "assignments", multiple=True, metavar="NAME=VALUE", help="A setting of the net."),
+        click.option("--target", type=click.Choice(["cpu", "cuda", "reference"]), default="cpu", show_default=True),
+        click.option("--precision", type=click.Choice(["f32", "f64"]), default="f32", show_default=True),
+        click.option("--threads", type=click.IntRange(1), help="How many threads; all cores by default."),
+        click.option("--seed", type=int, help="The seed of initial values and draws."),
+        click.option("--json", "as_json", is_flag=True, help="Print JSON."),
+        click.option("--quiet", is_flag=True, help="Print results only."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def read_assignments(assignments: tuple[str, ...]) -> dict[str, str]:
+    """`name=value` pairs as a dict of texts; values are expressions of the language, read where they are used."""
+    pairs = {}
+    for assignment in assignments:
+        name, equals, value = assignment.partition("=")
+        if not equals or not name.strip() or not value.strip():
+            raise error("DG901", f"`--set {assignment}` is not of the form name=value", help="write --set width=32")
+        pairs[name.strip()] = value.strip()
+    return pairs
