@@ -1,0 +1,88 @@
+"""Every derivative of a program against finite differences, in float64.
+
+A directional derivative is compared for each parameter and each float input: <gradient, v> with the central difference
+(L(x + h v) - L(x - h v)) / 2h for random directions v. Where the loss has a kink within the step (a relu that switches)
+the two one-sided differences disagree; such a direction says nothing and another one is drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+#: Directions compared for each tensor, and how many may be drawn to find that many without a kink.
+DIRECTIONS = 3
+ATTEMPTS = 12
+
+#: The step, relative to the size of the tensor's elements: near the cube root of the float64 precision.
+STEP = 3e-6
+
+#: Largest relative disagreement that counts as equal; the differences themselves are good to about 1e-8.
+TOLERANCE = 1e-5
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The derivative by one tensor: what the program says and what the differences say, at the worst direction."""
+
+    path: str
+    derivative: float
+    difference: float
+    error: float
+    kinks: int
+
+    @property
+    def ok(self) -> bool:
+        return self.error <= TOLERANCE
+
+
+Values = Mapping[str, np.ndarray]
+
+
+def compare_gradients(
+    loss: Callable[[Values], float], gradients: Values, values: Values, seed: int = 0
+) -> list[Comparison]:
+    """Compares the gradients of a function with its differences at `values`, tensor by tensor.
+
+    loss: a function of all values by path. gradients: the derivative by each path that is to be checked.
+    """
+    generator = np.random.default_rng(seed)
+    base = loss(values)
+    return [_compare(loss, base, path, gradients[path], values, generator) for path in gradients]
+
+
+def _compare(loss, base: float, path: str, gradient: np.ndarray, values: Values, generator) -> Comparison:
+    value = np.asarray(values[path], dtype=np.float64)
+    scale = max(1.0, float(np.sqrt(np.mean(value**2)))) if value.size else 1.0
+    worst = Comparison(path, 0.0, 0.0, 0.0, 0)
+    compared = kinks = 0
+    for _ in range(ATTEMPTS):
+        if compared == DIRECTIONS or value.size == 0:
+            break
+        direction = generator.standard_normal(value.shape)
+        direction /= max(1e-30, float(np.sqrt(np.sum(direction**2))))
+        derivative = float(np.sum(gradient * direction))
+        central, smooth = _difference(loss, base, path, value, direction, STEP * scale, values)
+        if not smooth:
+            kinks += 1
+            continue
+        compared += 1
+        error = abs(derivative - central) / max(abs(derivative), abs(central), 1e-3 * max(1.0, abs(base)))
+        if not np.isfinite(error) or error >= worst.error:
+            worst = Comparison(path, derivative, central, error if np.isfinite(error) else np.inf, kinks)
+    if compared == 0 and value.size:
+        return Comparison(path, np.nan, np.nan, np.inf, kinks)
+    return worst
+
+
+def _difference(loss, base, path, value, direction, step, values) -> tuple[float, bool]:
+    """The central difference, and whether both sides agree that the function is smooth here."""
+    ahead = loss({**values, path: value + step * direction})
+    behind = loss({**values, path: value - step * direction})
+    central = (ahead - behind) / (2 * step)
+    right, left = (ahead - base) / step, (base - behind) / step
+    # The one-sided differences of a smooth function differ by about step * curvature; rounding adds eps * |L| / step.
+    noise = 4e-16 * max(1.0, abs(base)) / step
+    return central, bool(abs(right - left) <= 1e-3 * max(abs(right), abs(left)) + 100 * noise + 1e-7)
