@@ -1,0 +1,89 @@
+"""Checking a file: everything that can be known before data is seen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from diffgraph.diagnostics import Diagnostic, DiffgraphError
+from diffgraph.ir.dimension import product
+
+
+@dataclass(frozen=True)
+class FileReport:
+    """What checking found: problems, and facts about the nets that are right (sizes, requirements)."""
+
+    path: Path
+    problems: tuple[Diagnostic, ...]
+    facts: tuple[str, ...]
+
+    @property
+    def failed(self) -> bool:
+        return any(p.severity == "error" for p in self.problems)
+
+    def as_json(self) -> dict:
+        problems = [p.as_json() for p in self.problems]
+        return {"file": str(self.path), "ok": not self.failed, "problems": problems, "facts": list(self.facts)}
+
+
+def check_file(path: Path, net: str | None = None, settings: dict | None = None) -> FileReport:
+    """Parses and elaborates a file: each net in training and in inference mode, each train and expect block."""
+    from diffgraph.language.module import load_module
+
+    found = _Findings()
+    module = found.attempt(load_module, path)
+    if module is None:
+        return FileReport(path, found.unique(), ())
+    facts = _check_nets(module, net, settings, found)
+    _check_blocks(module, found)
+    return FileReport(path, found.unique(), facts)
+
+
+class _Findings:
+    """Problems collected from steps that may each fail."""
+
+    def __init__(self):
+        self.problems: list[Diagnostic] = []
+
+    def attempt(self, step, *arguments, **keywords):
+        """The result of a step, or None when it failed; its problems are kept."""
+        try:
+            return step(*arguments, **keywords)
+        except DiffgraphError as failure:
+            self.problems += failure.diagnostics
+            return None
+
+    def unique(self) -> tuple[Diagnostic, ...]:
+        """Each problem once: both modes of a net usually find the same ones."""
+        seen = {}
+        for problem in self.problems:
+            key = (problem.code, problem.message, problem.span and (problem.span.start, problem.span.source.name))
+            seen.setdefault(key, problem)
+        return tuple(sorted(seen.values(), key=lambda p: (p.span.start if p.span else -1)))
+
+
+def _check_nets(module, net, settings, found: _Findings) -> tuple[str, ...]:
+    from diffgraph.language.elaborate import elaborate
+
+    facts = []
+    for name in [net] if net else list(module.nets):
+        network = found.attempt(elaborate, module, name, settings or {}, training=True)
+        found.attempt(elaborate, module, name, settings or {}, training=False)
+        if network is None:
+            continue
+        count = product(()) * 0
+        for variable in network.parameters:
+            count = count + product(variable.tensor.shape)
+        shown = f"{count:,}" if isinstance(count, int) else str(count)
+        facts.append(f"{name}: {shown} parameter{'' if count == 1 else 's'}")
+        facts += [f"{name}: {requirement}" for requirement in network.requirements]
+    return tuple(facts)
+
+
+def _check_blocks(module, found: _Findings) -> None:
+    from diffgraph.language.blocks import expectations, train_block
+
+    for block in module.trains:
+        found.attempt(train_block, module, block.net, block.name)
+    for name in {block.net: None for block in module.expects}:
+        found.attempt(expectations, module, name)

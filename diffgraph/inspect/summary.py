@@ -1,0 +1,131 @@
+"""The network at a glance: for each layer its output shape, parameters, multiply-adds and bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from diffgraph.inspect.counts import multiply_adds, tensor_bytes
+from diffgraph.ir.dimension import Size, product, substitute
+
+
+@dataclass(frozen=True)
+class Row:
+    """One instance: its path, type, output shapes, and what it and everything inside it costs for one sample."""
+
+    path: str
+    type: str
+    depth: int
+    shapes: tuple[tuple[Size, ...], ...]
+    parameters: int
+    macs: Size
+    bytes: Size
+    line: int | None
+
+    def as_json(self) -> dict:
+        return {
+            "path": self.path,
+            "type": self.type,
+            "shapes": [[s if isinstance(s, int) else str(s) for s in shape] for shape in self.shapes],
+            "parameters": self.parameters,
+            "macs": self.macs if isinstance(self.macs, int) else str(self.macs),
+            "bytes": self.bytes if isinstance(self.bytes, int) else str(self.bytes),
+            "line": self.line,
+        }
+
+
+def rows(network, precision: str = "f32") -> list[Row]:
+    """A row for each instance of the network, in order, sub-layers after their layer. Duck-typed on `Network`."""
+    tensors = network.program.tensors
+    costs = _costs(network, precision)
+    result = []
+    for instance in network.instances:
+        inside = [c for c in costs if _within(c[0], instance.path)]
+        result.append(
+            Row(
+                instance.path,
+                instance.type,
+                instance.path.count("."),
+                tuple(tensors[name].shape for name in instance.outputs if name in tensors),
+                sum(_count(v.tensor.shape) for v in network.parameters if _within(v.path, instance.path)),
+                _sum(c[1] for c in inside),
+                _sum(c[2] for c in inside),
+                instance.span.line if instance.span else None,
+            )
+        )
+    return result
+
+
+def totals(network, precision: str = "f32") -> dict[str, Size]:
+    """parameters (frozen ones included), macs and bytes of results for one sample."""
+    costs = _costs(network, precision)
+    return {
+        "parameters": sum(_count(v.tensor.shape) for v in network.parameters),
+        "macs": _sum(c[1] for c in costs),
+        "bytes": _sum(c[2] for c in costs),
+    }
+
+
+def text(network, precision: str = "f32", only: str | None = None) -> str:
+    """The table as text; `only` keeps a layer and what is inside it."""
+    shown = [r for r in rows(network, precision) if only is None or _within(r.path, only)]
+    header = ("layer", "type", "output", "parameters", "MACs", "bytes")
+    lines = [
+        ("  " * r.depth + r.path.split(".")[-1], r.type, _shapes(r.shapes), _number(r.parameters), _number(r.macs),
+         _number(r.bytes))
+        for r in shown
+    ]  # fmt: skip
+    total = totals(network, precision)
+    last = ("total", "", "", _number(total["parameters"]), _number(total["macs"]), _number(total["bytes"]))
+    inputs = ", ".join(f"{p.name}{_shapes((p.tensor.shape,))}" for p in (*network.inputs, *network.targets))
+    return f"{network.name}({inputs})\n\n{_table(header, lines, last)}"
+
+
+def _costs(network, precision) -> list[tuple[str, Size, Size]]:
+    """(path, multiply-adds, bytes of the results) of each statement, for one sample."""
+    one = {network.batch: 1} if network.batch else {}
+    found = []
+    for statement in network.program.statements:
+        path = statement.provenance[0].path if statement.provenance else ""
+        moved: Size = 0
+        for tensor in statement.results:
+            moved = moved + tensor_bytes(tensor.shape, tensor.kind, precision)
+        found.append((path, substitute(multiply_adds(statement), one), substitute(moved, one)))
+    return found
+
+
+def _within(path: str, parent: str) -> bool:
+    return path == parent or path.startswith(parent + ".") or parent == ""
+
+
+def _count(shape) -> int:
+    size = product(shape)
+    return size if isinstance(size, int) else 0
+
+
+def _sum(sizes: Iterable[Size]) -> Size:
+    total: Size = 0
+    for size in sizes:
+        total = total + size
+    return total
+
+
+def _shapes(shapes) -> str:
+    return ", ".join("[" + ", ".join(str(s) for s in shape) + "]" for shape in shapes)
+
+
+def _number(value: Size) -> str:
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _table(header, lines, last) -> str:
+    cells = [header, *lines, last]
+    widths = [max(len(row[k]) for row in cells) for k in range(len(header))]
+
+    def line(row):
+        text_columns = [f"{c:<{w}}" for c, w in zip(row[:3], widths[:3])]
+        number_columns = [f"{c:>{w}}" for c, w in zip(row[3:], widths[3:])]
+        return "  ".join(text_columns + number_columns).rstrip()
+
+    rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
+    return "\n".join([line(header), rule, *map(line, lines), rule, line(last)])
