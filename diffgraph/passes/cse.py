@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from diffgraph.ir.program import Argsort, Definition, Program, Reshape, Scan, Statement, Term
-from diffgraph.passes.rename import rename_program, rename_statement
+from diffgraph.ir.rename import rename_program, rename_statement
 from diffgraph.passes.report import Report
 
 

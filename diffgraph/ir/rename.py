@@ -1,4 +1,4 @@
-"""Renaming tensors of a program: what a pass needs when it replaces one tensor by another."""
+"""Renaming tensors of a program: when one tensor replaces another, and when statements move to another program."""
 
 from __future__ import annotations
 
@@ -61,3 +61,13 @@ def rename_program(program: Program, names: Mapping[str, str]) -> Program:
     )
 
 
+def rename_results(statement: Statement, names: Mapping[str, str]) -> Statement:
+    """The statement defining its results under other names. What it reads keeps its name."""
+    new = lambda tensor: replace(tensor, name=names.get(tensor.name, tensor.name))  # noqa: E731
+    if isinstance(statement, Scan):
+        return replace(
+            statement,
+            carries=tuple(replace(c, final=new(c.final)) for c in statement.carries),
+            yields=tuple(replace(y, stacked=new(y.stacked)) for y in statement.yields),
+        )
+    return replace(statement, tensor=new(statement.tensor))
