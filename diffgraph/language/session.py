@@ -1,0 +1,156 @@
+"""What one elaboration keeps: the program being built, where it is, and what it has met."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from diffgraph.diagnostics import DiffgraphError, Note, Span, error
+from diffgraph.ir.dimension import Size
+from diffgraph.ir.program import Builder, Origin, Tensor
+from diffgraph.language import sizes
+from diffgraph.language.network import Instance, Variable
+from diffgraph.language.values import TensorValue
+
+#: What a model may ask for before it is refused: instances, definitions, steps of compile-time loops, nesting of calls.
+MOST_INSTANCES = 100_000
+MOST_DEFINITIONS = 100_000
+MOST_STEPS = 1_000_000
+MOST_DEPTH = 64
+
+
+@dataclass
+class Naming:
+    """The automatic names of instances. Training mode gives them; inference mode finds them again by place of call."""
+
+    by_call: dict[tuple, str] = field(default_factory=dict)
+    counts: dict[tuple[str, str], int] = field(default_factory=dict)
+
+
+@dataclass
+class Frame:
+    """An instance that is open: its path, where it was applied, and what has been called inside it."""
+
+    path: str
+    type: str
+    span: Span | None
+    calls: dict[int, int] = field(default_factory=dict)
+    names: dict[str, Span | None] = field(default_factory=dict)
+    frozen: bool = False
+
+
+class Session:
+    """One elaboration of a net in one mode."""
+
+    def __init__(self, training: bool, sizes_given: dict[str, int], naming: Naming, folder=None):
+        self.training = training
+        self.sizes_given = sizes_given
+        self.naming = naming
+        self.folder = folder
+        self.builder = Builder()
+        self.main = self.builder
+        self.initial = Builder()
+        self.frames = [Frame("", "net", None)]
+        self.instances: list[Instance] = []
+        self.variables: dict[str, Variable] = {}
+        self.by_path: dict[str, Any] = {}
+        self.updates: dict[str, str] = {}
+        self.requirements: dict[str, Span | None] = {}
+        self.steps = 0
+        self.calls: list[Any] = []
+        self.shared: dict[int, dict] = {}
+        self.phase = "forward"
+        self.captures: list[Any] = []
+
+    # ------------------------------------------------------------ where we are
+
+    @property
+    def frame(self) -> Frame:
+        return self.frames[-1]
+
+    def at(self, span: Span | None) -> None:
+        """Says what text the next definitions come from."""
+        if not self.frame.path and len(self.frames) == 1 or self.builder.origin.path != self.frame.path:
+            self.builder.origin = Origin(self.frame.path, span, self.phase)
+        elif span is not None:
+            self.builder.origin = replace(self.builder.origin, span=span)
+
+    @contextmanager
+    def inside(self, frame: Frame):
+        """Opens an instance; errors inside it tell where it was applied."""
+        before = self.builder.origin
+        self.frames.append(frame)
+        if len(self.frames) > MOST_DEPTH * 4:
+            raise error("DG590", f"layers are nested deeper than {MOST_DEPTH * 4}", frame.span)
+        self.builder.origin = Origin(frame.path, frame.span, self.phase)
+        try:
+            yield frame
+        except DiffgraphError as problem:
+            raise _within(problem, frame) from None
+        finally:
+            self.frames.pop()
+            self.builder.origin = before
+
+    @contextmanager
+    def building(self, builder: Builder):
+        """Defines into another program."""
+        before = self.builder
+        builder.origin = before.origin
+        self.builder = builder
+        try:
+            yield builder
+        finally:
+            self.builder = before
+
+    def count_step(self, span: Span | None) -> None:
+        """Counts a step of a compile-time loop."""
+        self.steps += 1
+        if self.steps > MOST_STEPS:
+            raise error("DG591", f"compile-time loops run more than {MOST_STEPS:,} steps", span)
+
+    def count_definitions(self, span: Span | None) -> None:
+        """Refuses programs that grow without end."""
+        if len(self.builder.statements) > MOST_DEFINITIONS:
+            raise error("DG592", f"the program has more than {MOST_DEFINITIONS:,} definitions", span)
+
+    # ------------------------------------------------------------ what the program reads
+
+    def run_scalar(self, name: str, kind: str = "int") -> TensorValue:
+        """A rank-0 input that the runner sets: `seed`, `step`, `total_steps`."""
+        for given in self.builder.inputs:
+            if given.role == "run" and given.path == name:
+                return TensorValue(given.tensor)
+        hint = name if name not in ("step", "total_steps") else f"{name}_number"
+        return TensorValue(self.builder.input(hint, (), "run", kind=kind, path=name))
+
+    def value_of(self, value: TensorValue) -> Tensor:
+        """The tensor as the program being built sees it: a body with a builder of its own captures it."""
+        tensor = value.tensor
+        for capture in reversed(self.captures):
+            if capture.builder is self.builder:
+                return capture.tensor(tensor)
+        return tensor
+
+    # ------------------------------------------------------------ sizes
+
+    def require_equal(self, a: Size, b: Size, problem, span: Span | None, where: str = "") -> None:
+        """Two sizes must agree. Where symbols leave it open it becomes a requirement; `problem()` makes the error."""
+        if a == b:
+            return
+        same = sizes.equal(a, b)
+        if same is False:
+            raise problem()
+        if same is None:
+            text = f"{a} == {b}"
+            where = where or (f"from {self.frame.type}" if self.frame.type else "")
+            line = f" at line {span.line}" if span else ""
+            self.requirements.setdefault(f"{text}, {where}{line}".replace(",  ", ", "), span)
+
+
+def _within(problem: DiffgraphError, frame: Frame) -> DiffgraphError:
+    """The error with a note of the layer that it happened in."""
+    name = f" as {frame.path}" if frame.path else ""
+    note = Note(f"in {frame.type}, applied at {frame.span}{name}") if frame.span else Note(f"in {frame.type}")
+    noted = tuple(replace(d, notes=(*d.notes, note)) for d in problem.diagnostics)
+    return type(problem)(*noted)
