@@ -307,11 +307,15 @@ class Builder:
         if stem[0].isdigit():
             stem = f"t_{stem}"
         name, count = stem, self._counts.get(stem, 1)
-        while name in self.tensors or name in RESERVED:
+        while self.is_taken(name):
             count += 1
             name = f"{stem}_{count}"
         self._counts[stem] = count
         return name
+
+    def is_taken(self, name: str) -> bool:
+        """Whether a name cannot be given to a new tensor."""
+        return name in self.tensors or name in RESERVED
 
     def input(self, hint: str, shape, role: str, *, kind="float", bound=None, path=None, table=None, span=None) -> Tensor:
         """Declares an input."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from diffgraph.diagnostics import DiffgraphError, Note, Span, error
 from diffgraph.ir.dimension import Size
-from diffgraph.ir.program import Builder, Origin, Tensor
+from diffgraph.ir.program import Builder, Input, Origin, Table, Tensor
 from diffgraph.language import sizes
 from diffgraph.language.network import Instance, Variable
 from diffgraph.language.values import TensorValue
@@ -40,6 +40,30 @@ class Frame:
     frozen: bool = False
 
 
+class BodyBuilder(Builder):
+    """Builds a program inside another (the body of a scan, a derivative that the user wrote). Its names are taken nowhere
+    around it, so what it captures keeps its name."""
+
+    def __init__(self, parent: Builder):
+        super().__init__()
+        self.parent = parent
+        self.origin = parent.origin
+
+    def is_taken(self, name: str) -> bool:
+        return super().is_taken(name) or self.parent.is_taken(name)
+
+    def capture(self, tensor: Tensor) -> None:
+        """Makes a tensor from outside a free input."""
+        if tensor.name not in self.parent.tensors and isinstance(self.parent, BodyBuilder):
+            self.parent.capture(tensor)
+        self.tensors[tensor.name] = tensor
+        self.inputs.append(Input(tensor, "free", tensor.name))
+
+    def free(self, hint: str, shape, kind: str = "float", bound=None) -> Tensor:
+        """A free input of its own: a carry, the index of a step, a cotangent."""
+        return self.input(hint, shape, "free", kind=kind, bound=bound)
+
+
 class Session:
     """One elaboration of a net in one mode."""
 
@@ -61,7 +85,6 @@ class Session:
         self.calls: list[Any] = []
         self.shared: dict[int, dict] = {}
         self.phase = "forward"
-        self.captures: list[Any] = []
 
     # ------------------------------------------------------------ where we are
 
@@ -116,21 +139,37 @@ class Session:
 
     # ------------------------------------------------------------ what the program reads
 
+    @property
+    def root(self) -> Builder:
+        """The builder of the whole program, also while a body is built."""
+        builder = self.builder
+        while isinstance(builder, BodyBuilder):
+            builder = builder.parent
+        return builder
+
     def run_scalar(self, name: str, kind: str = "int") -> TensorValue:
         """A rank-0 input that the runner sets: `seed`, `step`, `total_steps`."""
-        for given in self.builder.inputs:
+        for given in self.root.inputs:
             if given.role == "run" and given.path == name:
                 return TensorValue(given.tensor)
-        hint = name if name not in ("step", "total_steps") else f"{name}_number"
-        return TensorValue(self.builder.input(hint, (), "run", kind=kind, path=name))
+        hint = f"{name}_number" if name in ("step", "total_steps") else name
+        return TensorValue(self.root.input(hint, (), "run", kind=kind, path=name))
 
-    def value_of(self, value: TensorValue) -> Tensor:
-        """The tensor as the program being built sees it: a body with a builder of its own captures it."""
-        tensor = value.tensor
-        for capture in reversed(self.captures):
-            if capture.builder is self.builder:
-                return capture.tensor(tensor)
-        return tensor
+    def table(self, hint: str, array, kind: str, bound=None) -> Tensor:
+        """A constant tensor, one for each content."""
+        table = Table(array)
+        for given in self.root.inputs:
+            if given.table is not None and given.table == table and given.tensor.kind == kind:
+                return given.tensor
+        return self.root.input(hint, array.shape, "constant", kind=kind, bound=bound, table=table)
+
+    def operand(self, tensor: Tensor, span: Span | None = None) -> str:
+        """The name under which the program being built reads a tensor; a body captures what is outside."""
+        if tensor.name not in self.builder.tensors:
+            if not isinstance(self.builder, BodyBuilder):
+                raise error("DG540", "an initial value cannot depend on tensors of the program", span)
+            self.builder.capture(tensor)
+        return tensor.name
 
     # ------------------------------------------------------------ sizes
 

@@ -61,6 +61,15 @@ class Indexed:
     expression: Any
     kind: str
     span: Span | None = None
+    bound: Size | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class NetResult:
+    """What a net applied inside another gives: its outputs by name. With one output it stands for that."""
+
+    outputs: dict[str, Any]
+    path: str = ""
 
 
 @dataclass(frozen=True, eq=False)
