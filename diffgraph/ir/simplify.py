@@ -70,7 +70,7 @@ def _is_int(e: Expr) -> bool:
 def add(*terms: Expr) -> Expr:
     """Their sum: flat, constants joined, like terms collected."""
     if all(_is_int(t) for t in terms):
-        return _int_value(affine(0, [(t, 1) for t in terms]))
+        return int_value(affine(0, [(t, 1) for t in terms]))
     counts: dict[Expr, object] = {}
     constant = Fraction(0)
     stack = list(terms)
@@ -98,7 +98,7 @@ def _whole(value) -> bool:
     return isinstance(value, Fraction) and value.denominator == 1
 
 
-def _int_value(place: Affine) -> Expr:
+def int_value(place: Affine) -> Expr:
     """An affine value, plain where it is a constant or one atom."""
     if not place.terms:
         return Const(place.constant)
@@ -150,7 +150,7 @@ def mul(*factors: Expr) -> Expr:
     if constant == 0:
         return Const(0) if only_ints and factors else ZERO
     if only_ints and len(rest) == 1 and _whole(constant):
-        product: Expr = _int_value(affine(0, ((rest[0], int(constant)),)))
+        product: Expr = int_value(affine(0, ((rest[0], int(constant)),)))
     else:
         product = _product(constant, rest, only_ints)
     return product if not guards else where(conjunction(*guards), product, ZERO)
@@ -250,6 +250,15 @@ def _cast_float(x: Expr) -> Expr:
     return x if type(x) is Call and x.function == "float" else Call("float", (x,))
 
 
+def _quotient(function: str) -> Callable[[Expr, Expr], Expr]:
+    def construct(x: Expr, divisor: Expr) -> Expr:
+        if _is_int(x) and type(x) is not Const and _positive_int(divisor):
+            return Call(function, (as_affine(x), divisor))
+        return _folded(function, (x, divisor))
+
+    return construct
+
+
 def _stopped(x: Expr) -> Expr:
     return x if type(x) is Const else Call("stop_gradient", (x,))
 
@@ -268,6 +277,8 @@ _CONSTRUCTORS: dict[str, Callable[..., Expr]] = {
     "not": _negation,
     "float": _cast_float,
     "stop_gradient": _stopped,
+    "floordiv": _quotient("floordiv"),
+    "mod": _quotient("mod"),
 }
 
 
@@ -346,7 +357,7 @@ def reduce_by_range(e: Expr, domain) -> Expr:
     if type(e) is not Call:
         return e
     if e.function in ("floordiv", "mod") and _is_place(e.args[0]) and _positive_int(e.args[1]):
-        return _int_value(divide_affine(as_affine(e.args[0]), int(e.args[1].value), domain, e.function))
+        return int_value(divide_affine(as_affine(e.args[0]), int(e.args[1].value), domain, e.function))
     if e.function == "clamp" and _is_place(e.args[0]) and all(type(a) is Const for a in e.args[1:]):
         low, high = interval(as_affine(e.args[0]), domain)
         if isinstance(low, int) and isinstance(high, int) and e.args[1].value <= low and high <= e.args[2].value:

@@ -17,7 +17,7 @@ from diffgraph.ir.dimension import Dimension, Size
 from diffgraph.ir.expression import Call, Const, Expr, Extent, Read
 from diffgraph.ir.form import Form
 from diffgraph.ir.scalar import FUNCTIONS, result_kind
-from diffgraph.ir.simplify import call, divide, number, substitute
+from diffgraph.ir.simplify import call, divide, int_value, number, substitute
 from diffgraph.language import sizes
 from diffgraph.language.session import Session
 from diffgraph.language.values import Indexed, NetResult, Pending, TensorValue
@@ -298,7 +298,28 @@ def _call(name: str, bodies: list[Expr], kinds: list[str], bounds: list, values)
         bound = sizes.larger(*bounds) if name == "max" else sizes.smaller(*bounds)
     if name == "int" and bounds[0] is not None:
         bound = bounds[0]
+    if kind == "int" and name in ("add", "sub", "neg", "mul"):
+        whole = _affine_value(name, [_cast(b, k, "int") if k == "bool" else b for b, k in zip(bodies, kinds)])
+        if whole is not None:
+            return whole, kind, bound
+    if kind == "int" and name in ("floordiv", "mod") and type(bodies[1]) is Const and bodies[1].value > 0:
+        return call(name, as_affine(bodies[0]), bodies[1]), kind, bound
     return call(name, *bodies), kind, bound
+
+
+def _affine_value(name: str, bodies: list[Expr]) -> Expr | None:
+    """Int arithmetic that is affine, as one affine value: the atoms may be elements of int tensors."""
+    if name == "mul":
+        constants = [b for b in bodies if type(b) is Const]
+        if len(bodies) != 2 or not constants:
+            return None
+        other = bodies[0] if bodies[1] is constants[0] else bodies[1]
+        place = affine(0, ((other, constants[0].value),))
+    elif name == "neg":
+        place = affine(0, ((bodies[0], -1),))
+    else:
+        place = affine(0, ((bodies[0], 1), (bodies[1], 1 if name == "add" else -1)))
+    return int_value(place)
 
 
 # ---------------------------------------------------------------- compile-time values
@@ -525,9 +546,3 @@ def define(session: Session, hint: str, pending: Pending, span: Span | None):
     names = tuple(session.operand(t, span) for t in operands)
     return session.builder.define(hint, (form, names), kind=pending.kind, bound=pending.bound)
 
-
-def as_place(e: Expr):
-    """An int expression as an affine place."""
-    if type(e) is Call and e.function == "int" and e.args[0].slots == frozenset():
-        return as_affine(e.args[0])
-    return as_affine(e)
