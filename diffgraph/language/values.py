@@ -19,7 +19,7 @@ from fractions import Fraction
 from typing import Any
 
 from diffgraph.diagnostics import Span
-from diffgraph.ir.dimension import Dimension, Size
+from diffgraph.ir.dimension import Dimension, Floor, Size
 from diffgraph.ir.expression import Expr
 from diffgraph.ir.program import Tensor
 from diffgraph.language import syntax
@@ -130,5 +130,27 @@ class FrozenLayer:
     layer: Any
 
 
+@dataclass(frozen=True)
+class Undecided:
+    """A comparison of sizes that their symbols leave open: true where all of `conditions` hold, each (op, left, right)
+    with op one of == != < <= > >=. An `assert` makes a requirement of it; an `if` on it is an error."""
+
+    conditions: tuple[tuple[str, Size, Size], ...]
+
+    def __str__(self) -> str:
+        return " and ".join(f"{_size_text(a)} {op} {_size_text(b)}" for op, a, b in self.conditions)
+
+
+def _size_text(size: Size) -> str:
+    """As the polynomial, except that d - q * floor(d / q) reads `d % q`."""
+    for monomial, coefficient in size.terms if isinstance(size, Dimension) else ():
+        for atom, power in monomial:
+            if isinstance(atom, Floor) and power == len(monomial) == 1 and coefficient == -atom.divisor:
+                if size + atom.divisor * Dimension(((monomial, Fraction(1)),)) == atom.dimension:
+                    inside = str(atom.dimension)
+                    return f"({inside}) % {atom.divisor}" if " " in inside else f"{inside} % {atom.divisor}"
+    return str(size)
+
+
 CompileTime = int | float | Fraction | bool | str | list | tuple | range | Dimension
-Value = CompileTime | TensorValue | Pending | Indexed | FunctionValue | BuiltinFunction | LayerValue | Composition | SharedLayer | FrozenLayer
+Value = CompileTime | TensorValue | Pending | Indexed | FunctionValue | BuiltinFunction | LayerValue | Composition | SharedLayer | FrozenLayer | Undecided
