@@ -168,10 +168,13 @@ def _d_powi(x: Expr, n: Expr) -> tuple[Expr, None]:
     return _if(_call("ne", n, 0), _mul(n, _call("powi", x, _add(n, -1)))), None
 
 
-def _d_extreme(comparison: str, a: Expr, b: Expr) -> tuple[Expr, Expr]:
+def _d_extreme(strictly: str, weakly: str, a: Expr, b: Expr) -> tuple[Expr, Expr]:
     """1 to the one that is taken, 1/2 to each on a tie."""
-    tie = _if(_call("eq", a, b), 0.5)
-    return _add(_if(_call(comparison, a, b), 1.0), tie), _add(_if(_call(comparison, b, a), 1.0), tie)
+
+    def share(x: Expr, y: Expr) -> Expr:
+        return _if(_call(weakly, x, y), _add(0.5, _if(_call(strictly, x, y), 0.5)))
+
+    return share(a, b), share(b, a)
 
 
 def _d_where(condition: Expr, a: Expr, b: Expr) -> tuple[None, Expr, Expr]:
@@ -287,9 +290,9 @@ _ROWS = (
     _step("floor", "same", np.floor, "np.floor({0})"),
     _step("ceil", "same", np.ceil, "np.ceil({0})"),
     _step("round", "same", np.rint, "np.rint({0})"),
-    _row("max", "same", np.maximum, lambda y, a, b: _d_extreme("gt", a, b), "({0} if {0} > {1} or {0} != {0} else {1})",
+    _row("max", "same", np.maximum, lambda y, a, b: _d_extreme("gt", "ge", a, b), "({0} if {0} > {1} or {0} != {0} else {1})",
          arity=2),
-    _row("min", "same", np.minimum, lambda y, a, b: _d_extreme("lt", a, b), "({0} if {0} < {1} or {0} != {0} else {1})",
+    _row("min", "same", np.minimum, lambda y, a, b: _d_extreme("lt", "le", a, b), "({0} if {0} < {1} or {0} != {0} else {1})",
          arity=2),
     _row("clamp", "same", lambda x, low, high: np.minimum(np.maximum(x, low), high),
          lambda y, x, low, high: _d_clamp(x, low, high), "min(max({0}, {1}), {2})", arity=3),

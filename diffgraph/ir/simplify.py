@@ -197,12 +197,16 @@ def where(condition: Expr, a: Expr, b: Expr) -> Expr:
         return a if condition.value else b
     if a is b:
         return a
-    if type(condition) is Call and condition.function == "not":
-        return where(condition.args[0], b, a)
-    if is_zero(b) and type(a) is Call and a.function == "where" and is_zero(a.args[2]):
-        return where(conjunction(condition, a.args[0]), a.args[1], b)
     if is_zero(a) and is_zero(b):
         return ZERO
+    if is_zero(a):
+        # A zero stands last, so that products see the guard.
+        return where(_negation(condition), b, a)
+    if is_zero(b):
+        if type(a) is Call and a.function == "where" and is_zero(a.args[2]):
+            return where(conjunction(condition, a.args[0]), a.args[1], b)
+    elif type(condition) is Call and condition.function == "not":
+        return where(condition.args[0], b, a)
     return Call("where", (condition, a, b))
 
 
