@@ -1,0 +1,298 @@
+"""The functions of the core: what the standard library is written with.
+
+`CORE` is the table: name -> (signature, function). Scalar functions come from the rows of `ir/scalar.py`; what can be
+written in `.net` belongs to the standard library instead.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+from diffgraph.diagnostics import Span, error, suggest
+from diffgraph.ir.dimension import Dimension
+from diffgraph.language import sizes
+from diffgraph.language.arithmetic import (
+    apply_scalar,
+    binary,
+    describe,
+    is_number,
+    is_tensor,
+    only_output,
+)
+from diffgraph.language.reductions import REDUCTIONS, matmul, norm, reduce_axes
+from diffgraph.language.session import Session
+from diffgraph.language.tensors import (
+    concat,
+    constant_file,
+    eye,
+    filled,
+    last_row,
+    one_hot,
+    order,
+    pad,
+    range_tensor,
+    reshape,
+    split,
+    stack,
+    top_k,
+    transpose,
+)
+from diffgraph.language.values import Indexed
+
+#: Marks a parameter without default.
+REQUIRED = object()
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call of a core function: where, and in which elaboration."""
+
+    session: Session
+    span: Span | None
+
+
+@dataclass(frozen=True)
+class CoreFunction:
+    """A function of the core. `parameters`: (name, default); `rest`: whether any number of positional arguments is taken."""
+
+    name: str
+    parameters: tuple[tuple[str, Any], ...]
+    function: Callable
+    rest: bool = False
+
+    def bind(self, positional: list, keywords: dict[str, Any], span: Span | None) -> dict[str, Any] | None:
+        """Arguments by parameter; None where a required one is missing though keywords were given (a partial application)."""
+        names = [n for n, _ in self.parameters]
+        for name in keywords:
+            if name not in names:
+                known = ", ".join(n for n in names if n != "axis") + (", axis" if "axis" in names else "")
+                hint = suggest(name, names) or (f"it takes {known}" if known else "it takes no keywords")
+                raise error("DG230", f"`{self.name}` has no parameter `{name}`", span, help=hint)
+        ordered = names if not self.rest else []
+        if len(positional) > len(ordered) and not self.rest:
+            raise error("DG231", f"`{self.name}` takes at most {len(ordered)} arguments, not {len(positional)}", span)
+        bound = dict(zip(ordered, positional))
+        for name, value in keywords.items():
+            if name in bound:
+                raise error("DG232", f"`{self.name}` is given `{name}` twice", span)
+            bound[name] = value
+        missing = [n for n, default in self.parameters if n not in bound and default is REQUIRED]
+        if missing:
+            if keywords and not positional or not positional and not keywords:
+                return None
+            raise error("DG233", f"`{self.name}` wants `{missing[0]}`", span)
+        for name, default in self.parameters:
+            bound.setdefault(name, default)
+        return bound
+
+
+def _extreme(name: str):
+    """`max(a, b)` is elementwise, `max(x)` and `max(x, axis = 1)` reduce."""
+
+    def apply(call: Call, values: list, axis, keep) -> Any:
+        if axis is None and len(values) > 1:
+            result = values[0]
+            for value in values[1:]:
+                result = apply_scalar(name, (result, value), call.session, call.span)
+            return result
+        return _reduce(name)(call, values, axis, keep)
+
+    return apply
+
+
+def _reduce(op: str):
+    def apply(call: Call, values: list, axis, keep) -> Any:
+        if len(values) != 1:
+            raise error("DG231", f"`{op}` reduces one tensor; `axis` is a keyword", call.span)
+        value = only_output(values[0])
+        if isinstance(value, (list, range)) and axis is None and all(is_number(v) or _is_size(v) for v in value):
+            return _reduce_list(op, list(value), call)
+        return reduce_axes(op, value, axis, keep, call.session, call.span)
+
+    return apply
+
+
+def _is_size(value) -> bool:
+    return isinstance(value, Dimension)
+
+
+def _reduce_list(op: str, values: list, call: Call) -> Any:
+    """A reduction of numbers that are known now."""
+    if op in ("any", "all"):
+        return any(values) if op == "any" else all(values)
+    if op in ("argmax", "argmin"):
+        return values.index(max(values) if op == "argmax" else min(values))
+    if op in ("max", "min"):
+        result = values[0]
+        for value in values[1:]:
+            result = apply_scalar(op, (result, value), call.session, call.span)
+        return result
+    result: Any = 1 if op == "prod" else 0
+    for value in values:
+        result = binary("*" if op == "prod" else "+", result, value, call.session, call.span)
+    return binary("/", result, len(values), call.session, call.span) if op == "mean" else result
+
+
+def _length(call: Call, x) -> Any:
+    x = only_output(x)
+    if is_tensor(x):
+        if not x.shape:
+            raise error("DG330", "a tensor of rank 0 has no length", call.span)
+        return x.shape[0]
+    if isinstance(x, (list, range, str, tuple)):
+        return len(x)
+    raise error("DG330", f"{describe(x)} has no length", call.span)
+
+
+def _out_size(call: Call, size, kernel, stride, pad_, dilation) -> Any:
+    """How many windows fit: floor((size + 2 pad - dilation (kernel - 1) - 1) / stride) + 1."""
+    reach = sizes.add(sizes.multiply(dilation, sizes.add(kernel, -1)), 1)
+    room = sizes.add(sizes.add(size, sizes.multiply(2, pad_)), sizes.multiply(reach, -1))
+    count = sizes.add(sizes.floor_of(room, stride), 1)
+    if sizes.at_least(count, 1) is False:
+        raise error(
+            "DG331",
+            f"a window of {reach} does not fit into {size} with a padding of {pad_}",
+            call.span,
+            help=f"pad = {_least_pad(size, reach)} makes it fit" if isinstance(size, int) else None,
+        )
+    return count
+
+
+def _least_pad(size: int, reach: int) -> int:
+    return max(0, -(-(reach - size) // 2))
+
+
+def _pair(call: Call, k, count) -> list:
+    if isinstance(k, (list, range)):
+        if len(k) != count:
+            raise error("DG332", f"{len(k)} numbers are given where {count} are wanted", call.span)
+        return list(k)
+    return [k] * count
+
+
+def _int(call: Call, x) -> Any:
+    x = only_output(x)
+    if is_tensor(x) or isinstance(x, Indexed):
+        return x if x.kind == "int" else apply_scalar("int", (x,), call.session, call.span)
+    if isinstance(x, Dimension):
+        return x
+    if is_number(x) and math.isfinite(x):
+        return int(x)
+    raise error("DG333", f"{describe(x)} is not an int", call.span)
+
+
+def _float(call: Call, x) -> Any:
+    x = only_output(x)
+    if isinstance(x, (int, Fraction)):
+        return float(x)
+    return x if isinstance(x, float) else apply_scalar("float", (x,), call.session, call.span)
+
+
+def _bool(call: Call, x) -> Any:
+    return apply_scalar("ne", (x, 0), call.session, call.span)
+
+
+def _clamp(call: Call, x, low, high) -> Any:
+    return apply_scalar("clamp", (x, low, high), call.session, call.span)
+
+
+def _where(call: Call, condition, a, b) -> Any:
+    condition = only_output(condition)
+    if isinstance(condition, bool) and not isinstance(condition, Indexed):
+        # Known now: still a tensor of the broadcast shape where the other side is one.
+        return apply_scalar("where", (condition, a, b), call.session, call.span) if _has_tensor(a, b) else (
+            a if condition else b
+        )
+    return apply_scalar("where", (condition, a, b), call.session, call.span)
+
+
+def _has_tensor(*values) -> bool:
+    return any(is_tensor(only_output(v)) or isinstance(v, Indexed) for v in values)
+
+
+def _scalar(name: str, arity: int):
+    def apply(call: Call, *values) -> Any:
+        return apply_scalar(name, values, call.session, call.span)
+
+    parameters = tuple((n, REQUIRED) for n in ("x", "y", "z")[:arity])
+    return CoreFunction(name, parameters, apply)
+
+
+def _function(name: str, function, *parameters, rest: bool = False) -> CoreFunction:
+    """A row: parameters are names, or (name, default)."""
+    pairs = tuple(p if isinstance(p, tuple) else (p, REQUIRED) for p in parameters)
+    return CoreFunction(name, pairs, function, rest)
+
+
+def _on(function):
+    """A function of tensors that takes (..., session, span) as a function of a call."""
+    return lambda call, *arguments: function(*arguments, call.session, call.span)
+
+
+def _shape_argument(call: Call, shape) -> list:
+    shape = only_output(shape)
+    return list(shape) if isinstance(shape, (list, range, tuple)) else [shape]
+
+
+_UNARY = (
+    "exp expm1 log log1p log2 log10 sqrt sin cos tan asin acos atan sinh cosh tanh sigmoid softplus erf normal_quantile"
+    " abs relu sign floor ceil round stop_gradient is_nan"
+).split()
+
+_AXIS = (("axis", None), ("keep", False))
+
+_ROWS = (
+    *(_scalar(name, 1) for name in _UNARY),
+    _scalar("atan2", 2),
+    _function("where", _where, "condition", "a", "b"),
+    _function("clamp", _clamp, "x", "low", "high"),
+    *(_function(op, _reduce(op), *_AXIS, rest=True) for op in REDUCTIONS if op not in ("max", "min")),
+    *(_function(op, _extreme(op), *_AXIS, rest=True) for op in ("max", "min")),
+    _function("norm", _on(norm), "x", ("axis", None), ("keep", False)),
+    _function("concat", lambda call, values, axis: concat(values, axis, call.session, call.span), ("axis", 0), rest=True),
+    _function("stack", lambda call, values, axis: stack(values, axis, call.session, call.span), ("axis", 0), rest=True),
+    _function("split", _on(split), "x", "parts", ("axis", 0)),
+    _function("reshape", _on(reshape), "x", "shape"),
+    _function("transpose", _on(transpose), "x", ("a", -2), ("b", -1)),
+    _function("pad", _on(pad), "x", "widths", ("value", 0)),
+    _function("zeros", lambda call, shape: filled(_shape_argument(call, shape), 0.0, call.session, call.span), "shape"),
+    _function("ones", lambda call, shape: filled(_shape_argument(call, shape), 1.0, call.session, call.span), "shape"),
+    _function("full", lambda call, s, v: filled(_shape_argument(call, s), v, call.session, call.span), "shape", "value"),
+    _function("eye", _on(eye), "n"),
+    _function("range", _on(range_tensor), "n"),
+    _function("one_hot", _on(one_hot), "label", "classes"),
+    _function("argsort", lambda call, *a: order(*a, False, call.session, call.span), "x", ("axis", -1),
+              ("descending", False)),
+    _function("sort", lambda call, *a: order(*a, True, call.session, call.span), "x", ("axis", -1),
+              ("descending", False)),
+    _function("top_k", _on(top_k), "x", "k", ("axis", -1)),
+    _function("last", _on(last_row), "x"),
+    _function("constant", _on(constant_file), "path"),
+    _function("len", _length, "x"),
+    _function("out_size", _out_size, "size", "kernel", ("stride", 1), ("pad", 0), ("dilation", 1)),
+    _function("pair", _pair, "k", ("count", 2)),
+    _function("int", _int, "x"),
+    _function("float", _float, "x"),
+    _function("bool", _bool, "x"),
+    _function("matmul", _on(matmul), "a", "b"),
+)  # fmt: skip
+
+#: Every function of the core by name.
+CORE: dict[str, CoreFunction] = {row.name: row for row in _ROWS}
+
+
+def call_core(row: CoreFunction, positional: list, keywords: dict[str, Any], session: Session, span) -> Any:
+    """The value of a core function, or None where required arguments are missing (a partial application)."""
+    bound = row.bind(positional, keywords, span)
+    if bound is None:
+        return None
+    call = Call(session, span)
+    values = [bound[n] for n, _ in row.parameters]
+    return row.function(call, positional, *values) if row.rest else row.function(call, *values)
+
+

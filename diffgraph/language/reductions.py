@@ -1,0 +1,157 @@
+"""Reductions along axes, matrix products and norms of whole tensors."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+from diffgraph.diagnostics import Note, Span, error
+from diffgraph.ir.affine import affine, index
+from diffgraph.ir.dimension import product
+from diffgraph.ir.expression import Const, Extent, Read
+from diffgraph.ir.form import Form
+from diffgraph.ir.simplify import call, mul, substitute
+from diffgraph.language.arithmetic import (
+    apply_scalar,
+    as_pending,
+    binary,
+    broadcast_shapes,
+    materialize,
+    show_shape,
+)
+from diffgraph.language.session import Session
+from diffgraph.language.values import Pending, TensorValue
+
+#: Reductions of the language.
+REDUCTIONS = ("sum", "prod", "max", "min", "mean", "argmax", "argmin", "any", "all")
+
+
+def axes_of(axis: Any, rank: int, span: Span | None) -> list[int]:
+    """`axis = 1`, `axis = [0, 2]`, `axis = -2..0` or None for all, as sorted numbers from 0."""
+    if axis is None:
+        return list(range(rank))
+    given = list(axis) if isinstance(axis, (list, range, tuple)) else [axis]
+    found = []
+    for a in given:
+        if isinstance(a, bool) or not isinstance(a, int) or not -rank <= a < rank:
+            raise error("DG340", f"there is no axis {a} in a tensor of {rank} axes", span)
+        found.append(a % rank)
+    if len(set(found)) != len(found):
+        raise error("DG341", "an axis is named twice", span)
+    return sorted(found)
+
+
+def reduce_axes(op: str, value: Any, axis: Any, keep: bool, session: Session, span: Span | None) -> Any:
+    """A reduction over some axes; `keep` leaves them with size 1."""
+    x = as_pending(value, session, span)
+    rank = len(x.shape)
+    axes = axes_of(axis, rank, span)
+    kept = [k for k in range(rank) if k not in axes]
+    order = kept + axes
+    domain = tuple(x.shape[k] for k in order)
+    used = sorted(x.body.slots)
+    places = {old: index(new) for new, old in enumerate(order)}
+    body = substitute(x.body, places, domain, {old: new for new, old in enumerate(used)})
+    kind = x.kind
+    bound = None
+    if op == "mean":
+        count = product(x.shape[k] for k in axes)
+        factor = Const(Fraction(1, count)) if isinstance(count, int) and count else _reciprocal(count)
+        body, op, kind = mul(factor, body), "sum", "float"
+    elif op in ("argmax", "argmin"):
+        kind, bound = "int", product(x.shape[k] for k in axes)
+    elif op in ("any", "all"):
+        kind = "bool"
+    elif op in ("sum", "prod") and kind == "bool":
+        kind = "int"
+    elif op in ("max", "min"):
+        bound = x.bound
+    operands = [x.operands[s] for s in used]
+    write = tuple(index(k) for k in range(len(kept)))
+    form = Form(domain, op, write, domain[: len(kept)], tuple(t.operand for t in operands), body)
+    session.at(span)
+    session.count_definitions(span)
+    names = tuple(session.operand(t, span) for t in operands)
+    result = TensorValue(session.builder.define(op, (form, names), kind=kind, bound=bound), span)
+    return _with_ones(result, axes, rank) if keep else result
+
+
+def _reciprocal(count):
+    return Const(float("nan")) if count == 0 else call("recip", Extent(count))
+
+
+def _with_ones(value: TensorValue, axes: list[int], rank: int) -> Pending:
+    """The tensor with axes of size 1 put back."""
+    places = []
+    for k in range(rank):
+        if k not in axes:
+            places.append(k)
+    shape = []
+    kept = iter(value.shape)
+    for k in range(rank):
+        shape.append(1 if k in axes else next(kept))
+    at = tuple(index(k) if shape[k] != 1 else affine() for k in places)
+    return Pending(tuple(shape), value.kind, Read(0, at, None), (value.tensor,), value.tensor.bound, value.span)
+
+
+def norm(value: Any, axis: Any, keep: bool, session: Session, span: Span | None) -> Any:
+    """The Euclidean norm; its derivative at 0 is 0."""
+    x = materialize(value, session, "x", span)
+    square = reduce_axes("sum", binary("*", x, x, session, span), axis, keep, session, span)
+    zero = binary("==", square, 0, session, span)
+    safe = apply_scalar("sqrt", (apply_scalar("where", (zero, 1.0, square), session, span),), session, span)
+    return apply_scalar("where", (zero, 0.0, safe), session, span)
+
+
+def matmul(a: Any, b: Any, session: Session, span: Span | None) -> TensorValue:
+    """`a @ b` as NumPy does: vectors, matrices, and leading axes that broadcast."""
+    left, right = as_pending(a, session, span), as_pending(b, session, span)
+    if not left.shape or not right.shape:
+        raise error("DG342", "`@` multiplies vectors and matrices, not numbers", span, help="write `*`")
+    inner, other = left.shape[-1], right.shape[-2 if len(right.shape) > 1 else 0]
+
+    def problem():
+        notes = [Note(f"this is {show_shape(x.shape)}", x.span) for x in (left, right) if x.span]
+        return error(
+            "DG343",
+            f"`@` sums over the last axis of {show_shape(left.shape)} and the"
+            f" {'second to last' if len(right.shape) > 1 else 'only'} one of {show_shape(right.shape)}:"
+            f" {inner} against {other}",
+            span,
+            *notes,
+            help="transpose one of them" if len(right.shape) > 1 and right.shape[-1] == inner else None,
+        )
+
+    session.require_equal(inner, other, problem, span)
+    lead = broadcast_shapes([left.shape[:-2], right.shape[:-2]], session, span)
+    rows = left.shape[-2:-1]
+    columns = right.shape[-1:] if len(right.shape) > 1 else ()
+    shape = (*lead, *rows, *columns)
+    domain = (*shape, inner)
+    k = len(shape)
+    operands: list = []
+    first = _factor(left, [*_lead_axes(left, lead, 2), *range(len(lead), len(lead) + len(rows)), k], domain, operands)
+    column_axes = range(k - len(columns), k)
+    second = _factor(right, [*_lead_axes(right, lead, 2), k, *column_axes], domain, operands)
+    write = tuple(index(j) for j in range(len(shape)))
+    form = Form(domain, "sum", write, shape, tuple(t.operand for t in operands), mul(first, second))
+    session.at(span)
+    names = tuple(session.operand(t, span) for t in operands)
+    kind = "float" if "float" in (left.kind, right.kind) else "int"
+    return TensorValue(session.builder.define("product", (form, names), kind=kind), span)
+
+
+def _lead_axes(x: Pending, lead, matrix: int) -> list[int]:
+    count = max(0, len(x.shape) - matrix)
+    return list(range(len(lead) - count, len(lead)))
+
+
+def _factor(x: Pending, axes: list[int], domain, operands: list):
+    """The body of x with its axes moved to those of the product's domain."""
+    slots = {}
+    for old, tensor in enumerate(x.operands):
+        if tensor not in operands:
+            operands.append(tensor)
+        slots[old] = operands.index(tensor)
+    places = {old: (index(new) if x.shape[old] != 1 else affine()) for old, new in enumerate(axes)}
+    return substitute(x.body, places, domain, slots)

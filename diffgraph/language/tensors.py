@@ -1,0 +1,424 @@
+"""Rearranging whole tensors: views, slices, joins, order, tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from diffgraph.diagnostics import Note, Span, error
+from diffgraph.ir.affine import Affine, affine, index
+from diffgraph.ir.dimension import Size, divide_exactly, product
+from diffgraph.ir.expression import Const, Extent, Read
+from diffgraph.ir.form import Form
+from diffgraph.ir.program import Argsort, Tensor
+from diffgraph.ir.simplify import call, substitute
+from diffgraph.language import sizes
+from diffgraph.language.arithmetic import (
+    apply_scalar,
+    as_pending,
+    constant_expr,
+    constant_kind,
+    describe,
+    is_exact,
+    is_tensor,
+    materialize,
+    only_output,
+    show_shape,
+)
+from diffgraph.language.reductions import axes_of
+from diffgraph.language.session import Session
+from diffgraph.language.values import Pending, TensorValue
+
+
+def as_size(value: Any, span: Span | None) -> Size:
+    """A value as the size of an axis."""
+    value = only_output(value)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if not is_exact(value) or not sizes.is_whole(value):
+        raise error("DG350", f"{describe(value)} is not a size", span)
+    if sizes.at_least(value, 0) is False:
+        raise error("DG350", f"{value} is not a size", span)
+    return value
+
+
+def at(value: Size) -> Affine:
+    """A constant place."""
+    return affine(0, ((Extent(value), 1),)) if not isinstance(value, int) else affine(value)
+
+
+def moved(x: Pending, shape, places: dict[int, Affine]) -> Pending:
+    """A view: axis k of x is read at a place of the new shape."""
+    body = substitute(x.body, places, tuple(shape))
+    return Pending(tuple(shape), x.kind, body, x.operands, x.bound, x.span)
+
+
+# ---------------------------------------------------------------- views
+
+
+def reshape(value: Any, shape: Any, session: Session, span: Span | None) -> TensorValue:
+    """The same elements under another shape; one size may be -1."""
+    x = materialize(value, session, "x", span)
+    wanted = list(shape) if isinstance(shape, (list, range, tuple)) else [shape]
+    total = product(x.shape)
+    if any(s == -1 for s in wanted if isinstance(s, int)):
+        wanted = _with_open_size(wanted, total, x, span)
+    wanted = [as_size(s, span) for s in wanted]
+
+    def problem():
+        return error(
+            "DG351",
+            f"a tensor {show_shape(x.shape)} of {total} elements has no shape {show_shape(wanted)}"
+            f" of {product(wanted)}",
+            span,
+            *([Note("it was made here", x.span)] if x.span else ()),
+            help="write -1 for one size to have it computed",
+        )
+
+    session.require_equal(product(wanted), total, problem, span)
+    if tuple(wanted) == x.shape:
+        return x
+    session.at(span)
+    return TensorValue(session.builder.reshape("reshaped", session.operand(x.tensor, span), wanted), span)
+
+
+def _with_open_size(wanted: list, total: Size, x: TensorValue, span) -> list:
+    known = product(as_size(s, span) for s in wanted if not (isinstance(s, int) and s == -1))
+    if sum(1 for s in wanted if isinstance(s, int) and s == -1) > 1:
+        raise error("DG352", "only one size can be -1", span)
+    rest = sizes.divide(total, known) if known != 0 else 0
+    if rest is None or not sizes.is_whole(rest):
+        raise error(
+            "DG353", f"the {total} elements of {show_shape(x.shape)} do not divide by {known}", span
+        )
+    return [rest if isinstance(s, int) and s == -1 else s for s in wanted]
+
+
+def transpose(value: Any, a: Any, b: Any, session: Session, span: Span | None) -> Pending:
+    """Two axes exchanged."""
+    x = as_pending(value, session, span)
+    rank = len(x.shape)
+    if rank < 2 and (a, b) == (-2, -1):
+        raise error("DG340", f"transpose wants two axes, and the tensor has {rank}", span)
+    axes = list(range(rank))
+    first, second = (axes_of(k, rank, span)[0] for k in (a, b))
+    axes[first], axes[second] = second, first
+    shape = [x.shape[k] for k in axes]
+    return moved(x, shape, {old: index(new) for new, old in enumerate(axes)})
+
+
+def take(x: Pending, subscripts: list, session: Session, span: Span | None) -> Pending:
+    """`x[:, 1:-1, t]`: each subscript is a slice (start, stop), an int, or a rank-0 int tensor."""
+    shape: list[Size] = []
+    places: dict[int, Affine] = {}
+    operands = list(x.operands)
+    for axis, subscript in enumerate(subscripts):
+        size = x.shape[axis]
+        if isinstance(subscript, tuple):
+            start, stop = (_place(s, size, d, span) for s, d in zip(subscript, (0, size)))
+            length = sizes.add(stop, sizes.multiply(start, -1))
+            if sizes.at_least(length, 0) is False:
+                length = 0
+            if sizes.at_least(size, stop) is False:
+                stop, length = size, sizes.add(size, sizes.multiply(start, -1))
+            places[axis] = affine(0, ((index(len(shape)), 1), (at(start), 1)))
+            shape.append(length)
+        elif is_tensor(subscript):
+            tensor = materialize(subscript, session, "place", span).tensor
+            if tensor.kind != "int" or tensor.shape:
+                raise error("DG354", "a place must be an int of rank 0", span)
+            if tensor not in operands:
+                operands.append(tensor)
+            places[axis] = affine(0, ((Read(operands.index(tensor), (), None), 1),))
+        else:
+            place = _place(subscript, size, 0, span)
+            if sizes.at_least(place, size) is True or sizes.at_least(place, 0) is False:
+                raise error("DG355", f"there is no place {subscript} on an axis of {size}", span)
+            places[axis] = at(place)
+    body = substitute(x.body, places, tuple(shape))
+    return Pending(tuple(shape), x.kind, body, tuple(operands), x.bound, x.span)
+
+
+def _place(value: Any, size: Size, default: Size, span) -> Size:
+    """A place or end of a slice; negative ones count from the end."""
+    if value is None:
+        return default
+    value = only_output(value)
+    if not is_exact(value) or not sizes.is_whole(value):
+        raise error("DG354", f"{describe(value)} is not a place", span)
+    return sizes.add(value, size) if sizes.at_least(value, 0) is False else value
+
+
+def last_row(value: Any, session: Session, span: Span | None) -> Any:
+    """The last element along the first axis; of a list, its last element."""
+    value = only_output(value)
+    if isinstance(value, (list, tuple, range)):
+        return value[-1]
+    x = as_pending(value, session, span)
+    if not x.shape:
+        raise error("DG330", "a tensor of rank 0 has no last row", span)
+    return take(x, [-1, *[(None, None)] * (len(x.shape) - 1)], session, span)
+
+
+def split(value: Any, parts: Any, axis: int, session: Session, span: Span | None) -> tuple:
+    """Equal parts (a count) or parts of given sizes (a list) along an axis."""
+    x = as_pending(value, session, span)
+    (axis,) = axes_of(axis, len(x.shape), span)
+    size = x.shape[axis]
+    if isinstance(parts, (list, range)):
+        lengths = [as_size(p, span) for p in parts]
+        total: Size = 0
+        for length in lengths:
+            total = total + length
+        problem = lambda: error("DG356", f"parts of {lengths} do not make {size}", span)  # noqa: E731
+        session.require_equal(total, size, problem, span)
+    else:
+        length = divide_exactly(size, parts) if isinstance(parts, int) and parts > 0 else None
+        if length is None:
+            raise error("DG356", f"an axis of {size} does not split into {parts} equal parts", span)
+        lengths = [length] * parts
+    pieces = []
+    start: Size = 0
+    for length in lengths:
+        whole: list = [(None, None)] * len(x.shape)
+        whole[axis] = (start, start + length)
+        pieces.append(take(x, whole, session, span))
+        start = start + length
+    return tuple(pieces)
+
+
+# ---------------------------------------------------------------- joins
+
+
+def concat(values: list, axis: Any, session: Session, span: Span | None) -> Any:
+    """Tensors one after the other along an axis: one definition, a term for each."""
+    if len(values) == 1 and isinstance(values[0], (list, tuple)):
+        values = list(values[0])
+    if not values:
+        raise error("DG357", "concat wants at least one tensor", span)
+    parts = [as_pending(v, session, span) for v in values]
+    rank = len(parts[0].shape)
+    (axis,) = axes_of(axis, rank, span)
+    for part in parts[1:]:
+        _agree_beside(parts[0], part, axis, session, span)
+    offset: Size = 0
+    places = []
+    for part in parts:
+        places.append((part, offset))
+        offset = offset + part.shape[axis]
+    shape = (*parts[0].shape[:axis], offset, *parts[0].shape[axis + 1 :])
+    return _joined(places, axis, shape, session, span)
+
+
+def _agree_beside(first: Pending, other: Pending, axis: int, session: Session, span) -> None:
+    if len(first.shape) != len(other.shape):
+        raise error(
+            "DG358", f"concat of {show_shape(first.shape)} and {show_shape(other.shape)}: the ranks differ", span
+        )
+    for k, (a, b) in enumerate(zip(first.shape, other.shape)):
+        if k != axis:
+
+            def problem(a=a, b=b, k=k):
+                notes = [Note(f"this is {show_shape(x.shape)}", x.span) for x in (first, other) if x.span]
+                return error(
+                    "DG358",
+                    f"concat along axis {axis} of {show_shape(first.shape)} and {show_shape(other.shape)}:"
+                    f" {a} against {b} on axis {k}",
+                    span,
+                    *notes,
+                )
+
+            session.require_equal(a, b, problem, span, "from concat")
+
+
+def _joined(places, axis: int, shape, session: Session, span) -> TensorValue:
+    session.at(span)
+    kinds = {part.kind for part, _ in places}
+    kind = "float" if "float" in kinds else "bool" if kinds == {"bool"} else "int"
+    if kind != "float":
+        return _joined_ints(places, axis, shape, kind, session, span)
+    terms = []
+    for part, offset in places:
+        used = sorted(part.body.slots)
+        body = substitute(part.body, {}, part.shape, {old: new for new, old in enumerate(used)})
+        operands = [part.operands[s] for s in used]
+        write = tuple(
+            affine(0, ((index(k), 1), (at(offset), 1))) if k == axis else index(k) for k in range(len(shape))
+        )
+        form = Form(part.shape, "sum", write, tuple(shape), tuple(t.operand for t in operands), body)
+        terms.append((form, tuple(session.operand(t, span) for t in operands)))
+    if len(terms) == 1:
+        return materialize(places[0][0], session, "joined", span)
+    return TensorValue(session.builder.define("joined", *terms, kind="float"), span)
+
+
+def _joined_ints(places, axis: int, shape, kind: str, session: Session, span) -> TensorValue:
+    """Ints and bools have no sum of terms: each element asks which part it belongs to."""
+    result = None
+    for part, offset in reversed(places):
+        tensor = materialize(part, session, "part", span).tensor
+        place = tuple(
+            affine(0, ((index(k), 1), (at(offset), -1))) if k == axis else index(k) for k in range(len(shape))
+        )
+        zero = Const(False) if kind == "bool" else Const(0)
+        read = Pending(tuple(shape), tensor.kind, Read(0, place, zero), (tensor,), tensor.bound, span)
+        if result is None:
+            result = read
+            continue
+        before = Pending(tuple(shape), "bool", call("lt", index(axis), at(offset + part.shape[axis])), ())
+        result = apply_scalar("where", (before, read, result), session, span)
+    return materialize(result, session, "joined", span)
+
+
+def stack(values: list, axis: Any, session: Session, span: Span | None) -> Any:
+    """Tensors of one shape along a new axis."""
+    if len(values) == 1 and isinstance(values[0], (list, tuple)):
+        values = list(values[0])
+    parts = [as_pending(v, session, span) for v in values]
+    if not parts:
+        raise error("DG357", "stack wants at least one tensor", span)
+    rank = len(parts[0].shape) + 1
+    (axis,) = axes_of(axis, rank, span)
+    wide = []
+    for part in parts:
+        shape = (*part.shape[:axis], 1, *part.shape[axis:])
+        places = {k: index(k if k < axis else k + 1) for k in range(len(part.shape))}
+        wide.append(moved(part, shape, places))
+    return concat(wide, axis, session, span)
+
+
+def pad(value: Any, widths: Any, fill: Any, session: Session, span: Span | None) -> Pending:
+    """`pad(x, [[1, 1], [2, 0]])`: places before and behind, for the last axes; an int means both sides of the last axis.
+
+    The new places hold `value`."""
+    x = materialize(value, session, "x", span)
+    pairs = [list(w) if isinstance(w, (list, tuple, range)) else [w, w] for w in _width_list(widths)]
+    rank = len(x.shape)
+    if len(pairs) > rank or any(len(p) != 2 for p in pairs):
+        raise error("DG359", f"pad wants [before, behind] for at most {rank} axes", span)
+    pairs = [[0, 0]] * (rank - len(pairs)) + pairs
+    filling = constant_expr(fill)
+    if filling is None:
+        raise error("DG359", "pad fills with a number that is known when compiling", span)
+    filling = call("float", filling) if x.kind == "float" else filling
+    shape = [as_size(s + before + behind, span) for s, (before, behind) in zip(x.shape, pairs)]
+    place = tuple(affine(0, ((index(k), 1), (at(before), -1))) for k, (before, _) in enumerate(pairs))
+    return Pending(tuple(shape), x.kind, Read(0, place, filling), (x.tensor,), None, span)
+
+
+def _width_list(widths) -> list:
+    if not isinstance(widths, (list, range)):
+        return [widths]
+    if len(widths) == 2 and all(isinstance(w, int) for w in widths):
+        return [list(widths)]
+    return list(widths)
+
+
+# ---------------------------------------------------------------- making
+
+
+def filled(shape: list, value: Any, session: Session, span: Span | None) -> Pending:
+    """A tensor of one number."""
+    expression = constant_expr(value)
+    if expression is None:
+        raise error("DG360", f"{describe(value)} is not a number that is known when compiling", span)
+    kind = constant_kind(value)
+    return Pending(tuple(as_size(s, span) for s in shape), kind, expression, (), None, span)
+
+
+def eye(n: Any, session: Session, span: Span | None) -> Pending:
+    """The unit matrix."""
+    size = as_size(n, span)
+    body = call("where", call("eq", index(0), index(1)), Const(1.0), Const(0.0))
+    return Pending((size, size), "float", body, (), None, span)
+
+
+def range_tensor(n: Any, session: Session, span: Span | None) -> Pending:
+    """The ints 0, 1, ..., n - 1."""
+    size = as_size(n, span)
+    return Pending((size,), "int", index(0), (), size, span)
+
+
+def one_hot(label: Any, classes: Any, session: Session, span: Span | None) -> Pending:
+    """1.0 at the place of the label on a new last axis, else 0.0."""
+    x = as_pending(label, session, span)
+    if x.kind != "int":
+        raise error("DG361", "one_hot wants ints", span)
+    shape = (*x.shape, as_size(classes, span))
+    wide = substitute(x.body, {}, shape)
+    body = call("where", call("eq", wide, index(len(x.shape))), Const(1.0), Const(0.0))
+    return Pending(shape, "float", body, x.operands, None, span)
+
+
+def constant_file(path: Any, session: Session, span: Span | None) -> TensorValue:
+    """A tensor from a `.npy` file of the program's directory."""
+    if not isinstance(path, str):
+        raise error("DG370", "constant wants the name of a .npy file", span)
+    file = inside_folder(path, session.folder, span)
+    try:
+        with np.errstate(all="ignore"):
+            array = np.load(file, allow_pickle=False)
+    except (OSError, ValueError) as problem:
+        raise error("DG371", f"`{path}` cannot be read: {problem}", span) from None
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf":
+        raise error("DG371", f"`{path}` does not hold one array of numbers", span)
+    kind = {"b": "bool", "i": "int", "u": "int"}.get(array.dtype.kind, "float")
+    array = array.astype({"bool": np.bool_, "int": np.int64, "float": np.float64}[kind])
+    bound = int(array.max()) + 1 if kind == "int" and array.size and array.min() >= 0 else None
+    return TensorValue(session.table(Path(path).stem, array, kind, bound), span)
+
+
+def inside_folder(path: str, folder: Path | None, span: Span | None) -> Path:
+    """A file of the program's directory; anything outside is refused."""
+    if folder is None:
+        raise error("DG372", f"`{path}`: a program without a directory reads no files", span)
+    base = Path(folder).resolve()
+    file = (base / path).resolve()
+    if base != file and base not in file.parents:
+        raise error("DG373", f"`{path}` is outside the directory of the program", span)
+    return file
+
+
+# ---------------------------------------------------------------- order
+
+
+def order(value: Any, axis: Any, descending: bool, values_too: bool, session: Session, span: Span | None) -> Any:
+    """The places that sort an axis, or the sorted elements themselves."""
+    x = as_pending(value, session, span)
+    if not x.shape:
+        raise error("DG340", "a tensor of rank 0 has nothing to sort", span)
+    (axis,) = axes_of(axis, len(x.shape), span)
+    swapped = materialize(transpose(x, axis, -1, session, span) if axis != len(x.shape) - 1 else x, session, "x", span)
+    session.at(span)
+    tensor = Tensor(session.builder.fresh("order"), swapped.shape, "int", swapped.shape[-1])
+    name = session.operand(swapped.tensor, span)
+    places = session.builder.append(Argsort(tensor, name, bool(descending), (session.builder.origin,)))
+    found: Any = TensorValue(places, span)
+    if values_too:
+        found = _picked(swapped, places, span)
+    return transpose(found, axis, -1, session, span) if axis != len(x.shape) - 1 else found
+
+
+def _picked(x: TensorValue, places: Tensor, span) -> Pending:
+    """x[..., places[..., i]]"""
+    rank = len(x.shape)
+    here = tuple(index(k) for k in range(len(places.shape)))
+    place = (*(index(k) for k in range(rank - 1)), affine(0, ((Read(1, here, None), 1),)))
+    return Pending(places.shape, x.kind, Read(0, place, None), (x.tensor, places), x.tensor.bound, span)
+
+
+def top_k(value: Any, k: Any, axis: Any, session: Session, span: Span | None) -> tuple:
+    """(the k largest elements, in descending order; their places) along an axis."""
+    x = as_pending(value, session, span)
+    rank = len(x.shape)
+    (axis,) = axes_of(axis, rank, span)
+    count = as_size(k, span)
+    if sizes.at_least(x.shape[axis], count) is False:
+        raise error("DG362", f"there are no {count} largest elements on an axis of {x.shape[axis]}", span)
+    whole: list = [(None, None)] * rank
+    whole[axis] = (0, count)
+    places = order(x, axis, True, False, session, span)
+    elements = order(x, axis, True, True, session, span)
+    return tuple(take(as_pending(v, session, span), whole, session, span) for v in (elements, places))
