@@ -38,6 +38,7 @@ class Frame:
     calls: dict[int, int] = field(default_factory=dict)
     names: dict[str, Span | None] = field(default_factory=dict)
     frozen: bool = False
+    reuse: bool = False
 
 
 class BodyBuilder(Builder):
@@ -85,6 +86,8 @@ class Session:
         self.calls: list[Any] = []
         self.shared: dict[int, dict] = {}
         self.phase = "forward"
+        self.notations: list[Any] = []
+        self.iteration: list[tuple[Tensor, Size]] = []
 
     # ------------------------------------------------------------ where we are
 
@@ -125,6 +128,10 @@ class Session:
             yield builder
         finally:
             self.builder = before
+
+    def hint(self, name: str) -> str:
+        """A readable name for a tensor of the open instance."""
+        return f"{self.frame.path}_{name}" if self.frame.path else name
 
     def count_step(self, span: Span | None) -> None:
         """Counts a step of a compile-time loop."""

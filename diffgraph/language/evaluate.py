@@ -1,0 +1,484 @@
+"""Expressions: a syntax tree and a scope give a value."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+from typing import Any
+
+from diffgraph.autodiff.differentiate import gradients
+from diffgraph.diagnostics import Span, error, suggest
+from diffgraph.ir.dimension import Dimension, product
+from diffgraph.language import apply, syntax
+from diffgraph.language.arithmetic import (
+    as_pending,
+    binary,
+    choose,
+    constant_expr,
+    describe,
+    is_tensor,
+    materialize,
+    only_output,
+    unary,
+)
+from diffgraph.language.comprehension import Notation
+from diffgraph.language.core_functions import CORE
+from diffgraph.language.reductions import matmul
+from diffgraph.language.scans import evaluate_scan
+from diffgraph.language.scopes import Scope
+from diffgraph.language.session import Session
+from diffgraph.language.tensors import filled, take
+from diffgraph.language.values import (
+    BuiltinFunction,
+    Composition,
+    FrozenLayer,
+    FunctionValue,
+    Indexed,
+    LayerValue,
+    NetResult,
+    Pending,
+    SharedLayer,
+    TensorValue,
+)
+
+#: Longest compile-time list or range.
+MOST_ITEMS = 1_000_000
+
+
+def evaluate(node: syntax.Expr, scope: Scope, session: Session) -> Any:
+    """The value of an expression."""
+    return _RULES[type(node)](node, scope, session)
+
+
+def notation_of(scope: Scope) -> Notation | None:
+    """The definition that is open around this text."""
+    current: Scope | None = scope
+    while current is not None:
+        if "..." in current.values:
+            return current.values["..."]
+        current = current.parent
+    return None
+
+
+# ---------------------------------------------------------------- literals and names
+
+
+def _string(node: syntax.String, scope, session) -> str:
+    return "".join(p if isinstance(p, str) else show(evaluate(p, scope, session)) for p in node.parts)
+
+
+def show(value: Any) -> str:
+    """A value inside a string."""
+    value = only_output(value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, (list, tuple, range)):
+        return "[" + ", ".join(show(v) for v in value) + "]"
+    if isinstance(value, Fraction):
+        return f"{float(value):g}"
+    if isinstance(value, (int, float, str, Dimension)):
+        return str(value)
+    return describe(value)
+
+
+def _name(node: syntax.Name, scope: Scope, session: Session) -> Any:
+    found = lookup(node.name, scope, session, node.span)
+    if found is not None:
+        return found
+    path = apply.under_path(node.name, session)
+    if path is not None:
+        return path
+    hint = suggest(node.name, [*scope.names(), *CORE, "training", "step", "total_steps", "parameters"])
+    raise error("DG201", f"`{node.name}` is not known here", node.span, help=hint)
+
+
+def lookup(name: str, scope: Scope, session: Session, span: Span | None) -> Any:
+    """The value of a name, or None where it has none."""
+    holder = scope.find(name)
+    if holder is not None:
+        return holder.get(name)
+    special = _SPECIAL.get(name)
+    if special is not None:
+        return special(session)
+    return BuiltinFunction(name) if name in CORE or name in ("grad", "shared", "frozen") else None
+
+
+_SPECIAL = {
+    "pi": lambda session: math.pi,
+    "inf": lambda session: math.inf,
+    "training": lambda session: session.training and not any(f.frozen for f in session.frames),
+    "step": lambda session: session.run_scalar("step"),
+    "total_steps": lambda session: session.run_scalar("total_steps"),
+    "parameters": lambda session: apply.trained_parameters(session),
+}
+
+
+# ---------------------------------------------------------------- operators
+
+
+def _binary(node: syntax.Binary, scope, session) -> Any:
+    left = evaluate(node.left, scope, session)
+    if node.op in ("and", "or") and isinstance(left, bool):
+        if left is (node.op == "or"):
+            return left
+        right = evaluate(node.right, scope, session)
+        return right if isinstance(right, bool) else binary(node.op, left, right, session, node.span)
+    right = evaluate(node.right, scope, session)
+    notation = notation_of(scope)
+    left, right = _beside_indices(left, right, notation), _beside_indices(right, left, notation)
+    if node.op == "@":
+        return matmul(left, right, session, node.span)
+    if node.op == "~=":
+        raise error("DG220", "`~=` compares only in `expect` blocks", node.span, help="write abs(a - b) < 1e-5")
+    return binary(node.op, left, right, session, node.span)
+
+
+def _beside_indices(value: Any, other: Any, notation: Notation | None) -> Any:
+    """Inside index notation a tensor of rank 0 is a number."""
+    value = only_output(value)
+    if notation is not None and is_tensor(value) and not value.shape:
+        tensor = materialize(value, notation.session, "value", notation.span)
+        return notation.scalar(tensor)
+    return value
+
+
+def _unary(node: syntax.Unary, scope, session) -> Any:
+    value = evaluate(node.operand, scope, session)
+    return unary(node.op, _beside_indices(value, None, notation_of(scope)), session, node.span)
+
+
+def _ternary(node: syntax.Ternary, scope, session) -> Any:
+    condition = only_output(evaluate(node.condition, scope, session))
+    if constant_expr(condition) is not None and not isinstance(condition, Dimension):
+        return evaluate(node.then if condition else node.otherwise, scope, session)
+    notation = notation_of(scope)
+    values = [condition, evaluate(node.then, scope, session), evaluate(node.otherwise, scope, session)]
+    values = [_beside_indices(v, None, notation) for v in values]
+    return choose(*values, session, node.span)
+
+
+def _range(node: syntax.RangeOf, scope, session) -> range:
+    start, stop = (_whole(evaluate(n, scope, session), n.span) for n in (node.start, node.stop))
+    step = 1 if node.step is None else _whole(evaluate(node.step, scope, session), node.step.span)
+    if step == 0:
+        raise error("DG221", "a range cannot count by 0", node.span)
+    result = range(start, stop, step)
+    if len(result) > MOST_ITEMS:
+        raise error("DG594", f"the range holds more than {MOST_ITEMS:,} numbers", node.span)
+    return result
+
+
+def _whole(value: Any, span: Span) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise error("DG222", f"a range runs between ints known when compiling, not {describe(value)}", span)
+    return value
+
+
+def _list(node: syntax.ListOf, scope, session) -> list:
+    return [evaluate(i, scope, session) for i in node.items]
+
+
+def _tuple(node: syntax.TupleOf, scope, session) -> tuple:
+    return tuple(evaluate(i, scope, session) for i in node.items)
+
+
+def _guarded(node: syntax.Guarded, scope, session) -> Any:
+    notation = notation_of(scope)
+    if notation is None:
+        raise error("DG404", "a guard `(read else value)` belongs to index notation", node.span)
+    otherwise = constant_expr(evaluate(node.otherwise, scope, session))
+    if otherwise is None:
+        raise error("DG405", "what a guarded read is outside must be a number known when compiling", node.span)
+    if notation.otherwise is not None:
+        raise error("DG406", "a guard inside a guard", node.span)
+    before = len(notation.reads)
+    notation.otherwise = otherwise
+    try:
+        value = evaluate(node.read, scope, session)
+    finally:
+        notation.otherwise = None
+    if not any(r.guarded for r in notation.reads[before:]):
+        raise error("DG407", "there is no read to guard here", node.span)
+    return value
+
+
+# ---------------------------------------------------------------- subscripts and attributes
+
+
+def _subscript(node: syntax.Subscript, scope: Scope, session: Session) -> Any:
+    notation = notation_of(scope)
+    guard = None
+    if notation is not None:
+        guard, notation.otherwise = notation.otherwise, None
+    value = only_output(evaluate(node.value, scope, session))
+    parts = [_subscript_value(s, scope, session) for s in node.subscripts]
+    if notation is not None:
+        notation.otherwise = guard
+    by_index = any(isinstance(p, Indexed) for p in parts)
+    sliced = any(isinstance(p, tuple) for p in parts)
+    rest = next((k for k, p in enumerate(parts) if p is Ellipsis), None)
+    if isinstance(value, (list, range, str, tuple)) and not by_index and not any(is_tensor(p) for p in parts):
+        return _list_item(value, parts, node)
+    if by_index or notation is not None and not sliced and (is_tensor(value) or rest is not None):
+        if by_index and notation is None:
+            notation = session.notations[-1]
+        tensor = materialize(value, session, "value", node.span)
+        return notation.read(tensor, [p for p in parts if p is not Ellipsis], node.span, rest)
+    if isinstance(value, (list, range)):
+        value = as_pending(value, session, node.span)
+    if not is_tensor(value):
+        raise error("DG223", f"{describe(value)} has no elements", node.span)
+    return _slice(as_pending(value, session, node.span), parts, rest, session, node.span)
+
+
+def _subscript_value(node: syntax.Expr, scope, session) -> Any:
+    if isinstance(node, syntax.Slice):
+        return tuple(None if e is None else evaluate(e, scope, session) for e in (node.start, node.stop))
+    if isinstance(node, syntax.Ellipsis):
+        return Ellipsis
+    return only_output(evaluate(node, scope, session))
+
+
+def _list_item(value, parts: list, node: syntax.Subscript) -> Any:
+    for part in parts:
+        if isinstance(part, tuple):
+            value = value[part[0] : part[1]]
+            value = list(value) if isinstance(value, range) else value
+            continue
+        if isinstance(part, bool) or not isinstance(part, int) or not isinstance(value, (list, range, str, tuple)):
+            raise error("DG224", f"{describe(part)} is not a place in {describe(value)}", node.span)
+        if not -len(value) <= part < len(value):
+            raise error("DG225", f"there is no place {part} in a list of {len(value)}", node.span)
+        value = value[part]
+    return value
+
+
+def _slice(value: Pending, parts: list, rest: int | None, session, span) -> Pending:
+    rank = len(value.shape)
+    if rest is not None:
+        parts = [*parts[:rest], *[(None, None)] * (rank - len(parts) + 1), *parts[rest + 1 :]]
+    if len(parts) > rank:
+        raise error("DG411", f"{describe(value)} has {rank} axes and is read with {len(parts)} subscripts", span)
+    parts = [*parts, *[(None, None)] * (rank - len(parts))]
+    return take(value, parts, session, span)
+
+
+def _attribute(node: syntax.Attribute, scope: Scope, session: Session) -> Any:
+    dotted = _dotted(node)
+    root = _root(node)
+    if dotted is not None and scope.find(root.name) is None:
+        found = apply.under_path(dotted, session)
+        if found is not None:
+            return found
+        raise error("DG202", f"nothing here is called `{dotted}`", node.span, help=suggest(dotted, session.by_path))
+    value = evaluate(node.value, scope, session)
+    if isinstance(value, NetResult) and node.name in value.outputs:
+        return value.outputs[node.name]
+    if isinstance(value, NetResult):
+        found = apply.under_path(f"{value.path}.{node.name}", session, absolute=True)
+        if found is not None:
+            return found
+    value = only_output(value)
+    if isinstance(value, Scope):
+        if value.knows(node.name):
+            return value.get(node.name)
+        raise error("DG201", f"the file has no `{node.name}`", node.span, help=suggest(node.name, value.own_names()))
+    if isinstance(value, Indexed):
+        raise error("DG403", "a single element has no shape", node.span)
+    if node.name in ("shape", "size") and (is_tensor(value) or isinstance(value, (list, range))):
+        shape = as_pending(value, session, node.span).shape
+        return list(shape) if node.name == "shape" else product(shape)
+    found = dotted and apply.under_path(dotted, session)
+    if found:
+        return found
+    raise error("DG226", f"{describe(value)} has no `{node.name}`", node.span, help=suggest(node.name, ["shape", "size"]))
+
+
+def _root(node: syntax.Expr) -> syntax.Expr:
+    while isinstance(node, syntax.Attribute):
+        node = node.value
+    return node
+
+
+def _dotted(node: syntax.Expr) -> str | None:
+    if isinstance(node, syntax.Name):
+        return node.name
+    if isinstance(node, syntax.Attribute):
+        before = _dotted(node.value)
+        return None if before is None else f"{before}.{node.name}"
+    return None
+
+
+# ---------------------------------------------------------------- reductions by index
+
+
+def _reduction(node: syntax.Reduction, scope: Scope, session: Session) -> Any:
+    notation = notation_of(scope)
+    if notation is not None:
+        return _reduce(node, scope, session, notation)
+    notation = Notation(session, session.hint(node.op), node.span)
+    inner = Scope(scope)
+    inner.bind("...", notation)
+    session.notations.append(notation)
+    try:
+        return notation.finish((), _reduce(node, inner, session, notation))
+    finally:
+        session.notations.pop()
+
+
+def _reduce(node: syntax.Reduction, scope: Scope, session: Session, notation: Notation) -> Indexed:
+    inner = Scope(scope)
+    own, over_ellipsis = bind_indices(node.indices, inner, scope, session, notation)
+    guard, notation.otherwise = notation.otherwise, None
+    value = _beside_indices(evaluate(node.body, inner, session), None, notation)
+    notation.otherwise = guard
+    if over_ellipsis:
+        own = [*own, *(notation.ellipsis or ())]
+    return notation.part(node.op, own, value, node.span)
+
+
+def bind_indices(indices, inner: Scope, scope: Scope, session: Session, notation: Notation) -> tuple[list[int], bool]:
+    """Binds new indices in a scope; (their numbers, whether `...` is among them)."""
+    from diffgraph.language.tensors import as_size
+
+    numbers: list[int] = []
+    rest = False
+    for bound in indices:
+        if bound.name == "...":
+            rest = True
+            continue
+        holder = scope.find(bound.name)
+        if bound.name in inner.values or holder is not None and isinstance(holder.values.get(bound.name), Indexed):
+            raise error("DG414", f"the index `{bound.name}` is bound already", bound.span, help="choose another name")
+        size = None if bound.bound is None else as_size(evaluate(bound.bound, scope, session), bound.bound.span)
+        value = notation.bind(bound.name, size, bound.span)
+        inner.bind(bound.name, value)
+        numbers.append(value.expression.axis)
+    return numbers, rest
+
+
+def define(hint: str, indices, value: syntax.Expr, span: Span, scope: Scope, session: Session) -> TensorValue:
+    """`name[indices] = value`"""
+    notation = Notation(session, session.hint(hint), span)
+    inner = Scope(scope)
+    inner.bind("...", notation)
+    session.notations.append(notation)
+    try:
+        before = [i for i in indices]
+        numbers, rest = bind_indices(before, inner, scope, session, notation)
+        result = _beside_indices(evaluate(value, inner, session), None, notation)
+        if rest:
+            at = next(k for k, i in enumerate(before) if i.name == "...")
+            numbers = [*numbers[:at], *(notation.ellipsis or ()), *numbers[at:]]
+        return notation.finish(numbers, result)
+    finally:
+        session.notations.pop()
+
+
+# ---------------------------------------------------------------- calls
+
+
+def _call(node: syntax.CallOf, scope: Scope, session: Session) -> Any:
+    function = evaluate(node.function, scope, session)
+    positional, keywords = arguments_of(node.arguments, scope, session)
+    return call_value(function, positional, keywords, node, scope, session)
+
+
+def arguments_of(arguments, scope: Scope, session: Session) -> tuple[list, dict[str, Any]]:
+    """Evaluated arguments: positional ones, keywords."""
+    positional: list = []
+    keywords: dict[str, Any] = {}
+    notation = notation_of(scope)
+    for argument in arguments:
+        value = evaluate(argument.value, scope, session)
+        if argument.name is None:
+            if keywords:
+                raise error("DG234", "a positional argument stands behind a keyword", argument.span)
+            positional.append(value)
+        elif argument.name in keywords:
+            raise error("DG232", f"`{argument.name}` is given twice", argument.span)
+        else:
+            keywords[argument.name] = value
+    if notation is not None and any(isinstance(v, Indexed) for v in (*positional, *keywords.values())):
+        positional = [_beside_indices(v, None, notation) for v in positional]
+        keywords = {k: _beside_indices(v, None, notation) for k, v in keywords.items()}
+    return positional, keywords
+
+
+def call_value(function: Any, positional: list, keywords: dict, node: syntax.CallOf, scope, session) -> Any:
+    """A call: of a function it gives its value, of a layer the layer with settings."""
+    if isinstance(function, BuiltinFunction):
+        if function.name == "grad":
+            return _grad(positional, node, session)
+        if function.name in ("shared", "frozen"):
+            (layer,) = positional
+            return SharedLayer(layer, scope) if function.name == "shared" else FrozenLayer(layer)
+        return apply.call_builtin(function, positional, keywords, session, node.span)
+    if isinstance(function, FunctionValue):
+        return apply.call_function(function, positional, keywords, session, node.span)
+    if isinstance(function, LayerValue):
+        return apply.with_settings(function, positional, keywords, node.span)
+    raise error("DG227", f"{describe(function)} cannot be called", node.span)
+
+
+def _grad(arguments: list, node: syntax.CallOf, session: Session) -> Any:
+    """`grad(e, x)`: the derivative of sum(e) by a named tensor."""
+    if len(arguments) != 2:
+        raise error("DG231", "`grad(e, x)` wants an expression and a tensor", node.span)
+    of = materialize(arguments[0], session, "value", node.span)
+    by = only_output(arguments[1])
+    if not isinstance(by, TensorValue):
+        raise error("DG228", "`grad` differentiates by a named tensor", node.span, help="name it first")
+    session.at(node.span)
+    names = [session.operand(t.tensor, node.span) for t in (of, by)]
+    found = gradients(session.builder, [(names[0], None)], [names[1]])[names[1]]
+    if found is None:
+        return filled(list(by.shape), 0.0, session, node.span)
+    return TensorValue(session.builder.tensors[found], node.span)
+
+
+# ---------------------------------------------------------------- pipes
+
+
+def _pipe(node: syntax.Pipe, scope: Scope, session: Session) -> Any:
+    head, *stages = node.stages
+    if head.name is not None:
+        return Composition(tuple((s.value, s.name) for s in node.stages), scope, node.span)
+    value = evaluate(head.value, scope, session)
+    if isinstance(value, (FunctionValue, BuiltinFunction, LayerValue, Composition, SharedLayer, FrozenLayer)):
+        return Composition(tuple((s.value, s.name) for s in node.stages), scope, node.span)
+    for stage in stages:
+        value = apply.apply_stage(value, stage.value, stage.name, stage, scope, session)
+    return value
+
+
+def _scan(node: syntax.ScanOf, scope: Scope, session: Session) -> Any:
+    return evaluate_scan(node, scope, session)
+
+
+def _misplaced(node, scope, session):
+    raise error("DG229", "this belongs inside brackets", node.span)
+
+
+_RULES = {
+    syntax.Number: lambda node, scope, session: node.value,
+    syntax.Boolean: lambda node, scope, session: node.value,
+    syntax.String: _string,
+    syntax.Name: _name,
+    syntax.ListOf: _list,
+    syntax.TupleOf: _tuple,
+    syntax.Paren: lambda node, scope, session: evaluate(node.inside, scope, session),
+    syntax.Guarded: _guarded,
+    syntax.Unary: _unary,
+    syntax.Binary: _binary,
+    syntax.RangeOf: _range,
+    syntax.Ternary: _ternary,
+    syntax.CallOf: _call,
+    syntax.Slice: _misplaced,
+    syntax.Ellipsis: _misplaced,
+    syntax.Subscript: _subscript,
+    syntax.Attribute: _attribute,
+    syntax.Reduction: _reduction,
+    syntax.Pipe: _pipe,
+    syntax.ScanOf: _scan,
+}
