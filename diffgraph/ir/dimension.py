@@ -175,6 +175,49 @@ def divide_exactly(size: Size, divisor: Size) -> Size | None:
     return _total(terms)
 
 
+def is_nonnegative(size: Size) -> bool:
+    """size >= 0 for all values of its symbols from 1 up. Cautious: False says that it could not be shown."""
+    if isinstance(size, int):
+        return size >= 0
+    return _all_positive(_lower_bound(size, linear=True)) or _all_positive(_lower_bound(size, linear=False))
+
+
+def _lower_bound(size: Dimension, linear: bool) -> list[tuple[Monomial, Fraction]] | None:
+    """Terms without `Floor` whose sum is at most the size, by (d - q + 1) / q <= d // q <= d / q; or by 0 <= d // q
+    instead of the first where not `linear` (and d >= 0)."""
+    found: list[tuple[Monomial, Fraction]] = []
+    for monomial, coefficient in size.terms:
+        floors = [(atom, power) for atom, power in monomial if isinstance(atom, Floor)]
+        if not floors:
+            found.append((monomial, coefficient))
+            continue
+        ((floor, power), *more) = floors
+        if more or power != 1 or any(isinstance(a, Floor) for m, _ in _terms(floor.dimension) for a, _ in m):
+            return None
+        others = tuple((atom, power) for atom, power in monomial if atom is not floor)
+        if coefficient > 0 and not linear:
+            if not is_nonnegative(floor.dimension):
+                return None
+            continue
+        of = floor.dimension if coefficient < 0 else floor.dimension - (floor.divisor - 1)
+        found += [(_join(m, others), coefficient * c / floor.divisor) for m, c in _terms(of)]
+    return found
+
+
+def _all_positive(terms: list[tuple[Monomial, Fraction]] | None) -> bool:
+    """The polynomial in n - 1 for every symbol n has no negative coefficient."""
+    if terms is None:
+        return False
+    shifted: list[tuple[Monomial, Fraction]] = []
+    for monomial, coefficient in terms:
+        product = [((), coefficient)]
+        for atom, power in monomial:
+            for _ in range(power):
+                product = [(_join(m, k), c) for m, c in product for k in ((), ((atom, 1),))]
+        shifted += product
+    return all(c >= 0 for _, c in _raw(shifted))
+
+
 def product(sizes) -> Size:
     """The product of some sizes, 1 for none."""
     result: Size = 1
