@@ -85,6 +85,7 @@ class Session:
         self.steps = 0
         self.calls: list[Any] = []
         self.shared: dict[int, dict] = {}
+        self.results: dict[str, TensorValue] = {}
         self.phase = "forward"
         self.notations: list[Any] = []
         self.iteration: list[tuple[Tensor, Size]] = []

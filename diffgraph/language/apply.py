@@ -1,0 +1,409 @@
+"""Applying functions, layers, nets and compositions; the instances and paths that come of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from diffgraph.diagnostics import Note, Span, error, suggest
+from diffgraph.language import evaluate as expressions
+from diffgraph.language import statements, syntax
+from diffgraph.language.arithmetic import describe, is_tensor, materialize, only_output, show_shape
+from diffgraph.language.core_functions import CORE, call_core
+from diffgraph.language.network import Instance
+from diffgraph.language.own_gradient import with_own_gradient
+from diffgraph.language.scopes import Scope
+from diffgraph.language.session import MOST_DEPTH, MOST_INSTANCES, Frame, Session
+from diffgraph.language.values import (
+    BuiltinFunction,
+    Composition,
+    FrozenLayer,
+    FunctionValue,
+    Indexed,
+    LayerValue,
+    NetResult,
+    Pending,
+    SharedLayer,
+    TensorValue,
+)
+
+# ---------------------------------------------------------------- functions
+
+
+def call_function(function: FunctionValue, positional: list, keywords: dict, session: Session, span: Span) -> Any:
+    """The value of a `fn`; called with keywords only while required arguments are missing, a partial application."""
+    declaration = function.declaration
+    given = {**dict(function.given), **keywords}
+    names = [p.name for p in declaration.parameters]
+    _refuse_unknown(declaration.name, keywords, names, span)
+    open_names = [n for n in names if n not in dict(function.given)]
+    if len(positional) > len(open_names):
+        raise error(
+            "DG231", f"`{declaration.name}` takes {len(open_names)} arguments, not {len(positional)}", span,
+            Note("it is declared here", declaration.span),
+        )  # fmt: skip
+    for name, value in zip(open_names, positional):
+        if name in keywords:
+            raise error("DG232", f"`{declaration.name}` is given `{name}` twice", span)
+        given[name] = value
+    missing = [p.name for p in declaration.parameters if p.name not in given and p.default is None]
+    if missing and not positional:
+        return FunctionValue(declaration, function.scope, tuple(given.items()))
+    if missing:
+        raise error("DG233", f"`{declaration.name}` wants `{missing[0]}`", span)
+    with _calling(declaration, session, span):
+        return _run_function(declaration, given, function.scope, session, span)
+
+
+def _run_function(declaration: syntax.Function, given: dict, outer: Scope, session: Session, span: Span) -> Any:
+    scope = Scope(outer)
+    for parameter in declaration.parameters:
+        value = given[parameter.name] if parameter.name in given else None
+        if parameter.name not in given:
+            value = expressions.evaluate(parameter.default, scope, session)
+        if isinstance(value, Pending):
+            value = materialize(value, session, session.hint(parameter.name), span)
+        scope.bind(parameter.name, value)
+    if declaration.gradient is not None:
+        return with_own_gradient(declaration, scope, session, span)
+    return statements.run_body(declaration.body, scope, session, declaration.name)
+
+
+class _calling:
+    """Refuses cycles of calls, and nesting without end."""
+
+    def __init__(self, declaration, session: Session, span):
+        self.declaration, self.session, self.span = declaration, session, span
+
+    def __enter__(self):
+        calls = self.session.calls
+        if self.declaration in calls:
+            chain = " -> ".join(d.name for d in (*calls[calls.index(self.declaration) :], self.declaration))
+            raise error("DG510", f"`{self.declaration.name}` uses itself: {chain}", self.span)
+        if len(calls) >= MOST_DEPTH:
+            raise error("DG590", f"calls are nested deeper than {MOST_DEPTH}", self.span)
+        calls.append(self.declaration)
+
+    def __exit__(self, *_):
+        self.session.calls.pop()
+
+
+def _refuse_unknown(owner: str, keywords, names, span) -> None:
+    for name in keywords:
+        if name not in names:
+            known = ", ".join(names) or "none"
+            hint = suggest(name, names) or f"it takes {known}"
+            raise error("DG230", f"`{owner}` has no `{name}`", span, help=hint)
+
+
+def call_builtin(function: BuiltinFunction, positional: list, keywords: dict, session: Session, span: Span) -> Any:
+    """The value of a core function, or a partial application."""
+    keywords = {**dict(function.given), **keywords}
+    result = call_core(CORE[function.name], positional, keywords, session, span)
+    return BuiltinFunction(function.name, tuple(keywords.items())) if result is None else result
+
+
+# ---------------------------------------------------------------- layers
+
+
+def with_settings(layer: LayerValue, positional: list, keywords: dict, span: Span) -> LayerValue:
+    """A layer with (more of) its settings."""
+    settings = layer.declaration.settings
+    names = [s.name for s in settings]
+    _refuse_unknown(layer.name, keywords, names, span)
+    given = dict(layer.settings)
+    open_names = [n for n in names if n not in given]
+    if len(positional) > len(open_names):
+        raise error(
+            "DG231", f"`{layer.name}` takes {len(names)} settings, not {len(positional) + len(given)}", span,
+            Note("it is declared here", layer.declaration.span),
+            help=f"its settings are {', '.join(names)}" if names else "it has no settings; write it without parentheses",
+        )  # fmt: skip
+    for name, value in zip(open_names, positional):
+        given[name] = value
+    for name, value in keywords.items():
+        if name in dict(zip(open_names, positional)):
+            raise error("DG232", f"`{layer.name}` is given `{name}` twice", span)
+        given[name] = value
+    return LayerValue(layer.declaration, layer.scope, tuple(given.items()))
+
+
+def settings_scope(layer: LayerValue, session: Session, span: Span) -> Scope:
+    """A scope with every setting of a layer; defaults may use the settings before them."""
+    scope = Scope(layer.scope)
+    given = dict(layer.settings)
+    for setting in layer.declaration.settings:
+        if setting.name in given:
+            value = given[setting.name]
+        elif setting.default is not None:
+            value = expressions.evaluate(setting.default, scope, session)
+        else:
+            raise error(
+                "DG233", f"`{layer.name}` wants the setting `{setting.name}`", span,
+                Note("it is declared here", layer.declaration.span),
+            )  # fmt: skip
+        if isinstance(value, Pending):
+            value = materialize(value, session, setting.name, span)
+        scope.bind(setting.name, value)
+    return scope
+
+
+def apply_layer(layer: LayerValue, values: tuple, session: Session, span: Span) -> Any:
+    """What a layer gives for its tensors, inside the frame that is open for it."""
+    declaration = layer.declaration
+    with _calling(declaration, session, span):
+        scope = settings_scope(layer, session, span)
+        if isinstance(declaration, syntax.Net):
+            return statements.run_nested_net(layer, scope, values, session, span)
+        _bind_tensors(declaration, scope, values, session, span)
+        return statements.run_body(declaration.body, scope, session, declaration.name)
+
+
+def _bind_tensors(declaration: syntax.Layer, scope: Scope, values: tuple, session: Session, span: Span) -> None:
+    tensors = declaration.tensors
+    if len(values) > len(tensors):
+        raise error(
+            "DG520", f"`{declaration.name}` takes {len(tensors)} tensor{'s' if len(tensors) > 1 else ''},"
+            f" not {len(values)}", span, Note("it is declared here", declaration.span),
+        )  # fmt: skip
+    for k, parameter in enumerate(tensors):
+        if k < len(values):
+            value = only_output(values[k])
+        elif parameter.default is not None:
+            value = expressions.evaluate(parameter.default, scope, session)
+        else:
+            raise error("DG521", f"`{declaration.name}` wants the tensor `{parameter.name}`", span)
+        if k < len(values) and not is_tensor(value):
+            value = materialize(value, session, session.hint(parameter.name), span)
+        if isinstance(value, Pending):
+            value = materialize(value, session, session.hint(parameter.name), span)
+        if parameter.shape is not None and isinstance(value, TensorValue):
+            bind_shape(parameter, value, scope, session, span, declaration.name)
+        scope.bind(parameter.name, value)
+
+
+def bind_shape(parameter, value: TensorValue, scope: Scope, session: Session, span: Span, owner: str) -> None:
+    """Checks a tensor against a declared shape and binds the names in it that are not yet bound."""
+    declared, shape = parameter.shape, value.shape
+    rest = next((k for k, d in enumerate(declared) if isinstance(d, syntax.Ellipsis)), None)
+    fixed = len(declared) - (rest is not None)
+    if len(shape) < fixed or rest is None and len(shape) != fixed:
+        wanted = "[" + ", ".join(d.span.text for d in declared) + "]"
+        raise error(
+            "DG522",
+            f"`{owner}` takes `{parameter.name}{wanted}`, and this is {describe(value)}",
+            span,
+            Note("the shape is declared here", parameter.span),
+            *([Note("the tensor was made here", value.span)] if value.span else ()),
+            help=_rank_repair(len(shape), fixed),
+        )
+    pairs = list(zip(declared, shape))
+    if rest is not None:
+        tail = fixed - rest
+        pairs = [*zip(declared[:rest], shape), *zip(declared[rest + 1 :], shape[len(shape) - tail :])]
+    for node, size in pairs:
+        _bind_size(node, size, parameter, value, scope, session, span, owner)
+
+
+def _rank_repair(rank: int, wanted: int) -> str:
+    return "join the axes first: x -> flatten" if rank > wanted else "add axes first: reshape(x, [...])"
+
+
+def _bind_size(node, size, parameter, value, scope: Scope, session: Session, span, owner) -> None:
+    if isinstance(node, syntax.Name) and node.name not in scope.values:
+        scope.bind(node.name, size)
+        return
+    known = only_output(expressions.evaluate(node, scope, session))
+
+    def problem():
+        return error(
+            "DG523",
+            f"`{owner}`: `{node.span.text}` of `{parameter.name}` is {known}, but the tensor {show_shape(value.shape)}"
+            f" has {size} there",
+            span,
+            Note("the shape is declared here", parameter.span),
+            *([Note("the tensor was made here", value.span)] if value.span else ()),
+        )
+
+    session.require_equal(known, size, problem, span)
+
+
+# ---------------------------------------------------------------- stages of a pipe
+
+
+def apply_stage(value: Any, node: syntax.Expr, name, stage: syntax.Stage, scope: Scope, session: Session) -> Any:
+    """`value -> node as name`. A tuple passes several tensors."""
+    values = value if isinstance(value, tuple) else (value,)
+    if isinstance(node, syntax.CallOf):
+        function = expressions.evaluate(node.function, scope, session)
+        if isinstance(function, (FunctionValue, BuiltinFunction)) and not _makes_layer(function):
+            positional, keywords = expressions.arguments_of(node.arguments, scope, session)
+            return _function_stage(function, [*values, *positional], keywords, node, name, session, scope)
+    target = expressions.evaluate(node, scope, session)
+    if isinstance(target, (FunctionValue, BuiltinFunction)):
+        return _function_stage(target, list(values), {}, node, name, session, scope)
+    return apply_value(target, values, node, name, scope, session)
+
+
+def _makes_layer(function) -> bool:
+    return isinstance(function, BuiltinFunction) and function.name in ("shared", "frozen")
+
+
+def _function_stage(function, positional: list, keywords: dict, node, name, session: Session, scope: Scope) -> Any:
+    if any(isinstance(v, Indexed) for v in positional):
+        return _call(function, positional, keywords, node.span, session)
+    path = _path_for(name, function.name, node, scope, session)
+    with session.inside(Frame(path, function.name, node.span, frozen=session.frame.frozen)):
+        result = _call(function, positional, keywords, node.span, session)
+        if isinstance(result, Pending):
+            result = materialize(result, session, path, node.span)
+    record(path, function.name, "function", node.span, positional, result, session)
+    return result
+
+
+def _call(function, positional, keywords, span, session: Session) -> Any:
+    if isinstance(function, BuiltinFunction):
+        return call_builtin(function, positional, keywords, session, span)
+    return call_function(function, positional, keywords, session, span)
+
+
+def apply_value(target: Any, values: tuple, node, name, scope: Scope, session: Session) -> Any:
+    """Applies a layer, net, composition, shared or frozen layer as an instance."""
+    if isinstance(target, Composition):
+        return _apply_composition(target, values, node, name, scope, session)
+    frozen = False
+    shared = None
+    while isinstance(target, (SharedLayer, FrozenLayer)):
+        frozen = frozen or isinstance(target, FrozenLayer)
+        shared = target if isinstance(target, SharedLayer) and shared is None else shared
+        target = target.layer
+    if isinstance(target, Composition):
+        return _apply_wrapped(target, values, node, name, scope, session, frozen, shared)
+    if isinstance(target, (FunctionValue, BuiltinFunction)):
+        return _function_stage(target, list(values), {}, node, name, session, scope)
+    if not isinstance(target, LayerValue):
+        raise error("DG524", f"{describe(target)} cannot be applied to a tensor", node.span)
+    path, reuse = _instance(name, target.name, node, scope, session, shared)
+    frame = Frame(path, target.name, node.span, frozen=frozen or session.frame.frozen, reuse=reuse)
+    with session.inside(frame):
+        result = apply_layer(target, values, session, node.span)
+        if isinstance(result, Pending):
+            result = materialize(result, session, path, node.span)
+    kind = "net" if isinstance(target.declaration, syntax.Net) else "layer"
+    record(path, target.name, kind, node.span, values, result, session)
+    return result
+
+
+def _instance(name, type_name: str, node, scope, session: Session, shared) -> tuple[str, bool]:
+    """(path, whether its parameters are there already)."""
+    if shared is not None and id(shared) in session.shared:
+        if name is not None:
+            _path_for(name, type_name, node, scope, session)
+        return session.shared[id(shared)]["path"], True
+    path = _path_for(name, type_name, node, scope, session)
+    if shared is not None:
+        session.shared[id(shared)] = {"path": path, "layer": shared}
+    return path, session.frame.reuse
+
+
+def _apply_composition(target: Composition, values, node, name, scope, session: Session) -> Any:
+    """Stages one after the other; named, they are a group with a level of its own."""
+    if name is None:
+        return _run_stages(target, values, session)
+    path = _path_for(name, "group", node, scope, session)
+    frame = Frame(path, "group", node.span, frozen=session.frame.frozen, reuse=session.frame.reuse)
+    with session.inside(frame):
+        result = _run_stages(target, values, session)
+    record(path, "group", "group", node.span, values, result, session)
+    return result
+
+
+def _apply_wrapped(target: Composition, values, node, name, scope, session, frozen: bool, shared) -> Any:
+    """A shared or frozen composition is a group: it needs a path of its own to be found again."""
+    path, reuse = _instance(name, "group", node, scope, session, shared)
+    frame = Frame(path, "group", node.span, frozen=frozen or session.frame.frozen, reuse=reuse)
+    with session.inside(frame):
+        result = _run_stages(target, values, session)
+    record(path, "group", "group", node.span, values, result, session)
+    return result
+
+
+def _run_stages(target: Composition, values: tuple, session: Session) -> Any:
+    value: Any = values if len(values) > 1 else values[0]
+    for stage, name in target.stages:
+        value = apply_stage(value, stage, name, stage, target.scope, session)
+    return value
+
+
+# ---------------------------------------------------------------- paths
+
+
+def _path_for(name, type_name: str, node: syntax.Node, scope: Scope, session: Session) -> str:
+    """The path of an instance: its given name, or its type and number within the parent."""
+    frame = session.frame
+    if name is None:
+        own = _automatic_name(type_name, node, session)
+    else:
+        own = "".join(p if isinstance(p, str) else _part(p, scope, session) for p in name.parts)
+        for subscript in name.subscripts:
+            own += f".{_part(subscript, scope, session)}"
+        if own in frame.names and not frame.reuse:
+            first = frame.names[own]
+            raise error(
+                "DG525", f"two instances are called `{own}`", name.span,
+                *([Note("the first one", first)] if first else ()),
+                help=f"name them apart: as {own}[0], as {own}[1]",
+            )  # fmt: skip
+    frame.names[own] = node.span
+    if len(session.instances) > MOST_INSTANCES:
+        raise error("DG595", f"the net has more than {MOST_INSTANCES:,} layers", node.span)
+    return f"{frame.path}.{own}" if frame.path else own
+
+
+def _part(node, scope, session) -> str:
+    return expressions.show(expressions.evaluate(node, scope, session))
+
+
+def _automatic_name(type_name: str, node: syntax.Node, session: Session) -> str:
+    frame, naming = session.frame, session.naming
+    occurrence = frame.calls.get(id(node), 0)
+    frame.calls[id(node)] = occurrence + 1
+    key = (frame.path, id(node), occurrence)
+    if key not in naming.by_call:
+        count = naming.counts.get((frame.path, type_name), 0) + 1
+        while f"{type_name}{count}" in frame.names:
+            count += 1
+        naming.counts[frame.path, type_name] = count
+        naming.by_call[key] = f"{type_name}{count}"
+    return naming.by_call[key]
+
+
+def record(path: str, type_name: str, kind: str, span, inputs, result, session: Session) -> None:
+    """Notes an instance for `show` and the layer graph."""
+    outputs = result if isinstance(result, tuple) else (result,)
+    if isinstance(result, NetResult):
+        outputs = tuple(result.outputs.values())
+    names = [tuple(v.tensor.name for v in values if isinstance(v, TensorValue)) for values in (inputs, outputs)]
+    session.instances.append(Instance(path, type_name, kind, span, *names))
+    for value in outputs[:1]:
+        if isinstance(value, TensorValue):
+            session.results[path] = value
+
+
+def under_path(dotted: str, session: Session, absolute: bool = False) -> Any:
+    """What has been made under a path: a tensor, a layer's result, or the list of parameters below it; None if nothing."""
+    prefixes = [""] if absolute else [f"{session.frame.path}." if session.frame.path else ""]
+    for prefix in prefixes:
+        path = prefix + dotted
+        if path in session.by_path:
+            return session.by_path[path]
+        below = [
+            session.by_path[p] for p, v in session.variables.items() if p.startswith(path + ".") and v.trained
+        ]
+        if below:
+            return below
+    return None
+
+
+def trained_parameters(session: Session) -> list:
+    """Every parameter made so far that training changes."""
+    return [session.by_path[p] for p, v in session.variables.items() if v.trained]
