@@ -1,0 +1,40 @@
+"""Where the files of a program are: inside its own directory, and nowhere else."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from diffgraph.diagnostics import error, suggest
+
+
+def inside(directory: Path, name: str) -> Path:
+    """The file or folder of that name inside the program's directory. A model file is untrusted: it cannot look
+    elsewhere. Errors: a path that leaves the directory, one that is not there."""
+    root = directory.resolve()
+    path = (root / name).resolve()
+    if not path.is_relative_to(root):
+        raise error(
+            "DG704",
+            f'"{name}" is outside the directory of the program',
+            help=f"put the data under {root}",
+        )
+    if not path.exists():
+        here = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+        raise error("DG704", f'there is no "{name}" in {root}', help=suggest(path.name, here))
+    return path
+
+
+def system_datasets() -> list[Path]:
+    """Folders of data sets that the system's packages install."""
+    prefixes = dict.fromkeys((sys.prefix, sys.base_prefix, "/usr", "/usr/local"))
+    return [Path(prefix, "share", "datasets") for prefix in prefixes]
+
+
+def cached_datasets() -> Path:
+    """The user's own folder of downloaded data sets; `DIFFGRAPH_CACHE` moves it."""
+    root = os.environ.get("DIFFGRAPH_CACHE") or os.path.join(
+        os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "diffgraph"
+    )
+    return Path(root, "datasets")
