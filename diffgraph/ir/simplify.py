@@ -1,414 +1,602 @@
-"""Constructors that simplify, once for each distinct expression.
+"""Constructors of scalar expressions that simplify, and rewriting from the bottom up.
 
-Sums and products are n-ary, flat and sorted by content; constants are folded exactly (Fractions stay rational);
-`where(c, a, 0)` floats out of products, because 0 times what stands on the side not taken might be 0 * infinity: nothing
-else ever multiplies by a condition. What is simplified here keeps its value for every input, NaN and infinity included,
-but for one licence: `0 * x` with a literal 0 is 0, since such a product is a derivative that is not there.
+What they promise. Sums and products are flat and sorted by content. Numbers are folded exactly: `Fraction`s stay
+rational, so 49 * (1/49) is 1. `where(c, a, 0)` leaves products, so that a product is never 0 * inf. The kind of a result
+is that of the unsimplified one: a neutral float constant stays where nothing else shows that the result is a float.
+
+`kinds` gives the kind of the operand in each slot, where it is known: then more can be done.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import functools
+import math
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 
-import numpy as np
-
-from diffgraph.ir.affine import affine, as_affine, at_least, interval
-from diffgraph.ir.affine import divide as divide_affine
+from diffgraph.ir import scalar
+from diffgraph.ir.affine import affine, as_affine, divide
+from diffgraph.ir.dimension import Size
 from diffgraph.ir.expression import Affine, Call, Const, Expr, Extent, Index, Read
-from diffgraph.ir.scalar import FUNCTIONS, argument_kinds, cast, kind_of
+
+Kinds = Sequence[str]
+Number = int | float | Fraction
 
 ZERO = Const(0.0)
 ONE = Const(1.0)
 TRUE = Const(True)
 FALSE = Const(False)
 
-#: Functions whose value is never folded: they mark something, or depend on more than their arguments.
-_OPAQUE = frozenset({"stop_gradient", "random"})
+
+# ------------------------------------------------------------------------------------------------ constants and kinds
 
 
-def is_zero(e: Expr) -> bool:
-    """A literal zero of any kind (False excepted)."""
-    return type(e) is Const and not isinstance(e.value, bool) and e.value == 0
-
-
-def is_one(e: Expr) -> bool:
-    """A literal one of any kind (True excepted)."""
-    return type(e) is Const and not isinstance(e.value, bool) and e.value == 1
-
-
-def number(value) -> Const:
-    """A float constant; exact rationals stay rational, whole ones become floats."""
+def constant(value: int | bool | float | Fraction) -> Const:
+    """A constant in normal form: a Fraction that a float holds exactly is that float."""
     if isinstance(value, Fraction):
-        return Const(float(value)) if value.denominator == 1 else Const(value)
-    return Const(float(value))
+        near = float(value) if abs(value) < 2**1000 else math.inf
+        return Const(near) if math.isfinite(near) and Fraction(near) == value else Const(value)
+    return Const(value)
 
 
-def _sorted(items: Iterable[Expr]) -> tuple[Expr, ...]:
-    return tuple(sorted(items, key=lambda e: e.digest))
+def is_zero(expr: Expr) -> bool:
+    """The constant 0, of whatever kind, but not -0.0 and not False."""
+    return type(expr) is Const and repr(expr.value) in ("0", "0.0")
 
 
-def _exact(value):
-    """A constant's number such that + and * with others stay exact where they can."""
-    if isinstance(value, bool):
-        return int(value)
-    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
-        return Fraction(int(value))
-    return value
+def certain_kind(expr: Expr, kinds: Kinds = ()) -> str | None:
+    """The kind of an expression, None where that depends on an operand whose kind is not given."""
+    if expr.slots and (not kinds or max(expr.slots) >= len(kinds)):
+        return _kind_without_operands(expr)
+    return scalar.kind_of(expr, kinds)
 
 
-def _settle(value, as_int: bool) -> Const:
-    if as_int:
-        return Const(int(value))
-    return number(value)
+@functools.lru_cache(maxsize=1 << 16)
+def _kind_without_operands(expr: Expr) -> str | None:
+    if type(expr) is Affine:
+        return "int"
+    if type(expr) is not Call:
+        return None if expr.slots else scalar.kind_of(expr, ())
+    rule = scalar.FUNCTIONS[expr.function].kind
+    if rule in ("float", "int", "bool"):
+        return rule
+    if rule == "first":
+        return _kind_without_operands(expr.args[0])
+    of = [_kind_without_operands(a) for a in expr.args[1 if rule == "branches" else 0 :]]
+    if "float" in of:
+        return "float"
+    if None in of:
+        return None
+    return "bool" if rule == "branches" and set(of) == {"bool"} else "int"
 
 
-def _is_int(e: Expr) -> bool:
-    return type(e) in (Affine, Index, Extent) or type(e) is Const and isinstance(e.value, int)
+def as_float(expr: Expr, kinds: Kinds = ()) -> Expr:
+    """The expression as a float: cast if it may be anything else."""
+    if type(expr) is Const:
+        return constant(float(expr.value)) if isinstance(expr.value, int) else constant(expr.value)
+    return expr if certain_kind(expr, kinds) == "float" else Call("float", (expr,))
 
 
-def add(*terms: Expr) -> Expr:
-    """Their sum: flat, constants joined, like terms collected."""
-    if all(_is_int(t) for t in terms):
-        return int_value(affine(0, [(t, 1) for t in terms]))
-    counts: dict[Expr, object] = {}
-    constant = Fraction(0)
-    stack = list(terms)
-    seen_int = True
-    while stack:
-        x = stack.pop()
-        if type(x) is Const:
-            seen_int = seen_int and isinstance(x.value, int)
-            constant = constant + _exact(x.value)
-        elif type(x) is Call and x.function == "add":
-            stack.extend(x.args)
-        elif type(x) is Call and x.function == "sub":
-            stack += [x.args[0], negate(x.args[1])]
-        else:
-            times, rest = _coefficient(x)
-            counts[rest] = counts.get(rest, Fraction(0)) + times
-    out = [rest if c == 1 else _scaled(c, rest) for rest, c in counts.items() if c != 0]
-    if constant != 0 or not out:
-        as_int = seen_int and bool(terms) and all(_is_int(o) for o in out) and _whole(constant)
-        out.append(_settle(constant, as_int))
-    return out[0] if len(out) == 1 else Call("add", _sorted(out))
+def _combine(a: Number, b: Number, operation: Callable) -> Number:
+    """An operation on two numbers, exact as long as one of them is a Fraction and the other is simple."""
+    if isinstance(a, Fraction) and isinstance(b, float):
+        b = _simple(b)
+    elif isinstance(b, Fraction) and isinstance(a, float):
+        a = _simple(a)
+    if isinstance(a, float) or isinstance(b, float):
+        a, b = float(a), float(b)
+    result = operation(a, b)
+    return constant(result).value if isinstance(result, Fraction) else result
 
 
-def _whole(value) -> bool:
-    return isinstance(value, Fraction) and value.denominator == 1
+def _simple(value: float) -> Number:
+    """A float as a Fraction if its denominator is small, such as 0.5."""
+    if not math.isfinite(value):
+        return value
+    exact = Fraction(value)
+    return exact if exact.denominator <= 1 << 20 and abs(exact.numerator) <= 1 << 53 else value
 
 
-def int_value(place: Affine) -> Expr:
-    """An affine value, plain where it is a constant or one atom."""
+# ------------------------------------------------------------------------------------------------ sums
+
+
+def add(*xs: Expr, kinds: Kinds = ()) -> Expr:
+    """The sum. Like terms merge, addends under the same guard share it, and ints are one `Affine`."""
+    total = _Sum(kinds)
+    for x in xs:
+        total.include(x, 1)
+    return total.result()
+
+
+class _Sum:
+    """Addends while they are collected: coefficient times expression."""
+
+    def __init__(self, kinds: Kinds):
+        self.kinds = kinds
+        self.number: Number = 0
+        self.coefficients: dict[Expr, Number] = {}
+
+    def include(self, x: Expr, factor: Number) -> None:
+        """Adds a multiple of an expression."""
+        match x:
+            case Const(value):
+                value = int(value) if isinstance(value, bool) else value
+                self._number(_combine(factor, value, lambda a, b: a * b))
+            case Call("add", args) if factor in (1, -1):
+                for a in args:
+                    self.include(a, factor)
+            case Call("mul", (Const(value), *rest)) if not isinstance(value, bool):
+                inner = rest[0] if len(rest) == 1 else Call("mul", tuple(rest))
+                self._term(inner, _combine(factor, value, lambda a, b: a * b))
+            case Affine(number, terms):
+                self._number(_combine(factor, number, lambda a, b: a * b))
+                for atom, c in terms:
+                    self._term(atom, _combine(factor, c, lambda a, b: a * b))
+            case _:
+                self._term(x, factor)
+
+    def _number(self, value: Number) -> None:
+        self.number = _combine(self.number, value, lambda a, b: a + b)
+
+    def _term(self, x: Expr, coefficient: Number) -> None:
+        before = self.coefficients.get(x, 0)
+        self.coefficients[x] = _combine(before, coefficient, lambda a, b: a + b)
+
+    def result(self) -> Expr:
+        terms = {x: c for x, c in self.coefficients.items() if c != 0 or _is_nan(c)}
+        is_int = all(certain_kind(x, self.kinds) in ("int", "bool") for x in terms)
+        if is_int and all(type(c) is int for c in (self.number, *terms.values())) and not self._lost_float(terms):
+            return _value(affine(self.number, terms.items()))
+        addends = [*_integers(terms, self.kinds), *(_scaled(x, c, self.kinds) for x, c in terms.items())]
+        addends = _share_guards(addends, self.kinds)
+        return self._joined(addends, terms)
+
+    def _lost_float(self, terms) -> bool:
+        """Terms of a float cancelled: what is left must stay a float."""
+        gone = [x for x in self.coefficients if x not in terms]
+        return any(certain_kind(x, self.kinds) == "float" for x in gone)
+
+    def _joined(self, addends: list[Expr], terms) -> Expr:
+        kinds = [certain_kind(a, self.kinds) for a in addends]
+        is_float = "float" in kinds
+        must_be = isinstance(self.number, (float, Fraction)) or self._lost_float(terms)
+        if not addends:
+            return constant(float(self.number) if must_be and isinstance(self.number, int) else self.number)
+        if self.number != 0 or _is_nan(self.number) or (must_be and not is_float):
+            number = self.number
+            if (is_float or must_be) and isinstance(number, int):
+                number = float(number)
+            if number != 0 or _is_nan(number) or None in kinds:
+                addends.append(constant(number))
+            else:
+                addends = [as_float(addends[0], self.kinds), *addends[1:]]
+        if len(addends) == 1:
+            # A sum of bools is an int.
+            return Call("int", (addends[0],)) if kinds[0] == "bool" else addends[0]
+        return Call("add", _sorted(addends))
+
+
+def _is_nan(value: Number) -> bool:
+    return isinstance(value, float) and value != value
+
+
+def _value(place: Affine) -> Expr:
+    """An affine form as a value: a constant or an atom where it is no more than that."""
     if not place.terms:
         return Const(place.constant)
     if place.constant == 0 and len(place.terms) == 1 and place.terms[0][1] == 1:
-        return place.terms[0][0]
+        atom = place.terms[0][0]
+        return atom if type(atom) is not Call or scalar.FUNCTIONS[atom.function].kind != "bool" else place
     return place
 
 
-def _coefficient(x: Expr):
-    if type(x) is Call and x.function == "mul" and type(x.args[0]) is Const and not isinstance(x.args[0].value, bool):
-        rest = x.args[1] if len(x.args) == 2 else Call("mul", x.args[1:])
-        return _exact(x.args[0].value), rest
-    if type(x) is Call and x.function == "neg":
-        times, rest = _coefficient(x.args[0])
-        return -times, rest
-    return Fraction(1), x
+def _integers(terms: dict[Expr, Number], kinds: Kinds) -> list[Expr]:
+    """Takes the addends that are whole multiples of ints out of `terms`, as one affine form."""
+    whole = [(x, c) for x, c in terms.items() if type(c) is int and certain_kind(x, kinds) in ("int", "bool")]
+    if len(whole) < 2:
+        return []
+    for x, _ in whole:
+        del terms[x]
+    joined = affine(0, whole)
+    return [] if not joined.terms and joined.constant == 0 else [_value(joined)]
 
 
-def _scaled(times, rest: Expr) -> Expr:
-    factors = rest.args if type(rest) is Call and rest.function == "mul" else (rest,)
-    return Call("mul", (_settle(times, False), *factors))
+def _scaled(x: Expr, coefficient: Number, kinds: Kinds) -> Expr:
+    return x if type(coefficient) is int and coefficient == 1 else mul(constant(coefficient), x, kinds=kinds)
 
 
-def mul(*factors: Expr) -> Expr:
-    """Their product: flat, constants joined in front, guards floated out."""
-    constant = Fraction(1)
-    rest: list[Expr] = []
-    guards: list[Expr] = []
-    stack = list(reversed(factors))
-    only_ints = True
-    while stack:
-        x = stack.pop()
-        if type(x) is Const:
-            only_ints = only_ints and isinstance(x.value, int)
-            constant = constant * _exact(x.value)
-        elif type(x) is Call and x.function == "mul":
-            stack.extend(reversed(x.args))
-        elif type(x) is Call and x.function == "neg":
-            constant = -constant
-            stack.append(x.args[0])
-        elif type(x) is Call and x.function == "div":
-            stack += [call("recip", x.args[1]), x.args[0]]
-        elif type(x) is Call and x.function == "where" and is_zero(x.args[2]):
-            guards.append(x.args[0])
-            stack.append(x.args[1])
+def _share_guards(addends: list[Expr], kinds: Kinds) -> list[Expr]:
+    """where(c, a, 0) + where(c, b, 0) is where(c, a + b, 0)."""
+    guarded: dict[Expr, list[Expr]] = {}
+    for a in addends:
+        if type(a) is Call and a.function == "where" and is_zero(a.args[2]):
+            guarded.setdefault(a.args[0], []).append(a)
+    if all(len(same) == 1 for same in guarded.values()):
+        return addends
+    joined = [a for a in addends if not (type(a) is Call and a.function == "where" and is_zero(a.args[2]))]
+    for condition, same in guarded.items():
+        if len(same) == 1:
+            joined += same
         else:
-            only_ints = only_ints and _is_int(x)
-            rest.append(x)
-    if constant == 0:
-        return Const(0) if only_ints and factors else ZERO
-    if only_ints and len(rest) == 1 and _whole(constant):
-        product: Expr = int_value(affine(0, ((rest[0], int(constant)),)))
-    else:
-        product = _product(constant, rest, only_ints)
-    return product if not guards else where(conjunction(*guards), product, ZERO)
+            joined.append(where(condition, add(*(a.args[1] for a in same), kinds=kinds), same[0].args[2], kinds=kinds))
+    return joined
 
 
-def _product(constant, rest: list[Expr], only_ints: bool) -> Expr:
-    ordered = list(_sorted(rest))
-    if constant != 1 or not ordered:
-        ordered.insert(0, _settle(constant, only_ints and _whole(constant)))
-    return ordered[0] if len(ordered) == 1 else Call("mul", tuple(ordered))
+def _sorted(args: Sequence[Expr]) -> tuple[Expr, ...]:
+    """By content; a constant first."""
+    return tuple(sorted(args, key=lambda e: (type(e) is not Const, e.digest)))
 
 
-def negate(x: Expr) -> Expr:
-    """-x"""
-    return mul(Const(-1), x)
+# ------------------------------------------------------------------------------------------------ products
 
 
-def subtract(a: Expr, b: Expr) -> Expr:
-    """a - b"""
-    return add(a, negate(b))
+def mul(*xs: Expr, kinds: Kinds = ()) -> Expr:
+    """The product. Guards float out: where(c, a, 0) * b is where(c, a * b, 0), never c * a * b."""
+    number: Number = 1
+    factors: list[Expr] = []
+    conditions: list[Expr] = []
+    left = list(xs)
+    while left:
+        x = left.pop()
+        match x:
+            case Const(value):
+                number = _combine(number, int(value) if isinstance(value, bool) else value, lambda a, b: a * b)
+            case Call("mul", args):
+                left.extend(args)
+            case Call("where", (condition, a, zero)) if is_zero(zero):
+                conditions.append(condition)
+                left.append(a)
+                # The kind of the zero counts: where(c, 1, 0.0) is a float.
+                left.append(ONE if type(zero.value) is float else Const(1))
+            case Affine(0, ((atom, c),)):
+                number = _combine(number, c, lambda a, b: a * b)
+                factors.append(atom)
+            case _:
+                factors.append(x)
+    body = _product(number, factors, kinds)
+    if not conditions:
+        return body
+    return where(conjunction(*conditions, kinds=kinds), body, zero_like(body, kinds), kinds=kinds)
 
 
-def divide(a: Expr, b: Expr) -> Expr:
-    """a / b, as a product with the reciprocal; exact for rational constants."""
-    return mul(a, call("recip", b))
+def zero_like(expr: Expr, kinds: Kinds = ()) -> Const:
+    """The 0 of an expression's kind, an int where that is not known to be a float."""
+    return ZERO if certain_kind(expr, kinds) == "float" else Const(0)
 
 
-def conjunction(*conditions: Expr) -> Expr:
-    """All of them: flat, without repetition, sorted."""
-    flat: list[Expr] = []
-    for c in conditions:
-        flat += c.args if type(c) is Call and c.function == "and" else [c]
-    kept = [c for c in dict.fromkeys(flat) if c is not TRUE]
-    if any(c is FALSE for c in kept):
-        return FALSE
-    if not kept:
-        return TRUE
-    return kept[0] if len(kept) == 1 else Call("and", _sorted(kept))
+def _product(number: Number, factors: list[Expr], kinds: Kinds) -> Expr:
+    of = [certain_kind(f, kinds) for f in factors]
+    is_float = "float" in of or not isinstance(number, int)
+    if number == 0:
+        return ZERO if is_float else Const(0)
+    if not factors:
+        return constant(number)
+    if number == 1:
+        if len(factors) > 1 and (isinstance(number, int) or "float" in of):
+            return Call("mul", _sorted(factors))
+        if len(factors) == 1 and (isinstance(number, int) or of[0] == "float"):
+            return Call("int", (factors[0],)) if of[0] == "bool" else factors[0]
+        if len(factors) == 1 and of[0] is not None:
+            return Call("float", (factors[0],))
+    if "float" in of and isinstance(number, int):
+        number = float(number)
+    if number == -1 and len(factors) == 1 and type(factors[0]) is Call and factors[0].function == "add":
+        return add(*(mul(constant(number), a, kinds=kinds) for a in factors[0].args), kinds=kinds)
+    if type(number) is int and len(factors) == 1 and of[0] in ("int", "bool"):
+        return _value(affine(0, ((factors[0], number),)))
+    return Call("mul", (constant(number), *_sorted(factors)))
 
 
-def where(condition: Expr, a: Expr, b: Expr) -> Expr:
-    """a where the condition holds, else b."""
+# ------------------------------------------------------------------------------------------------ logic
+
+
+def conjunction(*conditions: Expr, kinds: Kinds = ()) -> Expr:
+    """All of the conditions."""
+    return _junction("and", TRUE, FALSE, conditions)
+
+
+def disjunction(*conditions: Expr, kinds: Kinds = ()) -> Expr:
+    """Any of the conditions."""
+    return _junction("or", FALSE, TRUE, conditions)
+
+
+def _junction(function: str, neutral: Const, absorbing: Const, conditions: Sequence[Expr]) -> Expr:
+    flat: dict[Expr, None] = {}
+    left = list(reversed(conditions))
+    while left:
+        c = left.pop()
+        if type(c) is Call and c.function == function:
+            left.extend(reversed(c.args))
+        elif type(c) is Const:
+            if bool(c.value) is absorbing.value:
+                return absorbing
+        else:
+            flat[c] = None
+    if not flat:
+        return neutral
+    if len(flat) == 1:
+        (only,) = flat
+        return only
+    return Call(function, _sorted(list(flat)))
+
+
+def negation(condition: Expr, kinds: Kinds = ()) -> Expr:
+    """The condition does not hold."""
+    match condition:
+        case Const(value):
+            return Const(not value)
+        case Call("not", (c,)):
+            return c
+        case Call("eq", args):
+            return Call("ne", args)
+        case Call("ne", args):
+            return Call("eq", args)
+        case Call("lt" | "le" | "gt" | "ge" as function, args):
+            # With NaN neither a < b nor a >= b holds, so floats keep their `not`.
+            if all(certain_kind(a, kinds) in ("int", "bool") for a in args):
+                return call({"lt": "ge", "le": "gt", "gt": "le", "ge": "lt"}[function], *args, kinds=kinds)
+    return Call("not", (condition,))
+
+
+def where(condition: Expr, a: Expr, b: Expr, kinds: Kinds = ()) -> Expr:
+    """a where the condition holds, else b. A zero goes to the other side: where(c, 0, b) is where(not c, b, 0)."""
     if type(condition) is Const:
-        return a if condition.value else b
+        return _like(a, b, kinds) if condition.value else _like(b, a, kinds)
     if a is b:
         return a
     if is_zero(a) and is_zero(b):
-        return ZERO
-    if is_zero(a):
-        # A zero stands last, so that products see the guard.
-        return where(_negation(condition), b, a)
-    if is_zero(b):
-        if type(a) is Call and a.function == "where" and is_zero(a.args[2]):
-            return where(conjunction(condition, a.args[0]), a.args[1], b)
-    elif type(condition) is Call and condition.function == "not":
-        return where(condition.args[0], b, a)
+        return ZERO if type(a.value) is float or type(b.value) is float else a
+    if type(a) is Call and a.function == "where" and a.args[0] is condition:
+        return where(condition, _like(a.args[1], a.args[2], kinds), b, kinds)
+    if type(b) is Call and b.function == "where" and b.args[0] is condition:
+        return where(condition, a, _like(b.args[2], b.args[1], kinds), kinds)
+    if is_zero(a) and not is_zero(b):
+        return where(negation(condition, kinds), b, a, kinds)
+    if is_zero(b) and type(a) is Call and a.function == "where" and is_zero(a.args[2]):
+        zero = a.args[2] if type(a.args[2].value) is float else b
+        return where(conjunction(condition, a.args[0], kinds=kinds), a.args[1], zero, kinds)
+    if is_zero(b) and certain_kind(a, kinds) == "float":
+        b = ZERO
     return Call("where", (condition, a, b))
 
 
-def _negation(x: Expr) -> Expr:
-    if type(x) is Call and x.function == "not":
-        return x.args[0]
-    return Const(not x.value) if type(x) is Const else Call("not", (x,))
+def _like(taken: Expr, other: Expr, kinds: Kinds) -> Expr:
+    """One branch of a `where` in the kind of the whole."""
+    of = certain_kind(taken, kinds), certain_kind(other, kinds)
+    if of[0] == of[1] or of[0] == "float" or of[1] == "bool":
+        return taken
+    if of[1] == "float":
+        return as_float(taken, kinds)
+    if of[0] == "bool" and of[1] == "int":
+        return Const(int(taken.value)) if type(taken) is Const else Call("int", (taken,))
+    return taken
 
 
-def _power(x: Expr, n: Expr) -> Expr:
-    """x^n for an int n: small constant powers are products, so that they multiply out with the rest."""
-    if type(n) is Const:
-        count = int(n.value)
-        if count == 0:
-            return Const(1) if _is_int(x) else ONE
-        if 0 < count <= 4:
-            return mul(*[x] * count)
-        if count == -1:
-            return call("recip", x)
-    return _folded("powi", (x, n))
+# ------------------------------------------------------------------------------------------------ everything
 
 
-def _reciprocal(x: Expr) -> Expr:
-    if type(x) is Const and not isinstance(x.value, bool):
-        exact = _exact(x.value)
-        if isinstance(exact, (int, Fraction)) and exact != 0:
-            return number(1 / Fraction(exact))
-    if type(x) is Call and x.function == "recip" and type(x.args[0]) is Extent:
-        return x.args[0]
-    return _folded("recip", (x,))
+def negate(x: Expr, kinds: Kinds = ()) -> Expr:
+    """-x"""
+    return mul(Const(-1), x, kinds=kinds)
 
 
-def _disjunction(*conditions: Expr) -> Expr:
-    kept = [c for c in dict.fromkeys(conditions) if c is not FALSE]
-    if any(c is TRUE for c in kept):
-        return TRUE
-    if not kept:
-        return FALSE
-    return kept[0] if len(kept) == 1 else Call("or", _sorted(kept))
+def subtract(a: Expr, b: Expr, kinds: Kinds = ()) -> Expr:
+    """a - b"""
+    return add(a, negate(b, kinds), kinds=kinds)
 
 
-def _cast_float(x: Expr) -> Expr:
-    if type(x) is Const:
-        return x if isinstance(x.value, (float, Fraction)) else number(x.value)
-    return x if type(x) is Call and x.function == "float" else Call("float", (x,))
+def divide_by(a: Expr, b: Expr, kinds: Kinds = ()) -> Expr:
+    """a / b, as a times the reciprocal of b. Always a float."""
+    return as_float_product(a, recip(b, kinds), kinds)
 
 
-def _quotient(function: str) -> Callable[[Expr, Expr], Expr]:
-    def construct(x: Expr, divisor: Expr) -> Expr:
-        if _is_int(x) and type(x) is not Const and _positive_int(divisor):
-            return Call(function, (as_affine(x), divisor))
-        return _folded(function, (x, divisor))
-
-    return construct
+def as_float_product(a: Expr, b: Expr, kinds: Kinds) -> Expr:
+    """a * b where b is a float."""
+    product = mul(a, b, kinds=kinds)
+    return product if certain_kind(product, kinds) == "float" else as_float(product, kinds)
 
 
-def _stopped(x: Expr) -> Expr:
-    return x if type(x) is Const else Call("stop_gradient", (x,))
+def recip(x: Expr, kinds: Kinds = ()) -> Expr:
+    """1 / x: exact on numbers, taken apart on numbers times something."""
+    match x:
+        case Const(int() | Fraction() as value) if value != 0:
+            return constant(Fraction(1) / Fraction(int(value) if isinstance(value, bool) else value))
+        case Const(float() as value) if isinstance(_simple(value), Fraction) and value != 0:
+            return constant(1 / _simple(value))
+        case Const():
+            return _folded("recip", (x,))
+        case Call("recip", (a,)) if certain_kind(a, kinds) == "float":
+            return a
+        case Call("mul", (Const(value), *rest)) if value != 0:
+            inner = rest[0] if len(rest) == 1 else Call("mul", tuple(rest))
+            return mul(recip(Const(value)), recip(inner, kinds), kinds=kinds)
+        case Affine(0, ((atom, c),)) if c != 1:
+            return mul(recip(Const(c)), recip(atom, kinds), kinds=kinds)
+    return Call("recip", (x,))
 
 
-_CONSTRUCTORS: dict[str, Callable[..., Expr]] = {
+def powi(x: Expr, n: Expr, kinds: Kinds = ()) -> Expr:
+    """x to an int power: small ones are products."""
+    if type(n) is not Const or type(x) is Const and type(n) is Const:
+        return _plain("powi", (x, n))
+    of = certain_kind(x, kinds)
+    if of not in ("int", "float") and n.value in (0, 1):
+        return Call("powi", (x, n)) if of is None else _plain("powi", (Call("int", (x,)), n))
+    if n.value == 0:
+        return ONE if of == "float" else Const(1)
+    if 1 <= n.value <= 3 and of != "bool":
+        return mul(*(x,) * n.value, kinds=kinds)
+    if -3 <= n.value < 0 and of == "float":
+        return recip(powi(x, Const(-n.value), kinds), kinds)
+    return Call("powi", (x, n))
+
+
+def power(x: Expr, p: Expr, kinds: Kinds = ()) -> Expr:
+    """x to a float power; the whole ones from 1 to 3 are products and halves are roots, as they mean the same."""
+    if type(p) is Const and type(x) is not Const and certain_kind(x, kinds) == "float":
+        if p.value in (1, 2, 3):
+            return mul(*(x,) * int(p.value), kinds=kinds)
+        if p.value == -1:
+            return recip(x, kinds)
+        if p.value == 0:
+            return ONE
+    return _plain("pow", (x, p))
+
+
+def floor_division(function: str, a: Expr, b: Expr, kinds: Kinds = ()) -> Expr:
+    """a // b or a % b: on ints by a constant, as an atom of a place."""
+    whole = all(certain_kind(x, kinds) in ("int", "bool") for x in (a, b))
+    if whole and type(b) is Const and b.value != 0 and not (type(a) is Const):
+        return _value(divide(as_affine(a), int(b.value), None, function))
+    if whole and type(b) is Extent:
+        return _value(divide(as_affine(a), b.size, None, function))
+    return _plain(function, (a, b))
+
+
+def comparison(function: str, a: Expr, b: Expr, kinds: Kinds = ()) -> Expr:
+    """a == b, a < b, ... with a constant on the right."""
+    if a is b and certain_kind(a, kinds) in ("int", "bool"):
+        return Const(function in ("eq", "le", "ge"))
+    if type(a) is Const and type(b) is not Const:
+        mirrored = {"lt": "gt", "le": "ge", "gt": "lt", "ge": "le"}
+        return Call(mirrored.get(function, function), (b, a))
+    return _plain(function, (a, b))
+
+
+def _cast_float(x: Expr, kinds: Kinds = ()) -> Expr:
+    return as_float(x.args[0] if type(x) is Call and x.function == "float" else x, kinds)
+
+
+def _cast_int(x: Expr, kinds: Kinds = ()) -> Expr:
+    return x if certain_kind(x, kinds) == "int" else _plain("int", (x,))
+
+
+def _clamp(x: Expr, low: Expr, high: Expr, kinds: Kinds = ()) -> Expr:
+    if all(certain_kind(e, kinds) == "int" for e in (x, low, high)) and type(x) is not Const:
+        return Call("clamp", (as_affine(x), low, high))
+    return _plain("clamp", (x, low, high))
+
+
+def _idempotent(function: str) -> Callable:
+    def build(a: Expr, b: Expr, kinds: Kinds = ()) -> Expr:
+        if a is b and certain_kind(a, kinds) in ("int", "float"):
+            return a
+        args = (b, a) if type(a) is Const and type(b) is not Const else (a, b)
+        return _plain(function, args)
+
+    return build
+
+
+def call(name: str, *args: Expr, kinds: Kinds = ()) -> Expr:
+    """A scalar function of simplified arguments, simplified. Constants fold through the table of functions."""
+    build = _BUILDERS.get(name)
+    return build(*args, kinds=kinds) if build else _plain(name, args)
+
+
+def _plain(name: str, args: tuple[Expr, ...]) -> Expr:
+    if name != "random" and all(type(a) is Const for a in args):
+        return _folded(name, args)
+    return Call(name, tuple(args))
+
+
+def _folded(name: str, args: tuple[Const, ...]) -> Const:
+    """The value of a function of constants."""
+    of = [scalar.kind_of(a, ()) for a in args]
+    values = [float(a.value) if kind == "float" else a.value for a, kind in zip(args, of)]
+    return Const(scalar.evaluate(name, values, of).item())
+
+
+def _compare(function: str) -> Callable:
+    return lambda a, b, kinds=(): comparison(function, a, b, kinds)
+
+
+_BUILDERS: dict[str, Callable] = {
     "add": add,
     "mul": mul,
-    "sub": subtract,
-    "div": divide,
+    "sub": lambda a, b, kinds=(): subtract(a, b, kinds),
+    "div": lambda a, b, kinds=(): divide_by(a, b, kinds),
     "neg": negate,
-    "recip": _reciprocal,
-    "powi": _power,
+    "recip": recip,
+    "pow": power,
+    "powi": powi,
+    "floordiv": lambda a, b, kinds=(): floor_division("floordiv", a, b, kinds),
+    "mod": lambda a, b, kinds=(): floor_division("mod", a, b, kinds),
     "where": where,
     "and": conjunction,
-    "or": _disjunction,
-    "not": _negation,
+    "or": disjunction,
+    "not": negation,
+    "max": _idempotent("max"),
+    "min": _idempotent("min"),
+    "clamp": _clamp,
     "float": _cast_float,
-    "stop_gradient": _stopped,
-    "floordiv": _quotient("floordiv"),
-    "mod": _quotient("mod"),
+    "int": _cast_int,
+    **{name: _compare(name) for name in ("eq", "ne", "lt", "le", "gt", "ge")},
 }
 
 
-def call(name: str, *args: Expr) -> Expr:
-    """A function applied to its arguments, simplified."""
-    constructor = _CONSTRUCTORS.get(name)
-    return constructor(*args) if constructor else _folded(name, args)
+# ------------------------------------------------------------------------------------------------ rewriting
 
 
-def _folded(name: str, args: tuple[Expr, ...]) -> Expr:
-    """The call, computed now if all arguments are constants."""
-    if name in _OPAQUE or not all(type(a) is Const for a in args):
-        return Call(name, tuple(args))
-    kinds = [kind_of(a, ()) for a in args]
-    values = [
-        cast(float(a.value) if isinstance(a.value, Fraction) else a.value, kind)
-        for a, kind in zip(args, argument_kinds(name, kinds))
-    ]
-    with np.errstate(all="ignore"):
-        value = np.asarray(FUNCTIONS[name].numpy(*values)).item()
-    kind = kind_of(Call(name, tuple(args)), ())
-    if kind == "int" and not np.isfinite(value):
-        return Call(name, tuple(args))
-    return Const({"float": float, "int": int, "bool": bool}[kind](value))
+def rewrite(expr: Expr, replace: Callable[[Expr], Expr], kinds: Kinds = (), memo: dict | None = None) -> Expr:
+    """The expression with `replace` applied to every node from the leaves up, simplified on the way.
 
-
-# ---------------------------------------------------------------- rewriting
-
-
-def rewrite(expression: Expr, change: Callable[[Expr], Expr]) -> Expr:
-    """Rebuilds an expression bottom-up, with simplifying constructors, each distinct node once; `change` maps a node whose
-    children have been rewritten."""
-    memo: dict[Expr, Expr] = {}
+    `replace` gets a node whose children have been rewritten, and gives what takes its place (itself to keep it). Inside a
+    place it must give something int-valued.
+    """
+    memo = {} if memo is None else memo
 
     def visit(e: Expr) -> Expr:
         found = memo.get(e)
         if found is None:
-            found = memo[e] = change(_rebuilt(e, visit))
+            found = memo[e] = replace(rebuilt(e))
         return found
 
-    return visit(expression)
+    def rebuilt(e: Expr) -> Expr:
+        match e:
+            case Affine(number, terms):
+                return affine(number, [(visit(a), c) for a, c in terms]) if terms else e
+            case Read(slot, place, otherwise):
+                return Read(slot, tuple(as_affine(visit(p)) for p in place), otherwise and visit(otherwise))
+            case Call(function, args):
+                return call(function, *(visit(a) for a in args), kinds=kinds)
+        return e
 
-
-def _rebuilt(e: Expr, visit: Callable[[Expr], Expr]) -> Expr:
-    if type(e) is Affine:
-        atoms = [(visit(atom), c) for atom, c in e.terms]
-        return e if all(a is b for (a, _), (b, _) in zip(atoms, e.terms)) else affine(e.constant, atoms)
-    if type(e) is Read:
-        place = tuple(as_affine(visit(p)) for p in e.place)
-        otherwise = None if e.otherwise is None else visit(e.otherwise)
-        return Read(e.slot, place, otherwise)
-    if type(e) is Call:
-        args = tuple(visit(a) for a in e.args)
-        return e if all(a is b for a, b in zip(args, e.args)) else call(e.function, *args)
-    return e
+    return visit(expr)
 
 
 def substitute(
-    expression: Expr, places: Mapping[int, Affine], domain, slots: Mapping[int, int] | None = None
+    expr: Expr,
+    indices: Mapping[int, Expr],
+    domain: tuple[Size, ...] | None,
+    slots: Mapping[int, int] | None = None,
+    kinds: Kinds = (),
 ) -> Expr:
-    """The expression with axes replaced by places of a new domain, and slots renumbered; divisions, remainders and
-    comparisons of places are simplified by what the new domain says."""
+    """The expression with indices replaced (at once) by int-valued expressions over the new domain, and slots
+    renumbered. `//` and `%` are simplified by the intervals of the new domain; `kinds` are those of the new slots."""
 
-    def change(e: Expr) -> Expr:
-        if type(e) is Index:
-            return places.get(e.axis, e)
-        if type(e) is Read and slots is not None:
-            return Read(slots.get(e.slot, e.slot), e.place, e.otherwise)
-        return reduce_by_range(e, domain)
-
-    return rewrite(expression, change)
-
-
-def reduce_by_range(e: Expr, domain) -> Expr:
-    """A division, remainder, clamp or comparison of places, decided or simplified by intervals over the domain."""
-    if type(e) is not Call:
+    def replace(e: Expr) -> Expr:
+        match e:
+            case Index(axis):
+                return indices.get(axis, e)
+            case Read(slot, place, otherwise) if slots is not None:
+                return Read(slots.get(slot, slot), place, otherwise)
+            case Call("floordiv" | "mod" as function, (Affine() as a, Const(q))) if type(q) is int and q:
+                return divide(a, q, domain, function)
         return e
-    if e.function in ("floordiv", "mod") and _is_place(e.args[0]) and _positive_int(e.args[1]):
-        return int_value(divide_affine(as_affine(e.args[0]), int(e.args[1].value), domain, e.function))
-    if e.function == "clamp" and _is_place(e.args[0]) and all(type(a) is Const for a in e.args[1:]):
-        low, high = interval(as_affine(e.args[0]), domain)
-        if isinstance(low, int) and isinstance(high, int) and e.args[1].value <= low and high <= e.args[2].value:
-            return e.args[0]
-    if e.function in _DECISIONS and all(_is_place(a) or _int_constant(a) for a in e.args):
-        return decide(e, domain)
-    return e
+
+    return rewrite(expr, replace, kinds)
 
 
-def _is_place(e: Expr) -> bool:
-    return type(e) in (Affine, Index, Extent)
+def substitute_place(place: Affine, indices: Mapping[int, Expr], domain, slots=None) -> Affine:
+    """`substitute` for a place."""
+    return as_affine(substitute(place, indices, domain, slots))
 
 
-def _int_constant(e: Expr) -> bool:
-    return type(e) is Const and isinstance(e.value, int) and not isinstance(e.value, bool)
-
-
-def _positive_int(e: Expr) -> bool:
-    return _int_constant(e) and e.value > 0
-
-
-#: For the difference d of both sides, in [low, high]: (surely true, surely false).
-_DECISIONS = {
-    "lt": lambda low, high: (_below(high, 0), _least(low, 0)),
-    "le": lambda low, high: (_below(high, 1), _least(low, 1)),
-    "ge": lambda low, high: (_least(low, 0), _below(high, 0)),
-    "gt": lambda low, high: (_least(low, 1), _below(high, 1)),
-    "eq": lambda low, high: (_same(low, 0) and _same(high, 0), _least(low, 1) or _below(high, 0)),
-    "ne": lambda low, high: (_least(low, 1) or _below(high, 0), _same(low, 0) and _same(high, 0)),
-}
-
-
-def _least(low, value: int) -> bool:
-    return at_least(low, value)
-
-
-def _below(high, value: int) -> bool:
-    return high is not None and at_least(value - 1 - high, 0)
-
-
-def _same(end, value: int) -> bool:
-    return isinstance(end, int) and end == value
-
-
-def decide(comparison: Call, domain) -> Expr:
-    """The comparison of two places, or TRUE or FALSE where intervals decide it."""
-    a, b = (as_affine(x) for x in comparison.args)
-    low, high = interval(affine(0, ((a, 1), (b, -1))), domain)
-    surely, never = _DECISIONS[comparison.function](low, high)
-    return TRUE if surely else FALSE if never else comparison
+def conditions_and_factors(body: Expr) -> tuple[tuple[Expr, ...], tuple[Expr, ...]]:
+    """A body taken apart: it is the product of the factors where all conditions hold, and 0 elsewhere."""
+    conditions: tuple[Expr, ...] = ()
+    if type(body) is Call and body.function == "where" and is_zero(body.args[2]):
+        condition, body, _ = body.args
+        together = type(condition) is Call and condition.function == "and"
+        conditions = condition.args if together else (condition,)
+    return conditions, body.args if type(body) is Call and body.function == "mul" else (body,)
