@@ -1,0 +1,100 @@
+"""Functions with a derivative of one's own: `fn f(x) = ... with gradient(dy) = ...`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from diffgraph.diagnostics import Span, error
+from diffgraph.ir.program import Definition, OwnGradient
+from diffgraph.language import statements, syntax
+from diffgraph.language.arithmetic import (
+    as_pending,
+    binary,
+    broadcast_shapes,
+    define,
+    is_tensor,
+    materialize,
+    show_shape,
+)
+from diffgraph.language.scopes import Scope
+from diffgraph.language.session import BodyBuilder, Session
+from diffgraph.language.tensors import filled
+from diffgraph.language.values import Indexed, TensorValue
+
+
+def with_own_gradient(declaration: syntax.Function, scope: Scope, session: Session, span: Span) -> Any:
+    """The function's value, its last definition carrying the derivative that the user wrote.
+
+    Inside index notation the arguments become tensors over the open indices first."""
+    indexed = [p.name for p in declaration.parameters if isinstance(scope.values[p.name], Indexed)]
+    if indexed:
+        return _on_elements(declaration, scope, indexed, session, span)
+    value = statements.run_body(declaration.body, scope, session, declaration.name)
+    tensors = [p.name for p in declaration.parameters if isinstance(scope.values[p.name], TensorValue)]
+    if not is_tensor(value) or not tensors:
+        return value
+    # A definition of its own, so that the derivative belongs to this call and to nothing else.
+    tensor = define(session, session.hint(declaration.name), as_pending(value, session, span), span)
+    own = _rule(declaration, scope, tensors, tensor, session, span)
+    last = session.builder.statements[-1]
+    assert isinstance(last, Definition) and last.tensor is tensor
+    session.builder.statements[-1] = replace(last, gradient=own)
+    return TensorValue(tensor, span)
+
+
+def _on_elements(declaration, scope: Scope, indexed: list[str], session: Session, span: Span) -> Indexed:
+    if len(indexed) > 1:
+        raise error(
+            "DG530",
+            f"`{declaration.name}` has a gradient of its own and takes several elements here",
+            span,
+            help="apply it to whole tensors",
+        )
+    notation = session.notations[-1]
+
+    def apply(tensor: TensorValue) -> Any:
+        whole = Scope(scope.parent, **{**scope.values, indexed[0]: tensor})
+        return with_own_gradient(declaration, whole, session, span)
+
+    return notation.part("apply", (), scope.values[indexed[0]], span, apply)
+
+
+def _rule(declaration, scope: Scope, tensors: list[str], made, session: Session, span: Span) -> OwnGradient:
+    """The body that computes the cotangents of the arguments."""
+    rule = declaration.gradient
+    body = BodyBuilder(session.builder)
+    with session.building(body):
+        cotangent = body.free(f"d_{made.name}", made.shape)
+        inner = Scope(scope)
+        inner.bind(rule.cotangent, TensorValue(cotangent, rule.span))
+        given = statements.run_body(rule.body, inner, session, f"gradient of {declaration.name}")
+        values = given if isinstance(given, tuple) else (given,)
+        if len(values) > len(tensors):
+            raise error("DG531", f"{len(values)} gradients for {len(tensors)} tensor arguments", rule.span)
+        gradients = []
+        for name, value in zip(tensors, values):
+            argument = scope.values[name]
+            gradient = _shaped(value, argument, name, session, rule.span)
+            gradients.append((session.operand(argument.tensor, span), gradient.tensor.name))
+    return OwnGradient(cotangent.name, body.program(), tuple(gradients))
+
+
+def _shaped(value: Any, argument: TensorValue, name: str, session: Session, span: Span) -> TensorValue:
+    """A gradient has the shape of what it belongs to; a number is spread over it."""
+    pending = as_pending(value, session, span)
+    if pending.shape != argument.shape:
+        shape = broadcast_shapes([pending.shape, argument.shape], session, span)
+        if shape != argument.shape:
+            raise error(
+                "DG532",
+                f"the gradient for `{name}` is {show_shape(pending.shape)}, but `{name}` is"
+                f" {show_shape(argument.shape)}",
+                span,
+            )
+        pending = binary("+", pending, filled(list(argument.shape), 0.0, session, span), session, span)
+    result = materialize(pending, session, f"d_{name}", span)
+    if result.tensor.name not in session.builder.tensors or result.tensor in (i.tensor for i in session.builder.inputs):
+        # The rule hands on a tensor as it is (straight through): the body still defines its own.
+        return TensorValue(define(session, f"d_{name}", as_pending(result, session, span), span), span)
+    return result

@@ -1,0 +1,205 @@
+"""`scan`: a loop of the compiled program, elaborated once into a body of its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from diffgraph.diagnostics import Note, Span, error
+from diffgraph.ir.program import Carry, Input, Scan, Tensor, Yield
+from diffgraph.language import sizes, syntax
+from diffgraph.language.arithmetic import (
+    as_pending,
+    binary,
+    broadcast_shapes,
+    define,
+    describe,
+    is_exact,
+    materialize,
+    only_output,
+    show_shape,
+)
+from diffgraph.language.scopes import Scope
+from diffgraph.language.session import BodyBuilder, Session
+from diffgraph.language.tensors import filled
+from diffgraph.language.values import TensorValue
+
+
+class LoopScope(Scope):
+    """The scope of a scan's body: `next` and `yield` are recorded here."""
+
+    def __init__(self, parent: Scope, carries: dict[str, TensorValue]):
+        super().__init__(parent)
+        self.carries = carries
+        self.nexts: dict[str, TensorValue] = {}
+        self.yields: tuple | None = None
+
+
+def evaluate_scan(node: syntax.ScanOf, scope: Scope, session: Session) -> Any:
+    """What was yielded, stacked (a tuple for several); without `yield` the final carry (a tuple for several)."""
+    from diffgraph.language import evaluate as expressions
+    from diffgraph.language import statements
+
+    start, length, step = _steps(node, scope, session)
+    initial = {}
+    for carry in node.carries:
+        value = expressions.evaluate(carry.initial, scope, session)
+        initial[carry.name] = _as_float(value, session, session.hint(carry.name), carry.span)
+    body = BodyBuilder(session.builder)
+    updates_before = dict(session.by_path)
+    with session.building(body):
+        t = body.free("t", (), "int", length)
+        inner = {
+            name: TensorValue(body.free(session.hint(name), v.shape, v.kind), v.span) for name, v in initial.items()
+        }
+        loop = LoopScope(scope, inner)
+        for name, value in inner.items():
+            loop.bind(name, value)
+        loop.bind(node.index, _index_value(t, start, step, session, node))
+        session.iteration.append((t, length))
+        try:
+            statements.run_block(node.body, loop, session)
+        finally:
+            session.iteration.pop()
+        _finish_carries(loop, session, node)
+        _settle_yields(loop, session, node)
+    return _scan(node, length, t, initial, loop, body, updates_before, scope, session)
+
+
+def _steps(node: syntax.ScanOf, scope, session) -> tuple[int, Any, int]:
+    """(first value of the index, number of steps, step) of `a..b` or `a..b step c`; the number may be symbolic."""
+    from diffgraph.language import evaluate as expressions
+
+    where = node.range
+    while isinstance(where, syntax.Paren):
+        where = where.inside
+    if not isinstance(where, syntax.RangeOf):
+        value = expressions.evaluate(where, scope, session)
+        if not isinstance(value, range):
+            raise error("DG550", f"a scan runs over a range, not over {describe(value)}", where.span)
+        return value.start, len(value), value.step
+    start, stop = (only_output(expressions.evaluate(e, scope, session)) for e in (where.start, where.stop))
+    step = 1 if where.step is None else expressions.evaluate(where.step, scope, session)
+    if not all(is_exact(v) and sizes.is_whole(v) for v in (start, stop)) or not isinstance(step, int) or step == 0:
+        raise error("DG550", "a scan runs over sizes that are known when compiling", where.span)
+    if isinstance(start, int) and isinstance(stop, int):
+        return start, len(range(start, stop, step)), step
+    span = sizes.add(stop, sizes.multiply(start, -1))
+    if step < 0:
+        span, count = sizes.multiply(span, -1), -step
+    else:
+        count = step
+    return start, sizes.floor_of(sizes.add(span, count - 1), count), step
+
+
+def _index_value(t: Tensor, start, step: int, session: Session, node) -> Any:
+    value: Any = TensorValue(t, node.span)
+    if step != 1:
+        value = binary("*", value, step, session, node.span)
+    return value if start == 0 else binary("+", value, start, session, node.span)
+
+
+def _as_float(value: Any, session: Session, hint: str, span: Span) -> TensorValue:
+    """The start of a carry: numbers are floats, since they will be computed with."""
+    pending = as_pending(value, session, span)
+    if pending.kind == "int" and not pending.operands:
+        pending = as_pending(binary("*", 1.0, pending, session, span), session, span)
+    return materialize(pending, session, hint, span)
+
+
+def _finish_carries(loop: LoopScope, session: Session, node) -> None:
+    """Every carry has a next value of its own shape and kind, made inside the body."""
+    for carry in node.carries:
+        inner = loop.carries[carry.name]
+        value = loop.nexts.get(carry.name, inner)
+        pending = as_pending(value, session, carry.span)
+        if pending.shape != inner.shape:
+            shape = broadcast_shapes([pending.shape, inner.shape], session, carry.span)
+            if len(shape) != len(inner.shape) or any(sizes.equal(a, b) is False for a, b in zip(shape, inner.shape)):
+                raise error(
+                    "DG551",
+                    f"`next {carry.name}` is {show_shape(pending.shape)}, but `{carry.name}` starts as"
+                    f" {show_shape(inner.shape)}",
+                    carry.span,
+                    *([Note("the next value was made here", pending.span)] if pending.span else ()),
+                )
+            pending = as_pending(
+                binary("+", pending, filled(list(inner.shape), 0.0, session, carry.span), session, carry.span),
+                session,
+                carry.span,
+            )
+        if pending.kind != inner.kind:
+            raise error(
+                "DG552", f"`next {carry.name}` is {pending.kind}, but `{carry.name}` starts as {inner.kind}", carry.span
+            )
+        loop.nexts[carry.name] = _inside(pending, session, f"next_{carry.name}", carry.span)
+
+
+def _settle_yields(loop: LoopScope, session: Session, node) -> None:
+    if loop.yields is not None:
+        loop.yields = tuple(_inside(v, session, "yielded", node.span) for v in loop.yields)
+
+
+def _inside(value: Any, session: Session, hint: str, span) -> TensorValue:
+    """A tensor that the body itself defines."""
+    pending = as_pending(value, session, span)
+    result = materialize(pending, session, hint, span)
+    made = {t.name for s in session.builder.statements for t in s.results}
+    return result if result.tensor.name in made else TensorValue(define(session, hint, pending, span), span)
+
+
+def _scan(node, length, t, initial, loop: LoopScope, body: BodyBuilder, before, scope, session: Session) -> Any:
+    from diffgraph.language import evaluate as expressions
+
+    builder = session.builder
+    carries = []
+    for carry in node.carries:
+        value = initial[carry.name]
+        final = Tensor(builder.fresh(session.hint(f"{carry.name}_end")), value.shape, value.kind)
+        name = session.operand(value.tensor, carry.span)
+        nexts = loop.nexts[carry.name].tensor.name
+        carries.append(Carry(loop.carries[carry.name].tensor.name, name, nexts, final))
+        builder.tensors[final.name] = final
+    states = _carried_states(body, before, session, builder)
+    carries += [c for c, _ in states]
+    yields = []
+    for value in loop.yields or ():
+        made = value.tensor
+        hint = builder.fresh(session.hint("path"))
+        yields.append(Yield(made.name, Tensor(hint, (length, *made.shape), made.kind, made.bound)))
+        builder.tensors[hint] = yields[-1].stacked
+    own = {t.name, *(c.inner for c in carries)}
+    constants = tuple((i.tensor.name, i.tensor.name) for i in body.inputs if i.tensor.name not in own)
+    checkpoint = None
+    if node.checkpoint is not None:
+        checkpoint = expressions.evaluate(node.checkpoint, scope, session)
+        if isinstance(checkpoint, bool) or not isinstance(checkpoint, int) or checkpoint < 1:
+            raise error("DG553", "checkpoint wants a positive int", node.checkpoint.span)
+    session.at(node.span)
+    made = Scan(
+        length, t.name, tuple(carries), (), constants, tuple(yields), body.program(), False, checkpoint, (builder.origin,)
+    )
+    builder.append(made)
+    for carry, path in states:
+        session.by_path[path] = TensorValue(carry.final, node.span)
+        session.updates[path] = carry.final.name
+    if yields:
+        values = tuple(TensorValue(y.stacked, node.span) for y in yields)
+    else:
+        values = tuple(TensorValue(c.final, node.span) for c in carries[: len(node.carries)])
+    return values if len(values) > 1 else values[0]
+
+
+def _carried_states(body: BodyBuilder, before: dict, session: Session, builder) -> list[tuple[Carry, str]]:
+    """States that the body updates are carried from step to step: what it captured of them becomes a carry."""
+    found = []
+    for path, value in list(session.by_path.items()):
+        earlier = before.get(path, session.variables[path] if path in session.variables else None)
+        start = earlier.tensor
+        if not isinstance(value, TensorValue) or value.tensor is start or value.tensor.name not in body.tensors:
+            continue
+        if start.name not in body.tensors:
+            body.inputs.append(Input(start, "free", start.name))
+        final = Tensor(builder.fresh(f"{start.name}_end"), start.shape, start.kind)
+        builder.tensors[final.name] = final
+        found.append((Carry(start.name, session.operand(start), value.tensor.name, final), path))
+    return found

@@ -1,0 +1,549 @@
+"""Statements: what a body does to its scope and to the program."""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import Any
+
+from diffgraph.diagnostics import Diagnostic, DiffgraphError, Note, Span, error
+from diffgraph.ir.dimension import product, symbol
+from diffgraph.ir.expression import Call, Const, Expr, Extent, Index, Read
+from diffgraph.ir.program import Check, Output
+from diffgraph.ir.simplify import call
+from diffgraph.language import apply, syntax
+from diffgraph.language import evaluate as expressions
+from diffgraph.language.arithmetic import (
+    as_pending,
+    binary,
+    broadcast_shapes,
+    constant_expr,
+    describe,
+    is_tensor,
+    materialize,
+    only_output,
+    show_shape,
+)
+from diffgraph.language.network import Variable
+from diffgraph.language.reductions import reduce_axes
+from diffgraph.language.scans import LoopScope
+from diffgraph.language.scopes import Scope
+from diffgraph.language.session import Session
+from diffgraph.language.tensors import as_size, filled
+from diffgraph.language.values import (
+    BuiltinFunction,
+    FunctionValue,
+    Indexed,
+    LayerValue,
+    NetResult,
+    Pending,
+    TensorValue,
+)
+
+
+class Returned(Exception):
+    """A `return` was met."""
+
+    def __init__(self, value: Any):
+        self.value = value
+
+
+class NetScope(Scope):
+    """The scope of a net's body: what its ports, outputs, losses and metrics are is recorded by `ports`."""
+
+    def __init__(self, parent: Scope, ports: Any):
+        super().__init__(parent)
+        self.ports = ports
+
+
+def run_body(block: syntax.Block, scope: Scope, session: Session, owner: str) -> Any:
+    """The value that a body returns."""
+    try:
+        run_block(block, scope, session)
+    except Returned as result:
+        return result.value
+    raise error("DG501", f"`{owner}` returns nothing", block.span, help="end it with `return y`")
+
+
+def run_block(block: syntax.Block, scope: Scope, session: Session) -> None:
+    """Runs statements in order."""
+    for statement in block.statements:
+        _RULES[type(statement)](statement, scope, session)
+
+
+def run_collecting(block: syntax.Block, scope: Scope, session: Session) -> None:
+    """Runs statements in order and goes on after one that fails, so that independent problems are all found. What a failed
+    statement would have bound is unknown; statements that need it are passed over in silence."""
+    problems: list[Diagnostic] = []
+    for statement in block.statements:
+        try:
+            _RULES[type(statement)](statement, scope, session)
+        except DiffgraphError as failure:
+            problems += [d for d in failure.diagnostics if not (problems and _is_consequence(d, scope))]
+            for name in _binds(statement):
+                scope.bind(name, FAILED)
+    if problems:
+        raise DiffgraphError(*problems)
+
+
+class _Failed:
+    """Stands for a value whose statement failed."""
+
+    name = "a value that could not be made"
+
+
+FAILED = _Failed()
+
+
+def _is_consequence(problem: Diagnostic, scope: Scope) -> bool:
+    return _Failed.name in problem.message
+
+
+def _binds(statement) -> tuple[str, ...]:
+    if isinstance(statement, syntax.Bind):
+        return statement.names
+    if isinstance(statement, (syntax.Define, syntax.Draw, syntax.Variable, syntax.Port)):
+        return (statement.name,)
+    return ()
+
+
+# ---------------------------------------------------------------- binding
+
+
+def _bind(node: syntax.Bind, scope: Scope, session: Session) -> None:
+    value = expressions.evaluate(node.value, scope, session)
+    if len(node.names) == 1:
+        scope.bind(node.names[0], settle(value, session, node.names[0], node.span))
+        return
+    values = list(only_output(value)) if isinstance(only_output(value), (tuple, list)) else None
+    if values is None or len(values) != len(node.names):
+        got = f"{len(values)} values" if values is not None else describe(value)
+        raise error("DG502", f"{len(node.names)} names are bound to {got}", node.span)
+    for name, item in zip(node.names, values):
+        scope.bind(name, settle(item, session, name, node.span))
+
+
+def settle(value: Any, session: Session, hint: str, span: Span) -> Any:
+    """A value under a name: pending expressions become tensors, once."""
+    if isinstance(value, Pending):
+        return materialize(value, session, session.hint(hint), span)
+    if isinstance(value, tuple):
+        return tuple(settle(v, session, hint, span) for v in value)
+    if isinstance(value, list):
+        return [settle(v, session, hint, span) for v in value]
+    return value
+
+
+def _define(node: syntax.Define, scope: Scope, session: Session) -> None:
+    scope.bind(node.name, expressions.define(node.name, node.indices, node.value, node.span, scope, session))
+
+
+def shape_of(nodes, scope: Scope, session: Session) -> tuple:
+    """A declared shape; lists are spliced in."""
+    shape: list = []
+    for node in nodes:
+        value = only_output(expressions.evaluate(node, scope, session))
+        items = value if isinstance(value, (list, range, tuple)) else [value]
+        shape += [as_size(i, node.span) for i in items]
+    return tuple(shape)
+
+
+# ---------------------------------------------------------------- draws
+
+
+def _draw(node: syntax.Draw, scope: Scope, session: Session) -> None:
+    shape = shape_of(node.shape, scope, session)
+    path = f"{session.frame.path}.{node.name}" if session.frame.path else node.name
+    noise = uniform_noise(path, shape, session, node.span, session.run_scalar("step"))
+    value = _distributed(node.distribution, noise, scope, session, node.span)
+    scope.bind(node.name, materialize(_spread(value, shape, session, node.span), session, session.hint(node.name)))
+
+
+def uniform_noise(path: str, shape, session: Session, span: Span, step: TensorValue | None) -> TensorValue:
+    """Numbers evenly spread over [0, 1), each a function of (seed, step, path, scan iteration, element)."""
+    site = int.from_bytes(blake2b(path.encode(), digest_size=4).digest(), "big") >> 1
+    place: Expr = Const(0)
+    operands = [session.run_scalar("seed").tensor]
+    if step is not None:
+        operands.append(step.tensor)
+    for t, length in session.iteration if step is not None else ():
+        operands.append(t)
+        place = call("add", call("mul", place, _extent(length)), Read(len(operands) - 1, (), None))
+    for axis, size in enumerate(shape):
+        place = call("add", call("mul", place, _extent(size)), Index(axis))
+    when = Const(0) if step is None else Read(1, (), None)
+    body = Call("random", (Read(0, (), None), when, Const(site), place))
+    noise = Pending(tuple(shape), "float", body, tuple(operands), None, span)
+    return materialize(noise, session, session.hint("noise"), span)
+
+
+def _extent(size) -> Expr:
+    return Const(size) if isinstance(size, int) else Extent(size)
+
+
+def _distributed(node: syntax.Expr, noise: TensorValue, scope: Scope, session: Session, span: Span) -> Any:
+    """A distribution is a function of noise: its name, or a call without that first argument."""
+    positional: list = []
+    keywords: dict = {}
+    function = None
+    if isinstance(node, syntax.CallOf):
+        function = expressions.evaluate(node.function, scope, session)
+        positional, keywords = expressions.arguments_of(node.arguments, scope, session)
+    else:
+        function = expressions.evaluate(node, scope, session)
+    if isinstance(function, BuiltinFunction):
+        return apply.call_builtin(function, [noise, *positional], keywords, session, span)
+    if not isinstance(function, FunctionValue):
+        raise error("DG503", f"{describe(function)} is not a distribution", node.span, help="normal(0, 1), for example")
+    return apply.call_function(function, [noise, *positional], keywords, session, span)
+
+
+def _spread(value: Any, shape, session: Session, span: Span) -> Pending:
+    """A value over a declared shape: numbers are repeated, what has another shape is refused."""
+    pending = as_pending(value, session, span)
+    if pending.shape == tuple(shape):
+        return pending
+
+    def problem():
+        return error(
+            "DG504", f"{show_shape(pending.shape)} does not fill the declared shape {show_shape(shape)}", span
+        )
+
+    if len(pending.shape) > len(shape):
+        raise problem()
+    for own, size in zip(pending.shape[::-1], tuple(shape)[::-1]):
+        if own != 1:
+            session.require_equal(own, size, problem, span)
+    broadcast_shapes([pending.shape, tuple(shape)], session, span)
+    return as_pending(binary("+", pending, _zero(pending.kind, shape, session, span), session, span), session, span)
+
+
+def _zero(kind: str, shape, session, span):
+    return filled(list(shape), 0.0 if kind == "float" else 0, session, span)
+
+
+# ---------------------------------------------------------------- parameters and states
+
+
+def _variable(node: syntax.Variable, scope: Scope, session: Session) -> None:
+    path = f"{session.frame.path}.{node.name}" if session.frame.path else node.name
+    shape = shape_of(node.shape, scope, session)
+    there = node.condition is None or _condition(node.condition, scope, session)
+    if not there:
+        constant = 0.0 if node.drawn else expressions.evaluate(node.value, scope, session)
+        scope.bind(node.name, _constant(constant, shape, session, node.span))
+        return
+    if path in session.variables:
+        scope.bind(node.name, _again(node, path, shape, session))
+    else:
+        scope.bind(node.name, _new_variable(node, path, shape, scope, session))
+    scope.bind(f"&{node.name}", path)
+
+
+def _constant(value: Any, shape, session: Session, span) -> Any:
+    expression = constant_expr(value)
+    if expression is not None:
+        return filled(list(shape), float(value), session, span)
+    return _spread(value, shape, session, span)
+
+
+def _again(node: syntax.Variable, path: str, shape, session: Session) -> TensorValue:
+    if not any(f.reuse for f in session.frames):
+        raise error(
+            "DG526", f"two parameters are called `{path}`", node.span, Note("the first one", session.variables[path].span)
+        )
+    known = session.variables[path].tensor
+    if known.shape != shape:
+        raise error(
+            "DG527", f"the shared `{path}` is {show_shape(known.shape)}, and is wanted as {show_shape(shape)} here", node.span
+        )
+    return session.by_path[path]
+
+
+def _new_variable(node: syntax.Variable, path: str, shape, scope: Scope, session: Session) -> TensorValue:
+    trained = node.role == "param" and not any(f.frozen for f in session.frames)
+    role = "parameter" if node.role == "param" else "state"
+    for size in shape:
+        if not isinstance(size, int):
+            raise error(
+                "DG505", f"the {role} `{path}` depends on `{size}`, which is not known when compiling", node.span,
+                help="give the size a number in the net's settings, or fix it in the declared input",
+            )  # fmt: skip
+    if product(shape) > MOST_ELEMENTS:
+        raise error("DG596", f"the {role} `{path}` {show_shape(shape)} has more than {MOST_ELEMENTS:,} elements", node.span)
+    tensor = session.root.input(path, shape, role, path=path, span=node.span)
+    session.variables[path] = Variable(path, tensor, trained, node.span)
+    value = TensorValue(tensor, node.span)
+    session.by_path[path] = value
+    _initial(node, path, shape, scope, session)
+    return value
+
+
+#: Elements of one parameter or state.
+MOST_ELEMENTS = 2**32
+
+
+def _initial(node: syntax.Variable, path: str, shape, scope: Scope, session: Session) -> None:
+    """Adds the initial value to the program of initial values."""
+    with session.building(session.initial):
+        if node.drawn:
+            noise = uniform_noise(path, shape, session, node.span, None)
+            value = _distributed(node.value, noise, scope, session, node.span)
+        else:
+            value = expressions.evaluate(node.value, scope, session)
+        pending = _spread(value, shape, session, node.span)
+        if pending.kind != "float":
+            pending = as_pending(binary("*", 1.0, pending, session, node.span), session, node.span)
+        tensor = materialize(pending, session, path, node.span)
+        session.initial.outputs.append(Output(path, tensor.tensor.name))
+
+
+def _update(node: syntax.Update, scope: Scope, session: Session) -> None:
+    path, name = _target(node, scope, session)
+    variable = session.variables[path]
+    if node.indices is not None:
+        value = expressions.define(name, node.indices, node.value, node.span, scope, session)
+    else:
+        value = expressions.evaluate(node.value, scope, session)
+        pending = _spread(value, variable.tensor.shape, session, node.span)
+        if pending.kind != "float":
+            pending = as_pending(binary("*", 1.0, pending, session, node.span), session, node.span)
+        value = materialize(pending, session, session.hint(f"{name}_new"), node.span)
+    if value.shape != variable.tensor.shape:
+        raise error(
+            "DG506", f"`{path}` is {show_shape(variable.tensor.shape)} and cannot become {show_shape(value.shape)}", node.span
+        )
+    session.by_path[path] = value
+    session.updates[path] = value.tensor.name
+    holder = scope.find(f"&{name}")
+    if holder is not None and holder.get(f"&{name}") == path:
+        scope.bind(name, value)
+        scope.bind(f"&{name}", path)
+
+
+def _target(node: syntax.Update, scope: Scope, session: Session) -> tuple[str, str]:
+    target = node.target
+    if isinstance(target, str):
+        name = target
+    else:
+        name = target.name if isinstance(target, syntax.Name) else target.span.text
+    holder = scope.find(f"&{name}")
+    if holder is not None:
+        return holder.get(f"&{name}"), name
+    path = f"{session.frame.path}.{name}" if session.frame.path else name
+    if path in session.variables:
+        return path, name
+    raise error("DG507", f"`{name}` is neither a state nor a parameter", node.span, help=f"declare it: state {name} = 0")
+
+
+# ---------------------------------------------------------------- control
+
+
+def _condition(node: syntax.Expr, scope: Scope, session: Session) -> bool:
+    value = only_output(expressions.evaluate(node, scope, session))
+    if is_tensor(value) or isinstance(value, Indexed):
+        raise error(
+            "DG508", "a condition on values is not known when compiling", node.span,
+            help="write where(condition, a, b), or `a if condition else b`",
+        )  # fmt: skip
+    if isinstance(value, (bool, int, float)):
+        return bool(value)
+    raise error("DG322", f"{describe(value)} is neither true nor false", node.span)
+
+
+def _if(node: syntax.If, scope: Scope, session: Session) -> None:
+    if _condition(node.condition, scope, session):
+        run_block(node.then, scope, session)
+    elif node.otherwise is not None:
+        run_block(node.otherwise, scope, session)
+
+
+def _for(node: syntax.For, scope: Scope, session: Session) -> None:
+    values = only_output(expressions.evaluate(node.values, scope, session))
+    if not isinstance(values, (list, range, tuple)):
+        raise error("DG509", f"`for` runs over a list or a range, not over {describe(values)}", node.values.span)
+    outer = scope.values.get(node.name)
+    had = node.name in scope.values
+    for value in values:
+        session.count_step(node.span)
+        scope.bind(node.name, value)
+        run_block(node.body, scope, session)
+    if had:
+        scope.bind(node.name, outer)
+    else:
+        scope.values.pop(node.name, None)
+
+
+def _assert(node: syntax.Assert, scope: Scope, session: Session) -> None:
+    value = only_output(expressions.evaluate(node.condition, scope, session))
+    if is_tensor(value):
+        every = reduce_axes("all", value, None, False, session, node.span) if value.shape else value
+        tensor = materialize(every, session, "holds", node.span)
+        session.root.checks.append(Check(tensor.tensor.name, _message(node, scope, session), node.span))
+    elif not value:
+        raise error("DG500", _message(node, scope, session), node.span)
+
+
+def _message(node: syntax.Assert, scope: Scope, session: Session) -> str:
+    if node.message is None:
+        return f"the assertion `{node.condition.span.text}` does not hold"
+    return expressions.show(expressions.evaluate(node.message, scope, session))
+
+
+def _return(node: syntax.Return, scope: Scope, session: Session) -> None:
+    values = tuple(expressions.evaluate(v, scope, session) for v in node.values)
+    raise Returned(values if len(values) > 1 else values[0])
+
+
+def _loop(scope: Scope, span: Span, word: str) -> LoopScope:
+    current: Scope | None = scope
+    while current is not None and not isinstance(current, LoopScope):
+        current = current.parent
+    if current is None:
+        raise error("DG554", f"`{word}` belongs inside a scan", span)
+    return current
+
+
+def _next(node: syntax.Next, scope: Scope, session: Session) -> None:
+    loop = _loop(scope, node.span, "next")
+    if node.name not in loop.carries:
+        raise error("DG555", f"`{node.name}` is not carried by the scan", node.span)
+    value = expressions.evaluate(node.value, scope, session)
+    loop.nexts[node.name] = settle(value, session, f"next_{node.name}", node.span)
+
+
+def _yield(node: syntax.YieldOf, scope: Scope, session: Session) -> None:
+    loop = _loop(scope, node.span, "yield")
+    if loop.yields is not None:
+        raise error("DG556", "a scan yields once in a step", node.span, help="yield several values: yield a, b")
+    loop.yields = tuple(settle(expressions.evaluate(v, scope, session), session, "yielded", node.span) for v in node.values)
+
+
+# ---------------------------------------------------------------- nets
+
+
+def _ports(scope: Scope, node, word: str):
+    current: Scope | None = scope
+    while current is not None:
+        if isinstance(current, NetScope):
+            return current.ports
+        current = current.parent
+    raise error("DG511", f"`{word}` belongs into a net", node.span)
+
+
+def _port(node: syntax.Port, scope: Scope, session: Session) -> None:
+    _ports(scope, node, node.role).port(node, scope, session)
+
+
+def declared_shape(node: syntax.Port, scope: Scope, session: Session) -> tuple:
+    """The shape of a port: a bare name that is not bound becomes a symbol (or the size it was given)."""
+    shape: list = []
+    for part in node.shape:
+        if isinstance(part, syntax.Name) and scope.find(part.name) is None:
+            given = session.sizes_given.get(part.name)
+            scope.bind(part.name, symbol(part.name) if given is None else given)
+        shape += shape_of([part], scope, session)
+    return tuple(shape)
+
+
+def element_type(node: syntax.Port, scope: Scope, session: Session) -> tuple[str, Any]:
+    """(kind, bound) of a port."""
+    if node.type is None:
+        return "float", None
+    if node.type.bound is None:
+        return node.type.kind, None
+    if node.type.kind != "int":
+        raise error("DG512", "only ints have a bound", node.type.span)
+    return "int", as_size(expressions.evaluate(node.type.bound, scope, session), node.type.bound.span)
+
+
+def _outputs(node: syntax.OutputOf, scope: Scope, session: Session) -> None:
+    for item in node.items:
+        _ports(scope, node, "output").output(item, scope, session)
+
+
+def _loss(node: syntax.Loss, scope: Scope, session: Session) -> None:
+    _ports(scope, node, "loss").loss(node, scope, session)
+
+
+def _metric(node: syntax.Metric, scope: Scope, session: Session) -> None:
+    _ports(scope, node, "metric").metric(node.item, scope, session)
+
+
+def run_nested_net(layer: LayerValue, scope: Scope, values: tuple, session: Session, span: Span) -> NetResult:
+    """A net inside a net: its inputs are given, its losses and metrics ignored."""
+    ports = NestedPorts(layer, values, span)
+    inner = NetScope(scope.parent, ports)
+    inner.values.update(scope.values)
+    run_block(layer.declaration.body, inner, session)
+    if ports.waiting:
+        raise error("DG520", f"`{layer.name}` takes fewer tensors than {len(values)}", span)
+    return NetResult(ports.outputs, session.frame.path)
+
+
+class NestedPorts:
+    """The ports of a net that is applied inside another."""
+
+    def __init__(self, layer: LayerValue, values: tuple, span: Span):
+        self.layer = layer
+        self.waiting = list(values)
+        self.span = span
+        self.outputs: dict[str, Any] = {}
+
+    def port(self, node: syntax.Port, scope: Scope, session: Session) -> None:
+        """Inputs take the given tensors in order; targets stay unknown."""
+        if node.role == "target":
+            scope.bind(node.name, FAILED)
+            return
+        if not self.waiting:
+            raise error("DG521", f"`{self.layer.name}` wants the input `{node.name}`", self.span)
+        value = materialize(self.waiting.pop(0), session, node.name, self.span)
+        for part in node.shape:
+            if isinstance(part, syntax.Name) and part.name not in scope.values:
+                holder = scope.find(part.name)
+                if holder is not None:
+                    scope.bind(part.name, holder.get(part.name))
+        apply.bind_shape(node, value, scope, session, self.span, self.layer.name)
+        scope.bind(node.name, value)
+
+    def output(self, item: syntax.Named, scope: Scope, session: Session) -> None:
+        value = settle(expressions.evaluate(item.value, scope, session), session, item.name or "output", item.span)
+        name = item.name or result_name(item.value, "output")
+        if item.name is not None:
+            scope.bind(item.name, value)
+        self.outputs[name] = value
+
+    def loss(self, node, scope, session) -> None:
+        """Ignored: a net inside another gives its outputs only."""
+
+    def metric(self, item, scope, session) -> None:
+        """Ignored likewise."""
+
+
+def result_name(node: syntax.Expr, default: str) -> str:
+    """The name of an unnamed output or metric: that of the tensor, or of the function called."""
+    if isinstance(node, syntax.Name):
+        return node.name
+    if isinstance(node, syntax.CallOf) and isinstance(node.function, syntax.Name):
+        return node.function.name
+    if isinstance(node, syntax.Reduction):
+        return node.op
+    return default
+
+
+_RULES = {
+    syntax.Bind: _bind,
+    syntax.Define: _define,
+    syntax.Draw: _draw,
+    syntax.Update: _update,
+    syntax.Variable: _variable,
+    syntax.Port: _port,
+    syntax.OutputOf: _outputs,
+    syntax.Loss: _loss,
+    syntax.Metric: _metric,
+    syntax.Return: _return,
+    syntax.Next: _next,
+    syntax.YieldOf: _yield,
+    syntax.Assert: _assert,
+    syntax.If: _if,
+    syntax.For: _for,
+}
