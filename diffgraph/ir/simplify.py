@@ -132,6 +132,8 @@ class _Sum:
                 self._number(_combine(factor, number, lambda a, b: a * b))
                 for atom, c in terms:
                     self._term(atom, _combine(factor, c, lambda a, b: a * b))
+            case Call("int", (a,)) if certain_kind(a, self.kinds) in ("int", "bool"):
+                self.include(a, factor)
             case _:
                 self._term(x, factor)
 
@@ -146,7 +148,7 @@ class _Sum:
         terms = {x: c for x, c in self.coefficients.items() if c != 0 or _is_nan(c)}
         is_int = all(certain_kind(x, self.kinds) in ("int", "bool") for x in terms)
         if is_int and all(type(c) is int for c in (self.number, *terms.values())) and not self._lost_float(terms):
-            return _value(affine(self.number, terms.items()))
+            return _value(affine(self.number, terms.items()), self.kinds)
         addends = [*_integers(terms, self.kinds), *(_scaled(x, c, self.kinds) for x, c in terms.items())]
         addends = _share_guards(addends, self.kinds)
         return self._joined(addends, terms)
@@ -171,22 +173,25 @@ class _Sum:
             else:
                 addends = [as_float(addends[0], self.kinds), *addends[1:]]
         if len(addends) == 1:
-            # A sum of bools is an int.
-            return Call("int", (addends[0],)) if kinds[0] == "bool" else addends[0]
+            return _as_number(addends[0], self.kinds)
         return Call("add", _sorted(addends))
+
+
+def _as_number(expr: Expr, kinds: Kinds) -> Expr:
+    """What arithmetic makes of a single value: a bool becomes an int."""
+    return Call("int", (expr,)) if certain_kind(expr, kinds) == "bool" else expr
 
 
 def _is_nan(value: Number) -> bool:
     return isinstance(value, float) and value != value
 
 
-def _value(place: Affine) -> Expr:
+def _value(place: Affine, kinds: Kinds = ()) -> Expr:
     """An affine form as a value: a constant or an atom where it is no more than that."""
     if not place.terms:
         return Const(place.constant)
     if place.constant == 0 and len(place.terms) == 1 and place.terms[0][1] == 1:
-        atom = place.terms[0][0]
-        return atom if type(atom) is not Call or scalar.FUNCTIONS[atom.function].kind != "bool" else place
+        return _as_number(place.terms[0][0], kinds)
     return place
 
 
@@ -198,7 +203,7 @@ def _integers(terms: dict[Expr, Number], kinds: Kinds) -> list[Expr]:
     for x, _ in whole:
         del terms[x]
     joined = affine(0, whole)
-    return [] if not joined.terms and joined.constant == 0 else [_value(joined)]
+    return [] if not joined.terms and joined.constant == 0 else [_value(joined, kinds)]
 
 
 def _scaled(x: Expr, coefficient: Number, kinds: Kinds) -> Expr:
@@ -251,6 +256,8 @@ def mul(*xs: Expr, kinds: Kinds = ()) -> Expr:
             case Affine(0, ((atom, c),)):
                 number = _combine(number, c, lambda a, b: a * b)
                 factors.append(atom)
+            case Call("int", (a,)) if certain_kind(a, kinds) in ("int", "bool"):
+                left.append(a)
             case _:
                 factors.append(x)
     body = _product(number, factors, kinds)
@@ -275,7 +282,7 @@ def _product(number: Number, factors: list[Expr], kinds: Kinds) -> Expr:
         if len(factors) > 1 and (isinstance(number, int) or "float" in of):
             return Call("mul", _sorted(factors))
         if len(factors) == 1 and (isinstance(number, int) or of[0] == "float"):
-            return Call("int", (factors[0],)) if of[0] == "bool" else factors[0]
+            return _as_number(factors[0], kinds)
         if len(factors) == 1 and of[0] is not None:
             return Call("float", (factors[0],))
     if "float" in of and isinstance(number, int):
@@ -283,7 +290,7 @@ def _product(number: Number, factors: list[Expr], kinds: Kinds) -> Expr:
     if number == -1 and len(factors) == 1 and type(factors[0]) is Call and factors[0].function == "add":
         return add(*(mul(constant(number), a, kinds=kinds) for a in factors[0].args), kinds=kinds)
     if type(number) is int and len(factors) == 1 and of[0] in ("int", "bool"):
-        return _value(affine(0, ((factors[0], number),)))
+        return _value(affine(0, ((factors[0], number),)), kinds)
     return Call("mul", (constant(number), *_sorted(factors)))
 
 
@@ -291,7 +298,7 @@ def _product(number: Number, factors: list[Expr], kinds: Kinds) -> Expr:
 
 
 def conjunction(*conditions: Expr, kinds: Kinds = ()) -> Expr:
-    """All of the conditions."""
+    """All of the conditions. Of one it is that one, whatever its kind."""
     return _junction("and", TRUE, FALSE, conditions)
 
 
@@ -320,13 +327,23 @@ def _junction(function: str, neutral: Const, absorbing: Const, conditions: Seque
     return Call(function, _sorted(list(flat)))
 
 
+def truth(condition: Expr, kinds: Kinds = ()) -> Expr:
+    """A condition as a bool."""
+    of = certain_kind(condition, kinds)
+    if of is None:
+        return Call("and", (condition,))
+    if type(condition) is Const:
+        return Const(bool(condition.value))
+    return condition if of == "bool" else comparison("ne", condition, ZERO if of == "float" else Const(0), kinds)
+
+
 def negation(condition: Expr, kinds: Kinds = ()) -> Expr:
     """The condition does not hold."""
     match condition:
         case Const(value):
             return Const(not value)
         case Call("not", (c,)):
-            return c
+            return truth(c, kinds)
         case Call("eq", args):
             return Call("ne", args)
         case Call("ne", args):
@@ -340,6 +357,8 @@ def negation(condition: Expr, kinds: Kinds = ()) -> Expr:
 
 def where(condition: Expr, a: Expr, b: Expr, kinds: Kinds = ()) -> Expr:
     """a where the condition holds, else b. A zero goes to the other side: where(c, 0, b) is where(not c, b, 0)."""
+    if type(condition) is Call and condition.function == "and" and len(condition.args) == 1:
+        condition = condition.args[0]
     if type(condition) is Const:
         return _like(a, b, kinds) if condition.value else _like(b, a, kinds)
     if a is b:
@@ -420,11 +439,11 @@ def powi(x: Expr, n: Expr, kinds: Kinds = ()) -> Expr:
     if type(n) is not Const or type(x) is Const and type(n) is Const:
         return _plain("powi", (x, n))
     of = certain_kind(x, kinds)
-    if of not in ("int", "float") and n.value in (0, 1):
-        return Call("powi", (x, n)) if of is None else _plain("powi", (Call("int", (x,)), n))
+    if of is None and n.value in (0, 1):
+        return Call("powi", (x, n))
     if n.value == 0:
         return ONE if of == "float" else Const(1)
-    if 1 <= n.value <= 3 and of != "bool":
+    if 1 <= n.value <= 3:
         return mul(*(x,) * n.value, kinds=kinds)
     if -3 <= n.value < 0 and of == "float":
         return recip(powi(x, Const(-n.value), kinds), kinds)
@@ -522,8 +541,8 @@ _BUILDERS: dict[str, Callable] = {
     "floordiv": lambda a, b, kinds=(): floor_division("floordiv", a, b, kinds),
     "mod": lambda a, b, kinds=(): floor_division("mod", a, b, kinds),
     "where": where,
-    "and": conjunction,
-    "or": disjunction,
+    "and": lambda *cs, kinds=(): truth(conjunction(*cs), kinds),
+    "or": lambda *cs, kinds=(): truth(disjunction(*cs), kinds),
     "not": negation,
     "max": _idempotent("max"),
     "min": _idempotent("min"),
