@@ -80,11 +80,8 @@ def _as_write(form: Form, body: Expr, difference: Affine) -> Form | None:
 def _as_read(form: Form, body: Expr, difference: Affine) -> Form | None:
     """A summed index with one solution, always inside its range, is replaced by it."""
 
-    def bound(read):
-        return form.operands[read.slot].bound
-
     for axis, place in _solutions(difference):
-        if axis not in form.reduced or not is_inside(place, form.domain[axis], form.domain, bound):
+        if axis not in form.reduced or not is_inside(place, form.domain[axis], form.domain, form.operands):
             continue
         replaced = substitute(body, {axis: place}, form.domain)
         if axis not in replaced.indices:

@@ -4,7 +4,6 @@ pending expression, broadcast as NumPy does; else it is computed now, exactly.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
@@ -12,33 +11,24 @@ from typing import Any
 import numpy as np
 
 from diffgraph.diagnostics import Note, Span, error
-from diffgraph.ir.affine import affine, as_affine, index
+from diffgraph.ir.affine import affine, index
 from diffgraph.ir.dimension import Dimension, Size
 from diffgraph.ir.expression import Call, Const, Expr, Extent, Read
 from diffgraph.ir.form import Form
-from diffgraph.ir.scalar import FUNCTIONS, result_kind
-from diffgraph.ir.simplify import call, divide, int_value, number, substitute
+from diffgraph.ir.scalar import result_kind
+from diffgraph.ir.simplify import call, conjunction, constant, substitute
 from diffgraph.language import sizes
+from diffgraph.language.numbers import SYMBOLS, compute, is_exact, is_known, is_list, is_number, kind_of_number
 from diffgraph.language.session import Session
-from diffgraph.language.values import Indexed, NetResult, Pending, TensorValue
+from diffgraph.language.values import Indexed, NetResult, Pending, TensorValue, Undecided
 
-#: Operators of the language -> scalar functions.
-OPERATORS = {
-    "+": "add", "-": "sub", "*": "mul", "//": "floordiv", "%": "mod", "==": "eq", "!=": "ne", "<": "lt", "<=": "le",
-    ">": "gt", ">=": "ge", "and": "and", "or": "or", "/": "div",
-}  # fmt: skip
+#: Operators of the language -> scalar functions. `^` chooses its function by the kind of the exponent.
+OPERATORS = {symbol: name for name, symbol in SYMBOLS.items() if symbol != "^"}
 
-Number = (int, float, Fraction)
+#: A list longer than this is refused.
+MOST_ITEMS = 1_000_000
 
-
-def is_number(value: Any) -> bool:
-    """An int, a float, a Fraction or a bool."""
-    return isinstance(value, Number)
-
-
-def is_exact(value: Any) -> bool:
-    """A number without rounding, symbolic sizes included."""
-    return isinstance(value, (int, Fraction, Dimension)) and not isinstance(value, bool)
+constant_kind = kind_of_number
 
 
 def is_tensor(value: Any) -> bool:
@@ -85,26 +75,17 @@ def only_output(value: Any) -> Any:
 
 
 def constant_expr(value: Any) -> Expr | None:
-    """A compile-time number as a scalar expression; None for anything else."""
-    if isinstance(value, bool):
-        return Const(value)
+    """A number known now, or a size, or an undecided comparison of sizes, as a scalar expression; None for anything else."""
     if isinstance(value, int):
         return Const(value)
     if isinstance(value, (float, Fraction)):
-        return number(value)
+        return constant(value)
     if isinstance(value, Dimension):
         top, bottom = sizes.ratio(value)
-        return Extent(top) if bottom == 1 else divide(Extent(top), Const(bottom))
+        return Extent(top) if bottom == 1 else call("div", Extent(top), Const(bottom))
+    if isinstance(value, Undecided):
+        return conjunction(*(call(OPERATORS[op], *map(constant_expr, pair)) for op, *pair in value.conditions))
     return None
-
-
-def constant_kind(value: Any) -> str:
-    """The kind of a compile-time number."""
-    if isinstance(value, bool):
-        return "bool"
-    if isinstance(value, int) or isinstance(value, Dimension) and sizes.is_whole(value):
-        return "int"
-    return "float"
 
 
 def as_pending(value: Any, session: Session, span: Span | None) -> Pending:
@@ -243,26 +224,32 @@ def apply_scalar(name: str, values: Sequence[Any], session: Session, span: Span 
     """A scalar function of any values."""
     values = [only_output(v) for v in values]
     if any(isinstance(v, Indexed) for v in values):
-        return _indexed(name, values, span)
-    if any(is_tensor(v) or isinstance(v, (list, range)) for v in values):
+        return _indexed(name, values, session, span)
+    whole_lists = name in ("eq", "ne")
+    if all(is_known(v) and (whole_lists or not is_list(v)) for v in values):
+        known = compute(name, values, span)
+        if known is not None:
+            return known
+    if all(is_tensor(v) or is_known(v) for v in values):
         parts = [as_pending(v, session, span) for v in values]
         shape = broadcast_shapes([p.shape for p in parts], session, span, [p.span for p in parts])
         operands: list = []
         bodies = [_aligned(p, shape, operands) for p in parts]
-        body, kind, bound = _call(name, bodies, [p.kind for p in parts], [p.bound for p in parts], values)
-        return Pending(shape, kind, body, tuple(operands), bound, span)
-    return compute(name, values, span)
+        kinds = [p.kind for p in parts]
+        body = call(name, *bodies, kinds=[t.kind for t in operands])
+        bound = _bound(name, values, kinds, [p.bound for p in parts])
+        return Pending(shape, result_kind(name, kinds), body, tuple(operands), bound, span)
+    wrong = next(v for v in values if not (is_tensor(v) or is_known(v)))
+    if whole_lists:
+        return (values[0] is values[1]) == (name == "eq")
+    raise error("DG320", f"{describe(wrong)} is not a number or a tensor", span)
 
 
-def _indexed(name: str, values: Sequence[Any], span: Span | None) -> Indexed:
-    expressions, kinds = [], []
-    for value in values:
-        expression, kind = scalar_in_notation(value, span)
-        expressions.append(expression)
-        kinds.append(kind)
+def _indexed(name: str, values: Sequence[Any], session: Session, span: Span | None) -> Indexed:
+    expressions, kinds = zip(*(scalar_in_notation(v, span) for v in values))
+    body = call(name, *expressions, kinds=session.notations[-1].kinds)
     bounds = [getattr(v, "bound", None) for v in values]
-    body, kind, bound = _call(name, expressions, kinds, bounds, values)
-    return Indexed(body, kind, span, bound)
+    return Indexed(body, result_kind(name, kinds), span, _bound(name, values, kinds, bounds))
 
 
 def scalar_in_notation(value: Any, span: Span | None) -> tuple[Expr, str]:
@@ -283,195 +270,24 @@ def scalar_in_notation(value: Any, span: Span | None) -> tuple[Expr, str]:
     raise error("DG402", f"{describe(value)} cannot stand in index notation", span)
 
 
-def _call(name: str, bodies: list[Expr], kinds: list[str], bounds: list, values) -> tuple[Expr, str, Size | None]:
-    """(body, kind, bound) of a scalar function. Ints that are affine stay affine, so that they can be places."""
-    kind = result_kind(name, kinds)
-    bound = None
-    if name == "mod" and kind == "int" and isinstance(values[1], int) and values[1] > 0:
-        bound = values[1]
-    if name == "clamp" and kind == "int" and isinstance(values[1], int) and values[1] >= 0:
-        top = values[2]
-        bound = top + 1 if isinstance(top, (int, Dimension)) else None
-    if name == "where" and kind == "int" and None not in bounds[1:]:
-        bound = sizes.larger(*bounds[1:])
-    if name in ("max", "min") and kind == "int" and None not in bounds:
-        bound = sizes.larger(*bounds) if name == "max" else sizes.smaller(*bounds)
-    if name == "int" and bounds[0] is not None:
-        bound = bounds[0]
-    if kind == "int" and name in ("add", "sub", "neg", "mul"):
-        whole = _affine_value(name, [_cast(b, k, "int") if k == "bool" else b for b, k in zip(bodies, kinds)])
-        if whole is not None:
-            return whole, kind, bound
-    if kind == "int" and name in ("floordiv", "mod") and type(bodies[1]) is Const and bodies[1].value > 0:
-        return call(name, as_affine(bodies[0]), bodies[1]), kind, bound
-    return call(name, *bodies), kind, bound
-
-
-def _affine_value(name: str, bodies: list[Expr]) -> Expr | None:
-    """Int arithmetic that is affine, as one affine value: the atoms may be elements of int tensors."""
-    if name == "mul":
-        constants = [b for b in bodies if type(b) is Const]
-        if len(bodies) != 2 or not constants:
+def _bound(name: str, values: Sequence[Any], kinds: Sequence[str], bounds: Sequence[Size | None]) -> Size | None:
+    """A size that the int result of a function stays below, being at least 0; None where none is known."""
+    if result_kind(name, kinds) != "int":
+        return None
+    if name in ("mod", "clamp"):
+        low, top = (1, values[1]) if name == "mod" else (0, values[2])
+        if not is_exact(values[1]) or not is_exact(top) or sizes.at_least(values[1], low) is not True:
             return None
-        other = bodies[0] if bodies[1] is constants[0] else bodies[1]
-        place = affine(0, ((other, constants[0].value),))
-    elif name == "neg":
-        place = affine(0, ((bodies[0], -1),))
-    else:
-        place = affine(0, ((bodies[0], 1), (bodies[1], 1 if name == "add" else -1)))
-    return int_value(place)
-
-
-# ---------------------------------------------------------------- compile-time values
-
-
-def compute(name: str, values: Sequence[Any], span: Span | None) -> Any:
-    """A scalar function of compile-time values, exact where it can be."""
-    exact = _EXACT.get(name)
-    if exact is not None and all(is_exact(v) or isinstance(v, bool) for v in values):
-        result = exact(*[int(v) if isinstance(v, bool) else v for v in values], span)
-        if result is not NotImplemented:
-            return result
-    if name in ("eq", "ne") and not all(is_number(v) for v in values):
-        same = _equal_values(values[0], values[1])
-        return same if name == "eq" else not same
-    if name in ("and", "or", "not"):
-        flags = [_truth(v, span) for v in values]
-        return all(flags) if name == "and" else any(flags) if name == "or" else not flags[0]
-    if name == "add" and all(isinstance(v, str) for v in values):
-        return "".join(values)
-    if any(isinstance(v, Dimension) for v in values):
-        raise error(
-            "DG310",
-            f"{describe(next(v for v in values if isinstance(v, Dimension)))} is not known when compiling",
-            span,
-            help="give the size a number with --set or in the net's settings",
-        )
-    if not all(is_number(v) for v in values):
-        wrong = next(v for v in values if not is_number(v))
-        raise error("DG320", f"{describe(wrong)} is not a number", span)
-    return _with_floats(name, values, span)
-
-
-def _with_floats(name: str, values, span) -> Any:
-    if name == "powi":
-        return _integer_power(values[0], int(values[1]), span)
-    with np.errstate(all="ignore"):
-        plain = [float(v) if isinstance(v, Fraction) else v for v in values]
-        row = FUNCTIONS[name]
-        if row.kind == "float" or row.arguments == "float":
-            plain = [float(v) for v in plain]
-        if name in ("div", "floordiv", "mod", "recip") and plain[-1] == 0 and all(isinstance(v, int) for v in values):
-            raise error("DG311", "a division by zero", span)
-        result = np.asarray(row.numpy(*[np.asarray(v) for v in plain])).item()
-    kinds = [constant_kind(v) for v in values]
-    kind = result_kind(name, kinds)
-    if kind == "int" and isinstance(result, float) and math.isfinite(result):
-        return int(result)
-    return result
-
-
-def _integer_power(base, power: int, span) -> Any:
-    if isinstance(base, (int, Fraction)) and abs(power) < 4096:
-        if base == 0 and power < 0:
-            raise error("DG311", "a division by zero", span)
-        if power >= 0 and isinstance(base, int):
-            value = base**power
-            if value.bit_length() > 4096:
-                raise error("DG593", "a compile-time number is too large", span)
-            return value
-        value = Fraction(base) ** power
-        return int(value) if value.denominator == 1 else value
-    try:
-        return float(base) ** power
-    except OverflowError:
-        return math.inf
-
-
-def _truth(value: Any, span: Span | None) -> bool:
-    if isinstance(value, bool):
-        return value
-    if is_number(value):
-        return value != 0
-    raise error("DG322", f"{describe(value)} is neither true nor false", span)
-
-
-def _equal_values(a: Any, b: Any) -> bool:
-    if isinstance(a, (list, range, tuple)) and isinstance(b, (list, range, tuple)):
-        return len(a) == len(b) and all(_equal_values(x, y) for x, y in zip(a, b))
-    if is_exact(a) and is_exact(b):
-        return sizes.equal(a, b) is True
-    return type(a) is type(b) and a == b or is_number(a) and is_number(b) and a == b
-
-
-def _ordered(a, b, strict: bool, span) -> bool:
-    result = sizes.at_least(a, sizes.add(b, 1) if strict and sizes.is_whole(a) and sizes.is_whole(b) else b)
-    if strict and not (sizes.is_whole(a) and sizes.is_whole(b)):
-        return a > b
-    if result is None:
-        raise error(
-            "DG310",
-            f"whether {a} {'>' if strict else '>='} {b} is not known when compiling",
-            span,
-            help="give the size a number with --set or in the net's settings",
-        )
-    return result
-
-
-def _same_size(a, b, span) -> bool:
-    return sizes.equal(a, b) is True
-
-
-def _divide(a, b, span) -> Any:
-    if b == 0:
-        raise error("DG311", "a division by zero", span)
-    result = sizes.divide(a, b)
-    return NotImplemented if result is None else result
-
-
-def _floor(a, b, span) -> Any:
-    if isinstance(b, int) and b != 0:
-        return sizes.floor_of(a, b)
-    if b == 0:
-        raise error("DG311", "a division by zero", span)
-    exact = sizes.divide(a, b)
-    if isinstance(exact, Fraction):
-        return exact.numerator // exact.denominator
-    return exact if exact is not None and sizes.is_whole(exact) else NotImplemented
-
-
-def _remainder(a, b, span) -> Any:
-    whole = _floor(a, b, span)
-    return NotImplemented if whole is NotImplemented else sizes.add(a, sizes.multiply(sizes.multiply(whole, b), -1))
-
-
-def _power_of_size(a, n, span) -> Any:
-    if isinstance(a, Dimension) and isinstance(n, int) and 0 <= n < 16:
-        result: Any = 1
-        for _ in range(n):
-            result = sizes.multiply(result, a)
-        return result
-    return NotImplemented
-
-
-_EXACT = {
-    "add": lambda a, b, span: sizes.add(a, b),
-    "sub": lambda a, b, span: sizes.add(a, sizes.multiply(b, -1)),
-    "mul": lambda a, b, span: sizes.multiply(a, b),
-    "neg": lambda a, span: sizes.multiply(a, -1),
-    "div": _divide,
-    "floordiv": _floor,
-    "mod": _remainder,
-    "powi": _power_of_size,
-    "ge": lambda a, b, span: _ordered(a, b, False, span),
-    "gt": lambda a, b, span: _ordered(a, b, True, span),
-    "le": lambda a, b, span: _ordered(b, a, False, span),
-    "lt": lambda a, b, span: _ordered(b, a, True, span),
-    "eq": _same_size,
-    "ne": lambda a, b, span: not _same_size(a, b, span),
-    "max": lambda a, b, span: NotImplemented if sizes.larger(a, b) is None else sizes.larger(a, b),
-    "min": lambda a, b, span: NotImplemented if sizes.smaller(a, b) is None else sizes.smaller(a, b),
-}
+        return top if name == "mod" else sizes.add(top, 1)
+    if name == "floordiv" and bounds[0] is not None and is_exact(values[1]) and sizes.at_least(values[1], 1):
+        return bounds[0]
+    if name in ("where", "max", "min"):
+        known = [v + 1 if b is None and isinstance(v, int) and v >= 0 else b for v, b in zip(values, bounds)]
+        known = known[1:] if name == "where" else known
+        if None in known:
+            return None
+        return (sizes.smaller if name == "min" else sizes.larger)(*known)
+    return bounds[0] if name in ("int", "stop_gradient") else None
 
 
 # ---------------------------------------------------------------- operators of the language
@@ -480,25 +296,17 @@ _EXACT = {
 def binary(op: str, a: Any, b: Any, session: Session, span: Span | None) -> Any:
     """`a op b`"""
     a, b = only_output(a), only_output(b)
-    if op == "+" and isinstance(a, (list, range)) and isinstance(b, (list, range)):
+    if op == "+" and is_list(a) and is_list(b):
+        if len(a) + len(b) > MOST_ITEMS:
+            raise error("DG594", f"the list holds more than {MOST_ITEMS:,} values", span)
         return [*a, *b]
-    if op == "^":
-        return power(a, b, session, span)
-    if op in ("==", "!=") and not any(is_tensor(v) or isinstance(v, Indexed) for v in (a, b)):
-        return compute(OPERATORS[op], (a, b), span)
-    return apply_scalar(OPERATORS[op], (a, b), session, span)
+    return power(a, b, session, span) if op == "^" else apply_scalar(OPERATORS[op], (a, b), session, span)
 
 
 def power(a: Any, b: Any, session: Session, span: Span | None) -> Any:
     """`a ^ b`: repeated multiplication for an int exponent."""
-    if isinstance(b, Fraction) and b.denominator == 1:
-        b = int(b)
-    kind = b.kind if isinstance(b, (Indexed, Pending, TensorValue)) else constant_kind(b)
-    if kind in ("int", "bool") and not isinstance(b, Dimension):
-        return apply_scalar("powi", (a, b), session, span)
-    if isinstance(b, Dimension):
-        return apply_scalar("powi", (a, b), session, span)
-    return apply_scalar("pow", (a, b), session, span)
+    kind = b.kind if isinstance(b, (Indexed, Pending, TensorValue)) else kind_of_number(b)
+    return apply_scalar("pow" if kind == "float" else "powi", (a, b), session, span)
 
 
 def unary(op: str, a: Any, session: Session, span: Span | None) -> Any:

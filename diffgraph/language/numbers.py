@@ -1,310 +1,325 @@
 """Arithmetic on what is known while a program is elaborated: numbers, sizes with symbols, strings, lists, bools.
 
-Exact where it can be: ints and `Fraction`s stay so, and a whole `Fraction` is an int. Sizes are exact polynomials. What a
-symbol leaves open is None from `fold` (a number for the run) or `Undecided` (a comparison).
+Exact where it can be: ints and `Fraction`s stay so, and a whole `Fraction` is an int. Sizes are exact polynomials. A
+comparison that a symbol leaves open is `Undecided`; a number that only the run can know (`sqrt(N)`, `0.5 * N`) is None.
 """
 
 from __future__ import annotations
 
 import math
 import operator
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import Any
 
+import numpy as np
+
 from diffgraph.diagnostics import DiffgraphError, Span, error
-from diffgraph.ir.dimension import Dimension, Size
+from diffgraph.ir.dimension import Dimension
+from diffgraph.ir.scalar import FUNCTIONS, result_kind
 from diffgraph.language import sizes
 from diffgraph.language.values import Undecided
 
-#: A power, a list or a range with more digits or elements than this is refused: a model file is untrusted.
+#: A power with more bits than this is a float: a model file is untrusted.
 MOST_BITS = 1 << 12
-MOST_ELEMENTS = 1 << 20
 
 COMPARISONS = {
-    "==": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
+    "eq": operator.eq, "ne": operator.ne, "lt": operator.lt, "le": operator.le, "gt": operator.gt, "ge": operator.ge,
 }  # fmt: skip
-NEGATED = {"==": "!=", "!=": "==", "<": ">=", ">=": "<", ">": "<=", "<=": ">"}
+SYMBOLS = {
+    "add": "+", "sub": "-", "mul": "*", "div": "/", "floordiv": "//", "mod": "%", "pow": "^", "powi": "^",
+    "eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">=", "and": "and", "or": "or",
+}  # fmt: skip
+_NEGATED = {"==": "!=", "!=": "==", "<": ">=", ">=": "<", ">": "<=", "<=": ">"}
 
 
-def is_number(value) -> bool:
-    """A number known now, a bool included."""
-    return isinstance(value, (bool, int, float, Fraction))
+def is_number(value: Any) -> bool:
+    """An int, a float, a Fraction or a bool."""
+    return isinstance(value, (int, float, Fraction))
 
 
-def is_exact(value) -> bool:
-    """An int, a Fraction or a polynomial of symbols."""
-    return isinstance(value, (int, Fraction, Dimension))
+def is_exact(value: Any) -> bool:
+    """A number without rounding, symbolic sizes included; no bool."""
+    return isinstance(value, (int, Fraction, Dimension)) and not isinstance(value, bool)
 
 
-def is_sequence(value) -> bool:
+def is_list(value: Any) -> bool:
     return isinstance(value, (list, tuple, range))
 
 
-def is_known(value) -> bool:
-    """A compile-time value other than a list: a number, a size, a string, an undecided comparison."""
-    return is_number(value) or isinstance(value, (Dimension, str, Undecided))
+def is_known(value: Any) -> bool:
+    """What `compute` takes: a number, a size, a string, a list, an undecided comparison."""
+    return is_number(value) or is_list(value) or isinstance(value, (Dimension, str, Undecided))
 
 
-def describe(value) -> str:
-    """A value as a message shows it: `[N, 3]`, `2/3`, `"same"`."""
+def kind_of_number(value: Any) -> str:
+    """The kind of a number that is known now."""
+    if isinstance(value, (bool, Undecided)):
+        return "bool"
+    if isinstance(value, int) or isinstance(value, Dimension) and sizes.is_whole(value):
+        return "int"
+    return "float"
+
+
+def show(value: Any) -> str:
+    """A value as text: `[N, 3]`, `2/3`, `"same"`, `true`."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, range):
         return f"{value.start}..{value.stop}" + (f" step {value.step}" if value.step != 1 else "")
-    if isinstance(value, (list, tuple)):
-        return f"[{', '.join(describe(v) for v in value)}]"
+    if is_list(value):
+        return f"[{', '.join(show(v) for v in value)}]"
     return f'"{value}"' if isinstance(value, str) else str(value)
 
 
-# ---------------------------------------------------------------- operators
-
-
-def fold(op: str, a, b, span: Span | None = None):
-    """`a op b` of two values known now. None where the result is a number that only the run can know (`sqrt(N)`,
-    `0.5 * N`); `Undecided` where a comparison depends on a symbol. DiffgraphError where the operator does not apply."""
-    if op in ("and", "or"):
-        return _logic(op, a, b, span)
-    if op in COMPARISONS or op == "~=":
-        return compare(op, a, b, span)
-    if isinstance(a, str) or isinstance(b, str):
-        if op == "+" and isinstance(a, str) and isinstance(b, str):
-            return a + b
-        raise error("DG301", f"`{op}` does not apply to {describe(a)} and {describe(b)}", span)
-    if isinstance(a, Undecided) or isinstance(b, Undecided):
-        raise _open(a if isinstance(a, Undecided) else b, span)
-    a, b = (int(v) if isinstance(v, bool) else v for v in (a, b))
-    if isinstance(a, Dimension) or isinstance(b, Dimension):
-        return _fold_sizes(op, a, b, span)
+def compute(name: str, values: Sequence[Any], span: Span | None = None) -> Any:
+    """A scalar function of values known now. None where the result is a number that only the run can know; `Undecided`
+    where a comparison depends on a symbol. DiffgraphError where the function does not apply."""
+    if name in COMPARISONS:
+        return compare(name, *values, span)
+    if name in _LOGIC:
+        return _LOGIC[name](*values, span)
+    values = [int(v) if isinstance(v, bool) else v for v in values]
+    if name == "add" and len(values) == 2 and all(isinstance(v, str) for v in values):
+        return "".join(values)
+    if name == "where" and is_number(values[0]):
+        return values[1] if values[0] else values[2]
+    for value in values:
+        if isinstance(value, Undecided):
+            return None
+        if not is_number(value) and not isinstance(value, Dimension):
+            raise error("DG320", f"{show(value)} is not a number", span)
     try:
-        return exact(_ARITHMETIC[op](a, b))
+        return exact(_number(name, values))
     except ZeroDivisionError:
-        raise error("DG302", f"{describe(a)} {op} {describe(b)} divides by zero", span) from None
+        shown = f" {SYMBOLS.get(name, name)} ".join(show(v) for v in values)
+        raise error("DG311", f"a division by zero: {shown}", span) from None
     except OverflowError:
         return math.inf
-    except KeyError:
-        raise error("DG301", f"`{op}` does not apply to the numbers {describe(a)} and {describe(b)}", span) from None
 
 
-def negate(value):
-    """-value of a number or a size."""
-    return sizes.multiply(value, -1) if isinstance(value, Dimension) else exact(-value)
+def _number(name: str, values: list) -> Any:
+    if any(isinstance(v, Dimension) for v in values):
+        if not all(is_exact(v) for v in values) or name not in _ON_SIZES:
+            return None
+        return _ON_SIZES[name](*values)
+    if name in _ON_NUMBERS:
+        return _ON_NUMBERS[name](*values)
+    return _with_floats(name, values)
 
 
-def invert(value, span: Span | None = None):
-    """`not value` of a bool or an undecided comparison."""
-    if isinstance(value, bool):
-        return not value
-    if isinstance(value, Undecided) and len(value.conditions) == 1:
-        ((op, left, right),) = value.conditions
-        return Undecided(((NEGATED[op], left, right),))
-    raise error("DG303", f"`not` wants a bool, not {describe(value)}", span, help="compare first, as in `x != 0`")
+def _with_floats(name: str, values: list) -> Any:
+    """A function of the table, in float64."""
+    row = FUNCTIONS[name]
+    with np.errstate(all="ignore"):
+        found = np.asarray(row.numpy(*[np.float64(v) for v in values])).item()
+    whole = result_kind(name, [kind_of_number(v) for v in values]) == "int" and math.isfinite(found)
+    return int(found) if whole else found
 
 
-def exact(value):
+def exact(value: Any) -> Any:
     """The value, an int where it is a whole Fraction."""
     return int(value) if isinstance(value, Fraction) and value.denominator == 1 else value
 
 
-def compare(op: str, a, b, span: Span | None = None):
-    """A comparison of two values known now, lists element by element: a bool, or `Undecided`."""
-    if is_sequence(a) or is_sequence(b):
-        return _compare_lists(op, a, b, span)
-    if is_exact(a) and is_exact(b) and (isinstance(a, Dimension) or isinstance(b, Dimension)):
-        return _compare_sizes(op, a, b)
-    ordered = op not in ("==", "!=")
-    if ordered and not (is_number(a) and is_number(b)) and not (isinstance(a, str) and isinstance(b, str)):
-        raise error("DG301", f"{describe(a)} and {describe(b)} have no order", span)
-    if op == "~=":
-        return math.isclose(a, b, rel_tol=1e-5, abs_tol=0.0)
-    return bool(COMPARISONS[op](a, b))
+# ---------------------------------------------------------------- comparison and logic
 
 
-def _compare_lists(op: str, a, b, span):
-    if op not in ("==", "!=", "~="):
-        raise error("DG301", f"lists have no order: `{op}`", span)
-    if not (is_sequence(a) and is_sequence(b)) or len(a) != len(b):
-        return op == "!="
-    result: Any = True
+def compare(name: str, a: Any, b: Any, span: Span | None = None) -> bool | Undecided:
+    """A comparison, of lists element by element. Values of different sorts are not equal, and have no order."""
+    if is_list(a) or is_list(b):
+        return _compare_lists(name, a, b, span)
+    a, b = (int(v) if isinstance(v, bool) and is_exact(w) else v for v, w in ((a, b), (b, a)))
+    if isinstance(a, Dimension) or isinstance(b, Dimension):
+        if is_exact(a) and is_exact(b):
+            return _compare_sizes(name, a, b)
+    comparable = is_number(a) and is_number(b) or isinstance(a, str) and isinstance(b, str)
+    if name in ("eq", "ne"):
+        same = comparable and a == b or a is b
+        return same if name == "eq" else not same
+    if not comparable:
+        raise error("DG320", f"{show(a)} and {show(b)} have no order", span)
+    return bool(COMPARISONS[name](a, b))
+
+
+def _compare_lists(name: str, a: Any, b: Any, span: Span | None) -> bool | Undecided:
+    if name not in ("eq", "ne"):
+        raise error("DG320", f"lists have no order: `{SYMBOLS[name]}`", span)
+    if not (is_list(a) and is_list(b)) or len(a) != len(b):
+        return name == "ne"
+    result: bool | Undecided = True
     for left, right in zip(a, b):
-        result = _logic("and", result, compare("~=" if op == "~=" else "==", left, right, span), span)
-    if op == "!=" and isinstance(result, Undecided) and len(result.conditions) > 1:
-        raise _open(result, span)
-    return invert(result, span) if op == "!=" else result
+        result = conjunction(result, compare("eq", left, right, span), span)
+    return result if name == "eq" else negation(result, span)
 
 
-def _compare_sizes(op: str, a, b):
-    match op:
-        case "==" | "~=":
-            decided = sizes.equal(a, b)
-        case "!=":
-            same = sizes.equal(a, b)
-            decided = None if same is None else not same
-        case ">=":
-            decided = sizes.at_least(a, b)
-        case "<=":
-            decided = sizes.at_least(b, a)
-        case "<":
-            below = sizes.at_least(a, b)
-            decided = None if below is None else not below
-        case _:
-            above = sizes.at_least(b, a)
-            decided = None if above is None else not above
-    return Undecided((("==" if op == "~=" else op, a, b),)) if decided is None else decided
+def _compare_sizes(name: str, a: Any, b: Any) -> bool | Undecided:
+    if name in ("eq", "ne"):
+        known = sizes.equal(a, b)
+        positive = name == "eq"
+    else:
+        known = sizes.at_least(a, b) if name in ("ge", "lt") else sizes.at_least(b, a)
+        positive = name in ("ge", "le")
+    return Undecided(((SYMBOLS[name], a, b),)) if known is None else known == positive
 
 
-def _logic(op: str, a, b, span):
-    for value in (a, b):
-        if not isinstance(value, (bool, Undecided)):
-            raise error("DG303", f"`{op}` wants bools, not {describe(value)}", span, help="compare first, as in `x != 0`")
-    if isinstance(a, bool):
-        return b if a == (op == "and") else a
-    if isinstance(b, bool):
-        return a if b == (op == "and") else b
-    if op == "and":
-        return Undecided(tuple(dict.fromkeys(a.conditions + b.conditions)))
-    raise _open(a, span)
+def conjunction(a: Any, b: Any, span: Span | None = None) -> bool | Undecided:
+    """`a and b`"""
+    a, b = _flag(a, span), _flag(b, span)
+    if isinstance(a, bool) or isinstance(b, bool):
+        known, other = (a, b) if isinstance(a, bool) else (b, a)
+        return other if known else False
+    return Undecided(tuple(dict.fromkeys(a.conditions + b.conditions)))
 
 
-def _open(value: Undecided, span) -> DiffgraphError:
-    return error("DG304", f"whether {value} is not known while the program is read, for it depends on a symbol", span)
+def disjunction(a: Any, b: Any, span: Span | None = None) -> bool | Undecided:
+    """`a or b`"""
+    a, b = _flag(a, span), _flag(b, span)
+    if isinstance(a, bool) or isinstance(b, bool):
+        known, other = (a, b) if isinstance(a, bool) else (b, a)
+        return True if known else other
+    raise open_question(a, span)
 
 
-# ---------------------------------------------------------------- numbers
+def negation(value: Any, span: Span | None = None) -> bool | Undecided:
+    """`not value`"""
+    value = _flag(value, span)
+    if isinstance(value, bool):
+        return not value
+    if len(value.conditions) == 1:
+        ((op, left, right),) = value.conditions
+        return Undecided(((_NEGATED[op], left, right),))
+    raise open_question(value, span)
 
 
-def _power(a, b):
-    if isinstance(b, int) and isinstance(a, int) and b > 0 and a.bit_length() * b > MOST_BITS:
-        return float(a) ** b
-    if isinstance(b, Fraction):
-        b = float(b)
-    if isinstance(b, int) and b < 0 and isinstance(a, int):
-        a = Fraction(a)
-    if isinstance(b, float) and a < 0:
-        return float("nan")
-    if isinstance(a, Fraction) and isinstance(b, int) and max(a.numerator, a.denominator).bit_length() * abs(b) > MOST_BITS:
-        a = float(a)
-    if isinstance(b, float):
-        a = float(a)
-    return a**b
+def _flag(value: Any, span: Span | None) -> bool | Undecided:
+    if isinstance(value, (bool, Undecided)):
+        return value
+    raise error("DG322", f"{show(value)} is neither true nor false", span, help="compare it, as in `x != 0`")
 
 
-def _divide(a, b):
+def open_question(value: Undecided, span: Span | None) -> DiffgraphError:
+    """The error of deciding now what a symbol leaves open."""
+    return error(
+        "DG310",
+        f"whether {value} depends on a size that is not known when compiling",
+        span,
+        help="give the size a number with --set or in the net's settings",
+    )
+
+
+_LOGIC = {"and": conjunction, "or": disjunction, "not": negation}
+
+
+# ---------------------------------------------------------------- functions of sizes
+
+
+def _floor_divide(a: Any, b: Any) -> Any:
+    if b == 0:
+        raise ZeroDivisionError
+    if isinstance(b, int):
+        return sizes.floor_of(a, b)
+    quotient = sizes.divide(a, b)
+    return quotient if quotient is not None and sizes.is_whole(quotient) else None
+
+
+def _remainder(a: Any, b: Any) -> Any:
+    whole = _floor_divide(a, b)
+    return None if whole is None else sizes.add(a, sizes.multiply(sizes.multiply(whole, b), -1))
+
+
+def _divide_sizes(a: Any, b: Any) -> Any:
+    if b == 0:
+        raise ZeroDivisionError
+    return sizes.divide(a, b)
+
+
+def _power_of_size(a: Any, n: Any) -> Any:
+    if not isinstance(n, int) or not 0 <= n <= 16:
+        return None
+    result: Any = 1
+    for _ in range(n):
+        result = sizes.multiply(result, a)
+    return result
+
+
+def _rounded_size(value: Any, up: bool) -> Any:
+    if sizes.is_whole(value):
+        return value
+    return sizes.multiply(sizes.floor_of(sizes.multiply(value, -1), 1), -1) if up else sizes.floor_of(value, 1)
+
+
+_ON_SIZES: dict[str, Callable] = {
+    "add": sizes.add,
+    "sub": lambda a, b: sizes.add(a, sizes.multiply(b, -1)),
+    "mul": sizes.multiply,
+    "neg": lambda a: sizes.multiply(a, -1),
+    "div": _divide_sizes,
+    "floordiv": _floor_divide,
+    "mod": _remainder,
+    "powi": _power_of_size,
+    "pow": _power_of_size,
+    "max": sizes.larger,
+    "min": sizes.smaller,
+    "clamp": lambda x, low, high: _clamped(x, low, high),
+    "floor": lambda a: _rounded_size(a, False),
+    "ceil": lambda a: _rounded_size(a, True),
+    "int": lambda a: a if sizes.is_whole(a) else None,
+}
+
+
+def _clamped(x: Any, low: Any, high: Any) -> Any:
+    above = sizes.larger(x, low)
+    return None if above is None else sizes.smaller(above, high)
+
+
+# ---------------------------------------------------------------- functions of numbers
+
+
+def _divide(a: Any, b: Any) -> Any:
     return Fraction(a) / Fraction(b) if is_exact(a) and is_exact(b) else a / b
 
 
-_ARITHMETIC = {
-    "+": operator.add, "-": operator.sub, "*": operator.mul, "/": _divide, "//": operator.floordiv, "%": operator.mod,
-    "^": _power,
-}  # fmt: skip
-
-
-def _fold_sizes(op: str, a, b, span):
-    if not (is_exact(a) and is_exact(b)):
-        return None
-    if op in ("/", "//", "%") and b == 0:
-        raise error("DG302", f"{describe(a)} {op} 0 divides by zero", span)
-    match op:
-        case "+":
-            return sizes.add(a, b)
-        case "-":
-            return sizes.add(a, sizes.multiply(b, -1))
-        case "*":
-            return sizes.multiply(a, b)
-        case "/":
-            return sizes.divide(a, b)
-        case "//":
-            return _floor_divide(a, b)
-        case "%":
-            whole = _floor_divide(a, b)
-            return None if whole is None else sizes.add(a, sizes.multiply(sizes.multiply(whole, b), -1))
-        case "^" if isinstance(b, int) and 0 <= b <= 64:
-            result = 1
-            for _ in range(b):
-                result = sizes.multiply(result, a)
-            return result
-    return None
-
-
-def _floor_divide(a, b) -> Size | None:
-    if isinstance(b, int):
-        return sizes.floor_of(a, b)
-    exactly = sizes.divide(a, b)
-    return exactly if exactly is not None and sizes.is_whole(exactly) else None
-
-
-# ---------------------------------------------------------------- functions of one number
-
-
-def rounded(name: str, value):
-    """floor, ceil or round of a number or a size, an int where that is finite. None where a symbol leaves it open."""
-    if isinstance(value, Dimension):
-        if sizes.is_whole(value):
-            return value
-        if name == "floor":
-            return sizes.floor_of(value, 1)
-        if name == "ceil":
-            return sizes.multiply(sizes.floor_of(sizes.multiply(value, -1), 1), -1)
-        return None
-    if isinstance(value, float) and not math.isfinite(value):
-        return value
-    return {"floor": math.floor, "ceil": math.ceil, "round": round}[name](value)
-
-
-def extreme(name: str, a, b):
-    """max or min of two numbers or sizes; None where a symbol leaves it open."""
-    if isinstance(a, Dimension) or isinstance(b, Dimension):
-        if not (is_exact(a) and is_exact(b)):
-            return None
-        return sizes.larger(a, b) if name == "max" else sizes.smaller(a, b)
-    if a != a or b != b:
+def _power(a: Any, b: Any) -> Any:
+    """a^b: exact for an int exponent and exact a, unless that would be enormous."""
+    b = float(b) if isinstance(b, Fraction) else b
+    if isinstance(b, int) and is_exact(a):
+        top, bottom = Fraction(a).as_integer_ratio()
+        small = max(top.bit_length(), bottom.bit_length()) * abs(b) <= MOST_BITS
+        return Fraction(a) ** b if small else float(a) ** b
+    if a < 0 and isinstance(b, float) and not b.is_integer():
         return math.nan
-    return max(a, b) if name == "max" else min(a, b)
+    return float(a) ** b
 
 
-# ---------------------------------------------------------------- sizes
+def _rounded(function: Callable) -> Callable:
+    return lambda value: function(value) if math.isfinite(value) else value
 
 
-def as_size(value, context, span: Span | None = None, what: str = "a size") -> Size:
-    """The size that a value is. An exact number that depends on symbols (`N / 4`) becomes one, and that it is whole becomes
-    a requirement. DiffgraphError where it is no int."""
-    if isinstance(value, Dimension):
-        top, bottom = sizes.ratio(value)
-        if bottom == 1:
-            return value
-        rest = sizes.add(top, sizes.multiply(sizes.floor_of(top, bottom), -bottom))
-        context.require_equal(rest, 0, f"{value} must be whole to be {what}", span)
-        return sizes.floor_of(top, bottom)
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    if is_number(value) and not isinstance(value, bool):
-        hint = "round it: `int(...)` truncates" if isinstance(value, float) else "divide what is a multiple, or use `//`"
-        raise error("DG305", f"{what} is an int, not {describe(value)}", span, help=hint)
-    raise error("DG305", f"{what} is an int, not {kind_of_value(value)}", span)
+def _extreme(choose: Callable) -> Callable:
+    return lambda a, b: math.nan if a != a or b != b else choose(a, b)
 
 
-def as_int(value, span: Span | None = None, what: str = "this") -> int:
-    """The plain int that a value is; DiffgraphError else."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    if isinstance(value, Dimension):
-        raise error("DG305", f"{what} must be known when compiling; {value} depends on a symbol", span)
-    shown = describe(value) if is_known(value) or is_sequence(value) else kind_of_value(value)
-    raise error("DG305", f"{what} is an int, not {shown}", span)
-
-
-def kind_of_value(value) -> str:
-    """What sort of value it is, for messages: `a tensor [N, 3]`, `a list`, `a function`."""
-    from diffgraph.language import values
-
-    match value:
-        case values.TensorValue() | values.Pending():
-            return f"a tensor {describe(list(value.shape))}" if value.shape else "a tensor of rank 0"
-        case values.Indexed():
-            return "an element computed from indices"
-        case values.FunctionValue() | values.BuiltinFunction():
-            return f"the function `{value.name}`"
-        case values.LayerValue():
-            return f"the layer `{value.name}`"
-        case values.Composition() | values.SharedLayer() | values.FrozenLayer():
-            return "a layer"
-    return describe(value)
+_ON_NUMBERS: dict[str, Callable] = {
+    "add": operator.add,
+    "sub": operator.sub,
+    "mul": operator.mul,
+    "neg": operator.neg,
+    "div": _divide,
+    "floordiv": operator.floordiv,
+    "mod": operator.mod,
+    "powi": _power,
+    "pow": _power,
+    "abs": abs,
+    "sign": lambda a: (a > 0) - (a < 0) if a == a else a,
+    "floor": _rounded(math.floor),
+    "ceil": _rounded(math.ceil),
+    "round": _rounded(round),
+    "int": _rounded(int),
+    "float": float,
+    "max": _extreme(max),
+    "min": _extreme(min),
+    "relu": lambda a: max(a, 0) if a == a else a,
+    "clamp": lambda x, low, high: min(max(x, low), high) if x == x else x,
+    "stop_gradient": lambda a: a,
+}
