@@ -1,0 +1,252 @@
+"""A net with its settings becomes a `Network`: the layer graph, and the program it means."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from diffgraph.diagnostics import Span, error, suggest
+from diffgraph.ir.dimension import symbols
+from diffgraph.ir.program import Commit, Output
+from diffgraph.language import evaluate as expressions
+from diffgraph.language import statements, syntax
+from diffgraph.language.apply import settings_scope, with_settings
+from diffgraph.language.arithmetic import as_pending, binary, materialize
+from diffgraph.language.module import CURRENT, Module
+from diffgraph.language.network import LossTerm, Network, Port, Result
+from diffgraph.language.parser import parse_expression
+from diffgraph.language.reductions import reduce_axes
+from diffgraph.language.session import Naming, Session
+from diffgraph.language.statements import NetScope, declared_shape, element_type, result_name
+from diffgraph.language.values import LayerValue, TensorValue
+
+
+class Ports:
+    """The ports, outputs, losses and metrics of the net that is elaborated."""
+
+    def __init__(self):
+        self.inputs: list[Port] = []
+        self.targets: list[Port] = []
+        self.outputs: list[Result] = []
+        self.losses: list[LossTerm] = []
+        self.metrics: list[Result] = []
+        self.augment: dict[str, Any] = {}
+
+    def port(self, node: syntax.Port, scope, session: Session) -> None:
+        """Declares an input or a target."""
+        shape = declared_shape(node, scope, session)
+        kind, bound = element_type(node, scope, session)
+        tensor = session.builder.input(node.name, shape, node.role, kind=kind, bound=bound, path=node.name, span=node.span)
+        ports = self.inputs if node.role == "input" else self.targets
+        if any(p.name == node.name for p in (*self.inputs, *self.targets)):
+            raise error("DG515", f"`{node.name}` is declared twice", node.span)
+        ports.append(Port(node.name, tensor, node.span))
+        value: Any = TensorValue(tensor, node.span)
+        if node.name in self.augment:
+            value = self.augment[node.name](value, scope, session)
+        scope.bind(node.name, value)
+
+    def output(self, item: syntax.Named, scope, session: Session) -> None:
+        """Declares a result."""
+        value = expressions.evaluate(item.value, scope, session)
+        name = item.name or result_name(item.value, "output")
+        tensor = materialize(value, session, session.hint(name), item.span)
+        if item.name is not None:
+            scope.bind(item.name, tensor)
+        self._new(name, item)
+        self.outputs.append(Result(name, tensor.tensor.name, item.span))
+
+    def _new(self, name: str, item: syntax.Named) -> None:
+        if any(r.name == name for r in (*self.outputs, *self.metrics)):
+            raise error("DG516", f"two results are called `{name}`", item.span, help="give one a name: output y = ...")
+
+    def loss(self, node: syntax.Loss, scope, session: Session) -> None:
+        """Declares a loss: what is not a scalar is averaged over its elements."""
+        value = expressions.evaluate(node.item.value, scope, session)
+        pending = as_pending(value, session, node.span)
+        if pending.shape:
+            pending = as_pending(reduce_axes("mean", pending, None, False, session, node.span), session, node.span)
+        if pending.kind != "float":
+            pending = as_pending(binary("*", 1.0, pending, session, node.span), session, node.span)
+        name = node.item.name or ("loss" if not self.losses else f"loss_{len(self.losses) + 1}")
+        tensor = materialize(pending, session, name, node.span)
+        path = None if node.scope is None else _path_text(node.scope, scope, session)
+        self.losses.append(LossTerm(name, tensor.tensor.name, path, node.span))
+
+    def metric(self, item: syntax.Named, scope, session: Session) -> None:
+        """Declares a number that is computed over a whole evaluation set."""
+        before, session.phase = session.phase, "metric"
+        try:
+            value = expressions.evaluate(item.value, scope, session)
+            pending = as_pending(value, session, item.span)
+            if pending.shape:
+                pending = as_pending(reduce_axes("mean", pending, None, False, session, item.span), session, item.span)
+            if pending.kind != "float":
+                pending = as_pending(binary("*", 1.0, pending, session, item.span), session, item.span)
+            name = item.name or result_name(item.value, "metric")
+            tensor = materialize(pending, session, name, item.span)
+        finally:
+            session.phase = before
+        self._new(name, item)
+        self.metrics.append(Result(name, tensor.tensor.name, item.span))
+
+
+def _path_text(node, scope, session) -> str:
+    if isinstance(node, syntax.String):
+        return expressions.evaluate(node, scope, session)
+    return node.span.text
+
+
+# ---------------------------------------------------------------- a net by name
+
+
+def net_value(module: Module, name: str | None, session: Session) -> LayerValue:
+    """The net of that name, or the only one of the file."""
+    if name is None:
+        own = [n for n in module.nets]
+        if not own:
+            raise error("DG207", f"{module.source.name} has no net", help="declare one: net model { ... }")
+        if len(own) > 1:
+            default = _default_net(module, own)
+            if default is None:
+                raise error("DG208", f"{module.source.name} has several nets: {', '.join(own)}", help="name one: --net")
+            name = default
+        else:
+            name = own[0]
+    value = _named(module, name)
+    if not isinstance(value, LayerValue) or not isinstance(value.declaration, syntax.Net):
+        raise error("DG209", f"{module.source.name} has no net `{name}`", help=suggest(name, module.nets))
+    return value
+
+
+def _default_net(module: Module, own: list[str]) -> str | None:
+    """Where a file has several nets: the one with the first train block, else the first one."""
+    if module.trains:
+        return module.trains[0].net
+    return own[0]
+
+
+def _named(module: Module, name: str) -> Any:
+    value: Any = module
+    for part in name.split("."):
+        if not isinstance(value, Module) or not value.knows(part):
+            raise error("DG209", f"{module.source.name} has no net `{name}`", help=suggest(name, module.nets))
+        value = value.get(part)
+    return value
+
+
+def setting_values(settings: Mapping[str, Any], module: Module, session: Session) -> dict[str, Any]:
+    """Settings given from outside: texts are read as expressions of the language."""
+    values = {}
+    for name, value in settings.items():
+        if isinstance(value, str):
+            value = expressions.evaluate(parse_expression(value, f"--set {name}"), module, session)
+        values[name] = value
+    return values
+
+
+# ---------------------------------------------------------------- elaboration
+
+
+def elaborate(
+    module: Module,
+    net: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    training: bool = False,
+    sizes: Mapping[str, int] | None = None,
+    positional: tuple = (),
+    augment: Mapping[str, Any] | None = None,
+) -> Network:
+    """A net of the module as a `Network`, in one mode.
+
+    settings: by name; texts are expressions. sizes: values for symbols other than the batch. DiffgraphError with every
+    independent problem.
+    """
+    naming = Naming()
+    arguments = (module, net, settings or {}, dict(sizes or {}), naming, positional)
+    if training:
+        return _Elaboration(True, augment or {}, *arguments).run()
+    # Training mode gives the automatic names; inference mode finds them again.
+    _Elaboration(True, {}, *arguments).run()
+    return _Elaboration(False, {}, *arguments).run()
+
+
+class _Elaboration:
+    """One pass over a net."""
+
+    def __init__(self, training, augment, module, net, settings, sizes, naming, positional):
+        self.session = Session(training, sizes, naming, module.folder)
+        self.module = module
+        self.net = net
+        self.settings = settings
+        self.positional = positional
+        self.ports = Ports()
+        self.ports.augment = dict(augment)
+
+    def run(self) -> Network:
+        """The network."""
+        session = self.session
+        CURRENT.append(session)
+        try:
+            value = net_value(self.module, self.net, session)
+            span = value.declaration.span
+            given = setting_values(self.settings, self.module, session)
+            value = with_settings(value, list(self.positional), given, span)
+            scope = settings_scope(value, session, span)
+            body = NetScope(scope.parent, self.ports)
+            body.values.update(scope.values)
+            kept = dict(scope.values)
+            statements.run_collecting(value.declaration.body, body, session)
+            return self._network(value, kept, span)
+        finally:
+            CURRENT.pop()
+
+    def _network(self, value: LayerValue, settings: dict, span: Span) -> Network:
+        session, ports = self.session, self.ports
+        builder = session.builder
+        if not ports.outputs and not ports.losses:
+            raise error("DG517", f"the net `{value.name}` gives nothing", span, help="add `output y` or `loss ...`")
+        named = [*ports.outputs, *ports.losses, *ports.metrics]
+        builder.outputs += [Output(r.name, r.tensor) for r in named]
+        builder.commits += [
+            Commit(session.variables[path].tensor.name, name) for path, name in session.updates.items()
+        ]
+        batch = self._batch()
+        variables = session.variables.values()
+        roles = {i.path: i.role for i in builder.inputs}
+        return Network(
+            self.net or value.name,
+            session.training,
+            {k: v for k, v in settings.items() if not k.startswith("&")},
+            builder.program(),
+            session.initial.program(),
+            tuple(session.instances),
+            tuple(v for v in variables if roles[v.path] == "parameter"),
+            tuple(v for v in variables if roles[v.path] == "state"),
+            tuple(ports.inputs),
+            tuple(ports.targets),
+            tuple(ports.outputs),
+            tuple(ports.losses),
+            tuple(ports.metrics),
+            batch,
+            tuple(session.requirements),
+            self._symbols(),
+        )
+
+    def _batch(self) -> str | None:
+        """The first axis of the first input (else target) if that is a symbol."""
+        for port in (*self.ports.inputs[:1], *self.ports.targets[:1])[:1]:
+            if port.tensor.shape:
+                first = port.tensor.shape[0]
+                found = symbols(first)
+                if len(found) == 1 and str(first) in found:
+                    return str(first)
+        return None
+
+    def _symbols(self) -> tuple[str, ...]:
+        found: dict[str, None] = {}
+        for port in (*self.ports.inputs, *self.ports.targets):
+            for size in port.tensor.shape:
+                found.update(dict.fromkeys(sorted(symbols(size))))
+        return tuple(found)
+
