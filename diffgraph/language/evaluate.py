@@ -6,7 +6,6 @@ import math
 from fractions import Fraction
 from typing import Any
 
-from diffgraph.autodiff.differentiate import gradients
 from diffgraph.diagnostics import Span, error, suggest
 from diffgraph.ir.dimension import Dimension, product
 from diffgraph.language import apply, syntax
@@ -423,6 +422,8 @@ def call_value(function: Any, positional: list, keywords: dict, node: syntax.Cal
 
 def _grad(arguments: list, node: syntax.CallOf, session: Session) -> Any:
     """`grad(e, x)`: the derivative of sum(e) by a named tensor."""
+    from diffgraph.autodiff.differentiate import gradients
+
     if len(arguments) != 2:
         raise error("DG231", "`grad(e, x)` wants an expression and a tensor", node.span)
     of = materialize(arguments[0], session, "value", node.span)

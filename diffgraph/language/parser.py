@@ -33,6 +33,17 @@ def parse_text(text: str, name: str = "<text>") -> syntax.File:
     return parse(Source(name, text))
 
 
+def parse_expression(text: str, name: str = "<text>") -> syntax.Expr:
+    """The syntax tree of one expression."""
+    source = Source(name, text)
+    problems: list[Diagnostic] = []
+    tokens = significant(tokenize(source, tables(), problems), len(text))
+    result = _Reader(source, problems).read("interpolation", tokens)
+    if problems:
+        raise DiffgraphError(*sorted(problems, key=lambda p: p.span.start))
+    return result
+
+
 def read_source(path: str | Path) -> Source:
     """The text of a file. Raises a `DiffgraphError` where it is too large or is not UTF-8."""
     path = Path(path)
