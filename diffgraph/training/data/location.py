@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
 from diffgraph.diagnostics import error, suggest
+from diffgraph.runtime.cache import default_directory
 
 
 def inside(directory: Path, name: str) -> Path:
@@ -33,8 +33,5 @@ def system_datasets() -> list[Path]:
 
 
 def cached_datasets() -> Path:
-    """The user's own folder of downloaded data sets; `DIFFGRAPH_CACHE` moves it."""
-    root = os.environ.get("DIFFGRAPH_CACHE") or os.path.join(
-        os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "diffgraph"
-    )
-    return Path(root, "datasets")
+    """The user's own folder of downloaded data sets, in the cache of compiled kernels; `DIFFGRAPH_CACHE` moves it."""
+    return default_directory() / "datasets"
