@@ -10,6 +10,7 @@ from diffgraph.language import syntax
 from diffgraph.language.expressions import ExpressionBuilder
 from diffgraph.language.lexing import Token
 from diffgraph.language.syntax import Expr
+from diffgraph.language.words import REDUCTIONS
 
 _ELEMENT_KINDS = ("int", "float", "bool")
 
@@ -150,7 +151,8 @@ class TreeBuilder(ExpressionBuilder):
         return settings
 
     def setting(self, span: Span, name: Token, default: Expr | None) -> syntax.Setting:
-        return syntax.Setting(span, self.bound(name), default)
+        # `normal(mean = 0, std = 1)`: a setting may have the name of a reduction, which it hides where it is no reduction.
+        return syntax.Setting(span, name.text if name.text in REDUCTIONS else self.bound(name), default)
 
     def tensors(self, span: Span, *tensors: syntax.TensorParameter) -> tuple[syntax.TensorParameter, ...]:
         self.check_unique(tensors, "declared")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-#: Written `sum[i](...)`; read as plain functions elsewhere; never bound.
+#: Written `sum[i](...)`; read as plain functions elsewhere; bound as settings only (`normal(mean = 0, std = 1)`).
 REDUCTIONS = frozenset("sum prod max min mean argmax argmin any all".split())
 
 #: Name something where an expression reads them (`trains to loss < 1`); never bound.
