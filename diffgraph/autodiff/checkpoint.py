@@ -1,0 +1,202 @@
+"""`checkpoint k`: a scan becomes a scan over chunks of k steps, each of which is a scan of its own.
+
+The derivative of the outer one stores the carries at the start of each chunk; within a chunk the steps are run again.
+Steps that are left over at the end make a last scan.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from diffgraph.autodiff.forms import chunk_of, joined
+from diffgraph.ir.affine import affine
+from diffgraph.ir.dimension import Size
+from diffgraph.ir.expression import Extent, Read
+from diffgraph.ir.form import Form, Operand
+from diffgraph.ir.program import (
+    Builder,
+    Carry,
+    Definition,
+    Input,
+    Output,
+    Program,
+    Reshape,
+    Scan,
+    Statement,
+    Tensor,
+    Term,
+    Yield,
+)
+
+
+def expand_checkpoints(builder: Builder, statement: Statement) -> None:
+    """Replaces a scan of a builder that has a checkpoint of more than 1, in place, by scans that need none."""
+    if not isinstance(statement, Scan) or (statement.checkpoint or 1) == 1:
+        return
+    place = next(i for i, s in enumerate(builder.statements) if s is statement)
+    size = statement.checkpoint
+    if isinstance(statement.length, int) and statement.length <= size:
+        made = [replace(statement, checkpoint=1)]
+    else:
+        made = _Split(builder, statement, size).statements()
+    builder.statements[place : place + 1] = made
+
+
+class _Split:
+    """Cuts a scan of T steps into T // k chunks of k steps, and a rest."""
+
+    def __init__(self, builder: Builder, scan: Scan, size: int):
+        self.builder = builder
+        self.scan = scan
+        self.size = size
+        self.count: Size = scan.length // size
+        self.rest: Size = scan.length - self.count * size
+        self.made: list[Statement] = []
+
+    def statements(self) -> list[Statement]:
+        """The statements that have the scan's results."""
+        first, last = (self._chunks, self._remainder) if not self.scan.reverse else (self._remainder, self._chunks)
+        if self.rest == 0:
+            rows, _ = self._chunks([c.initial for c in self.scan.carries], [c.final for c in self.scan.carries])
+            for y, chunked in zip(self.scan.yields, rows):
+                self._add(Reshape(y.stacked, chunked.name, self.scan.provenance))
+            return self.made
+        middle = [self._tensor(f"{c.final.name}_between", c.final.shape, c.final) for c in self.scan.carries]
+        rows = {}
+        rows[first], between = first([c.initial for c in self.scan.carries], middle)
+        rows[last], _ = last(between, [c.final for c in self.scan.carries])
+        for y, chunked, rest in zip(self.scan.yields, rows[self._chunks], rows[self._remainder]):
+            term = Term(joined(chunked.operand, rest.operand), (chunked.name, rest.name), self.scan.provenance)
+            self._add(Definition(y.stacked, (term,)))
+        return self.made
+
+    def _add(self, statement: Statement) -> None:
+        self.made.append(statement)
+        self.builder.tensors.update((t.name, t) for t in statement.results)
+
+    def _tensor(self, hint: str, shape: tuple[Size, ...], like: Tensor) -> Tensor:
+        tensor = Tensor(self.builder.fresh(hint), tuple(shape), like.kind, like.bound)
+        self.builder.tensors[tensor.name] = tensor
+        return tensor
+
+    def _piece(self, outer: str, start: Size, shape: tuple[Size, ...]) -> str:
+        """Steps of a sequence from `start` on, as a tensor of that shape."""
+        of = self.builder.tensors[outer]
+        made = self._tensor(f"{outer}_part", shape, of)
+        if self.rest == 0:
+            self._add(Reshape(made, outer, self.scan.provenance))
+        else:
+            form = chunk_of(of.operand, start, shape)
+            self._add(Definition(made, (Term(form, (outer,), self.scan.provenance),)))
+        return made.name
+
+    def _remainder(self, initial: list[str], finals: list[Tensor]) -> tuple[list[Tensor], list[str]]:
+        """The last steps. Gives the rows of each yield, and the carries."""
+        scan, start = self.scan, self.count * self.size
+        rows = [
+            self._tensor(f"{y.stacked.name}_rest", (self.rest, *y.stacked.shape[1:]), y.stacked) for y in scan.yields
+        ]
+        shapes = self.builder.tensors
+        sequences = [(i, self._piece(o, start, (self.rest, *shapes[o].shape[1:]))) for i, o in scan.sequences]
+        body, index = scan.body, ""
+        if scan.index:
+            body, index, _ = _counted(scan, ((1, "step"),), Extent(start))
+        last = replace(
+            scan,
+            length=self.rest,
+            index=index,
+            carries=tuple(replace(c, initial=i, final=f) for c, i, f in zip(scan.carries, initial, finals)),
+            sequences=tuple(sequences),
+            yields=tuple(Yield(y.inner, r) for y, r in zip(scan.yields, rows)),
+            body=body,
+            checkpoint=1,
+        )
+        self._add(last)
+        return rows, [f.name for f in finals]
+
+    def _chunks(self, initial: list[str], finals: list[Tensor]) -> tuple[list[Tensor], list[str]]:
+        """All whole chunks. Gives the rows of each yield, [count, size, ...], and the carries."""
+        scan, count, size = self.scan, self.count, self.size
+        shapes = self.builder.tensors
+        sequences = [(i, self._piece(o, 0, (count, size, *shapes[o].shape[1:]))) for i, o in scan.sequences]
+        rows = [
+            self._tensor(f"{y.stacked.name}_chunks", (count, size, *y.stacked.shape[1:]), y.stacked)
+            for y in scan.yields
+        ]
+        inner, chunk = self._one_chunk()
+        outer = replace(
+            scan,
+            length=count,
+            index=chunk,
+            carries=tuple(
+                Carry(c.inner, i, within.final.name, f)
+                for c, i, within, f in zip(scan.carries, initial, inner.carries, finals)
+            ),
+            sequences=tuple(sequences),
+            yields=tuple(Yield(within.stacked.name, r) for within, r in zip(inner.yields, rows)),
+            body=self._around(inner, chunk),
+            checkpoint=1,
+        )
+        self._add(outer)
+        return rows, [f.name for f in finals]
+
+    def _one_chunk(self) -> tuple[Scan, str]:
+        """The scan over the steps of one chunk, as a statement of the body of the scan over chunks."""
+        scan = self.scan
+        inside = Builder(Program(scan.body.inputs))
+        body, index, chunk = scan.body, "", ""
+        constants = scan.constants
+        if scan.index:
+            body, index, chunk = _counted(scan, ((1, "step"), (self.size, "chunk")), Extent(0))
+            constants += ((chunk, chunk),)
+            inside.tensors[chunk] = Tensor(chunk, (), "int", self.count)
+
+        def result(hint: str, shape, like: Tensor) -> Tensor:
+            made = Tensor(inside.fresh(hint), tuple(shape), like.kind, like.bound)
+            inside.tensors[made.name] = made
+            return made
+
+        inner = replace(
+            scan,
+            length=self.size,
+            index=index,
+            carries=tuple(
+                replace(c, initial=c.inner, final=result(f"{c.inner}_after", c.final.shape, c.final))
+                for c in scan.carries
+            ),
+            sequences=tuple((i, i) for i, _ in scan.sequences),
+            constants=tuple((i, i) for i, _ in constants),
+            yields=tuple(
+                Yield(y.inner, result(f"{y.inner}_rows", (self.size, *y.stacked.shape[1:]), y.stacked))
+                for y in scan.yields
+            ),
+            body=body,
+            checkpoint=None,
+        )
+        return inner, chunk
+
+    def _around(self, inner: Scan, chunk: str) -> Program:
+        """The body of the scan over chunks."""
+        sequences = {i for i, _ in self.scan.sequences}
+        inputs = []
+        for given in self.scan.body.inputs:
+            tensor = given.tensor
+            if tensor.name in sequences:
+                tensor = replace(tensor, shape=(self.size, *tensor.shape))
+            if tensor.name != self.scan.index and given.table is None:
+                inputs.append(replace(given, tensor=tensor))
+        if chunk:
+            inputs.append(Input(Tensor(chunk, (), "int", self.count), "free", chunk))
+        return Program(tuple(inputs), (inner,), tuple(Output(t.name, t.name) for t in inner.results))
+
+
+def _counted(scan: Scan, counters: tuple[tuple[int, str], ...], start: Extent) -> tuple[Program, str, ...]:
+    """The body of a scan that finds its step as the sum of counters, each times its stride. Gives also their names."""
+    builder = Builder(scan.body)
+    names = [builder.input(hint, (), "free", kind="int").name for _, hint in counters]
+    reads = [(Read(slot, (), None), stride) for slot, (stride, _) in enumerate(counters)]
+    form = Form((), "sum", (), (), (Operand((), "int"),) * len(counters), affine(0, [(start, 1), *reads]))
+    step = Definition(Tensor(scan.index, (), "int", scan.length), (Term(form, tuple(names), scan.provenance),))
+    inputs = tuple(i for i in builder.inputs if i.tensor.name != scan.index)
+    body = scan.body.with_(inputs=inputs, statements=(step, *scan.body.statements))
+    return (body, *names, *[""] * (2 - len(names)))
