@@ -1,0 +1,169 @@
+"""The derivative of scans, to second order, against unrolled PyTorch loops and finite differences."""
+
+import numpy as np
+import pytest
+from checks import Case, by_difference, by_torch
+from scans import Loop
+
+from diffgraph.ir.program import Scan
+
+STEPS = 7
+random = np.random.default_rng(3)
+
+
+def recurrent(reverse=False, checkpoint=None):
+    """An Elman network that yields its state, times a function of the step, and ends in a last state."""
+    normal = random.standard_normal
+    values = {"h0": normal((2, 3)), "x": normal((STEPS, 2, 4)), "w": normal((3, 3)) / 2, "u": normal((3, 4)) / 2}
+    case = Case(values, ["h0", "x", "w", "u"])
+    loop = Loop(case, STEPS, index="t", reverse=reverse, checkpoint=checkpoint)
+    loop.carry("h", "h0")
+    loop.sequence("xt", "x")
+    loop.constant("w")
+    loop.constant("u")
+    loop.let("a[n, k] = sum[j](w[k, j] * h[n, j])")
+    loop.let("b[n, k] = sum[d](u[k, d] * xt[n, d])")
+    loop.let("o[n, k] = tanh(a[n, k] + b[n, k]) * (1 + t / 10)")
+    loop.let("e[n, k] = o[n, k] * h[n, k]")
+    (final,), (rows,) = loop.close({"h": "o"}, ("e",))
+    y = case.let(f"y[n, k] = {final}[n, k] * sum[t]({rows}[t, n, k] * (t + 1))")
+
+    def formula(h0, x, w, u):
+        import torch
+
+        h, total = h0, 0
+        for t in range(STEPS)[:: -1 if reverse else 1]:
+            o = torch.tanh(h @ w.T + x[t] @ u.T) * (1 + t / 10)
+            total = total + o * h * (t + 1)
+            h = o
+        return h * total
+
+    return case, y, formula
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("checkpoint", [None, 1, 2, 3, 7, 20])
+def test_recurrent(reverse, checkpoint):
+    pytest.importorskip("torch")
+    case, y, formula = recurrent(reverse, checkpoint)
+    assert max(by_torch(case, y, formula)) < 1e-11
+
+
+def test_recurrent_by_difference():
+    case, y, _ = recurrent()
+    total = case.close(y)
+    found = case.gradients(total)
+    assert by_difference(case, total, found) < 1e-7
+    second = case.weighed_gradients(found)
+    assert by_difference(case, second, case.gradients(second)) < 1e-6
+
+
+def test_weight_gradients_leave_the_loop():
+    case, y, _ = recurrent()
+    found = case.gradients(case.close(y))
+    program = case.builder.program()
+    backward = [s for s in program.statements if isinstance(s, Scan)][-1]
+    assert backward.reverse
+    assert len(backward.carries) == 1, "only the cotangent of the state is carried"
+    weight = program.maker[found["w"]]
+    assert [t.form.domain[0] for t in weight.terms] == [STEPS]
+    assert not any(len(t.shape) == 3 and t.shape == (STEPS, 3, 3) for t in program.tensors.values())
+
+
+def test_checkpoints_bound_what_is_stored():
+    case, y, _ = recurrent(checkpoint=3)
+    case.gradients(case.close(y))
+    scans = [s for s in case.builder.statements if isinstance(s, Scan)]
+    stored = [t for s in scans for t in s.results if t.name.startswith("h_steps")]
+    assert sorted(t.shape[0] for t in stored) == [1, 2], "the start of two chunks and of the remainder"
+
+
+def test_projectile():
+    """Two carries that depend on each other, scalar constants, only the path is yielded."""
+    values = {"p": random.standard_normal(2), "v": random.standard_normal(2), "drag": np.array(0.3)}
+    case = Case(values, ["p", "v", "drag"])
+    loop = Loop(case, 6)
+    loop.carry("q", "p")
+    loop.carry("s", "v")
+    loop.constant("drag")
+    loop.let("size = sqrt(sum[i](s[i]**2))")
+    loop.let("qn[i] = q[i] + 0.1 * s[i]")
+    loop.let("sn[i] = s[i] - 0.1 * drag * size * s[i]")
+    _, (path,) = loop.close({"q": "qn", "s": "sn"}, ("q",))
+
+    def formula(p, v, drag):
+        import torch
+
+        rows = []
+        for _ in range(6):
+            rows.append(p)
+            p, v = p + 0.1 * v, v - 0.1 * drag * v.norm() * v
+        return torch.stack(rows)
+
+    assert max(by_torch(case, path, formula)) < 1e-12
+
+
+def test_an_int_carry_is_saved_not_differentiated():
+    values = {"x": random.standard_normal(5), "n": np.int64(0)}
+    case = Case(values, ["x"])
+    loop = Loop(case, 5)
+    loop.carry("count", "n")
+    loop.carry("total", case.let("zero = 0.0"))
+    loop.sequence("xt", "x")
+    loop.let("more = count + 1")
+    loop.let("sum = total + xt**2 * count")
+    (_, final), _ = loop.close({"count": "more", "total": "sum_2"}, ())
+    found = case.gradients(final)
+    (gradient,) = case.run(found["x"])
+    np.testing.assert_allclose(gradient, 2 * values["x"] * np.arange(5))
+
+
+def test_a_gather_inside():
+    """The gradient of a table that each step looks up is one scatter over all steps."""
+    values = {"table": random.standard_normal((4, 3)), "token": random.integers(0, 4, (5, 2)), "h0": np.zeros((2, 3))}
+    case = Case(values, ["table"])
+    loop = Loop(case, 5)
+    loop.carry("h", "h0")
+    loop.sequence("k", "token")
+    loop.constant("table")
+    loop.let("o[n, d] = sin(h[n, d] + table[k[n], d])")
+    (final,), _ = loop.close({"h": "o"}, ())
+
+    def formula(table, token, h0):
+        h = h0
+        for t in range(5):
+            h = (h + table[token[t]]).sin()
+        return h
+
+    assert max(by_torch(case, final, formula)) < 1e-12
+
+
+def test_scan_in_scan():
+    values = {"x": random.standard_normal((3, 4)), "w": random.standard_normal(4), "c": np.array(0.1)}
+    case = Case(values, ["x", "w", "c"])
+    loop = Loop(case, 3)
+    loop.carry("h", "c")
+    loop.sequence("row", "x")
+    loop.constant("w")
+    inside = Case({}, [])
+    inside.builder = loop.body
+    inner = Loop(inside, 4)
+    inner.carry("g", "h")
+    inner.sequence("e", "row")
+    inner.sequence("k", "w")
+    inner.let("gn = tanh(g * k + e)")
+    (after,), (rows,) = inner.close({"g": "gn"}, ("gn",))
+    loop.let(f"out = {after} + sum[i]({rows}[i]**2)")
+    (final,), _ = loop.close({"h": "out"}, ())
+
+    def formula(x, w, c):
+        h = c
+        for t in range(3):
+            g, total = h, 0
+            for i in range(4):
+                g = (g * w[i] + x[t, i]).tanh()
+                total = total + g**2
+            h = g + total
+        return h
+
+    assert max(by_torch(case, final, formula)) < 1e-12
