@@ -10,8 +10,9 @@ from __future__ import annotations
 from diffgraph.diagnostics import Note, error
 from diffgraph.ir.affine import Affine, interval
 from diffgraph.ir.dimension import Size
-from diffgraph.ir.expression import Index, Read
-from diffgraph.ir.form import alone_index
+from diffgraph.ir.expression import Index
+from diffgraph.ir.form import Operand, alone_index
+from diffgraph.ir.program import Tensor
 from diffgraph.language import sizes
 
 
@@ -130,14 +131,9 @@ def _limit(place: Affine, k: int, size: Size, extents, notation) -> Size | None:
     return None if low is None else sizes.floor_of(low, -coefficient) + 1
 
 
-def _bounds(notation):
-    def bound(read: Read):
-        operand = notation.operands[read.slot]
-        if hasattr(operand, "bound") and not hasattr(operand, "op"):
-            return operand.bound
-        return None
-
-    return bound
+def _bounds(notation) -> list[Operand]:
+    """What is known of the operands; a reduction that is not yet a tensor has no bound."""
+    return [o.operand if isinstance(o, Tensor) else Operand((), o.kind) for o in notation.operands]
 
 
 def _check(read, domain, notation) -> None:
