@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from diffgraph.language.elaborate import elaborate
-from diffgraph.language.module import load_module
+from diffgraph.language.module import load_text
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -20,7 +20,7 @@ BLOCKS = [
 
 @pytest.mark.parametrize("text", BLOCKS)
 def test_block_checks(text):
-    module = load_module(text)
+    module = load_text(text)
     for net in module.nets:
         for training in (False, True):
             elaborate(module, net=net, training=training)

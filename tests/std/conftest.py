@@ -12,7 +12,7 @@ from diffgraph.autodiff.differentiate import gradients
 from diffgraph.ir.interpret import interpret
 from diffgraph.ir.program import Builder, Output
 from diffgraph.language.elaborate import elaborate
-from diffgraph.language.module import load_module
+from diffgraph.language.module import load_text
 
 #: Largest relative disagreement with PyTorch in float64, and in float32 on the cpu target.
 EXACT = 1e-9
@@ -67,7 +67,7 @@ def port(name: str, value: np.ndarray) -> str:
 def formula(text: str, inputs: Mapping[str, np.ndarray], training=False, second=True, declarations="") -> Formula:
     """Elaborates and differentiates a formula of inputs; parameters and positive states are drawn at random."""
     ports = "".join(port(name, value) for name, value in inputs.items())
-    module = load_module(f"{declarations}\nnet case {{\n{ports}    y = {text}\n    output y\n}}\n")
+    module = load_text(f"{declarations}\nnet case {{\n{ports}    y = {text}\n    output y\n}}\n")
     network = elaborate(module, training=training)
     values = {}
     for i, declared in enumerate(network.program.inputs):

@@ -5,12 +5,12 @@ import pytest
 
 from diffgraph.ir.interpret import interpret
 from diffgraph.language.elaborate import elaborate
-from diffgraph.language.module import load_module
+from diffgraph.language.module import load_text
 
 
 def drawn(distribution: str, shape="200, 150", seed=0, name="w") -> np.ndarray:
     """The initial value of a parameter."""
-    network = elaborate(load_module(f"net d {{\n    param {name}[{shape}] ~ {distribution}\n    output {name}\n}}"))
+    network = elaborate(load_text(f"net d {{\n    param {name}[{shape}] ~ {distribution}\n    output {name}\n}}"))
     values = {i.tensor.name: {"seed": seed, "step": 0, "total_steps": 1}[i.path] for i in network.initial.inputs}
     return interpret(network.initial, values)[network.initial.output(name)]
 
@@ -84,7 +84,7 @@ def test_a_distribution_of_ones_own():
     text = """
     fn exponential(u, rate = 1) = -log(1 - u) / rate
     net d { param w[200, 200] ~ exponential(rate = 4); output w }"""
-    network = elaborate(load_module(text))
+    network = elaborate(load_text(text))
     values = {i.tensor.name: 0 for i in network.initial.inputs}
     w = interpret(network.initial, values)[network.initial.output("w")]
     assert w.min() >= 0 and w.mean() == pytest.approx(0.25, rel=0.02) and w.std() == pytest.approx(0.25, rel=0.03)

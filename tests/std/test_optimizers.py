@@ -5,7 +5,7 @@ import pytest
 
 from diffgraph.ir.interpret import interpret
 from diffgraph.language.blocks import train_block, training_program
-from diffgraph.language.module import load_module
+from diffgraph.language.module import load_text
 
 torch = pytest.importorskip("torch")
 
@@ -30,7 +30,7 @@ train fit {{ data table([[0, 0, 0, 0, 0]]); batch 5; steps {steps}; optimizer {o
 
 def ours(optimizer: str) -> list[dict[str, np.ndarray]]:
     """The weights after each step, by the interpreter."""
-    module = load_module(TEXT.format(steps=STEPS, optimizer=optimizer))
+    module = load_text(TEXT.format(steps=STEPS, optimizer=optimizer))
     _, program = training_program(module, train_block(module))
     inputs = {i.path: i for i in program.inputs if i.table is None}
     paths = {i.tensor.name: i.path for i in program.inputs}

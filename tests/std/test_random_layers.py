@@ -5,12 +5,12 @@ import pytest
 
 from diffgraph.ir.interpret import interpret
 from diffgraph.language.elaborate import elaborate
-from diffgraph.language.module import load_module
+from diffgraph.language.module import load_text
 
 
 def apply(text: str, x: np.ndarray, training=True, step=1, seed=0) -> np.ndarray:
     shape = ", ".join(["N", *map(str, x.shape[1:])])
-    module = load_module(f"net r {{\n    input x[{shape}]\n    output y = x -> {text}\n}}")
+    module = load_text(f"net r {{\n    input x[{shape}]\n    output y = x -> {text}\n}}")
     program = elaborate(module, training=training).program
     run = {"x": x, "seed": seed, "step": step, "total_steps": 10}
     values = {i.tensor.name: run[i.path] for i in program.inputs if i.table is None}

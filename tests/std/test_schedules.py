@@ -5,14 +5,14 @@ import pytest
 
 from diffgraph.ir.interpret import interpret
 from diffgraph.language.elaborate import elaborate
-from diffgraph.language.module import load_module
+from diffgraph.language.module import load_text
 
 TOTAL = 20
 
 
 def schedule(text: str, total: int = TOTAL) -> np.ndarray:
     """The value of a schedule in each step of a run."""
-    network = elaborate(load_module(f"net s {{\n    input x[N]\n    output y = 0 * x[0] + {text}\n}}"))
+    network = elaborate(load_text(f"net s {{\n    input x[N]\n    output y = 0 * x[0] + {text}\n}}"))
     program = network.program
     inputs = {i.path: i.tensor.name for i in program.inputs}
     y = program.output("y")
