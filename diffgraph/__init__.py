@@ -1,0 +1,30 @@
+"""diffgraph: a network is a formula, and everything that can be written is differentiable and compiled.
+
+    import diffgraph as dg
+
+    net = dg.load("lenet.net")
+    net.train()
+    net(image=x)["probability"]
+
+Nothing heavy is loaded before it is needed.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from diffgraph.diagnostics import CompilerBug, Diagnostic, DiffgraphError, RunFailed
+
+__all__ = ["CompilerBug", "Diagnostic", "DiffgraphError", "Net", "RunFailed", "load", "loads"]
+
+_FROM_COMPILER = ("Net", "load", "loads")
+
+
+def __getattr__(name: str):
+    if name in _FROM_COMPILER:
+        return getattr(import_module("diffgraph.compiler"), name)
+    raise AttributeError(f"module 'diffgraph' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

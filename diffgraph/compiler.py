@@ -1,0 +1,277 @@
+"""The whole way of a program, on one screen, and the Python interface to it.
+
+    text -> module -> network (layers, program) -> gradients -> passes -> executable
+
+`Compiler` goes that way and remembers what it has made; `Net` is a compiler with parameters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from diffgraph.diagnostics import error, suggest
+from diffgraph.interop import safetensors
+from diffgraph.ir.interpret import interpret
+from diffgraph.ir.program import Builder, Output, Program
+from diffgraph.language.elaborate import elaborate
+from diffgraph.language.module import Module, load_module, load_text
+from diffgraph.language.network import Network
+from diffgraph.passes.select import select
+from diffgraph.runtime import values
+from diffgraph.runtime.executable import Executable, build
+from diffgraph.training.checkpoint import is_resume_name
+from diffgraph.training.evaluation import Evaluation
+from diffgraph.training.variables import Variables
+from diffgraph.training.weights import fit
+
+
+class Compiler:
+    """From a module to executables, for one net with its settings. Every stage is made once and kept.
+
+    sizes: values of the symbols other than the batch; the shapes of the first arrays decide them.
+    """
+
+    def __init__(self, module: Module, net: str | None, settings: Mapping[str, Any], target: str, precision: str, threads):
+        self.module = module
+        self.net = net
+        self.settings = dict(settings)
+        self.target = target
+        self.precision = precision
+        self.threads = threads
+        self.sizes: dict[str, int] = {}
+        self._made: dict[tuple, Any] = {}
+
+    def network(self, training: bool = False) -> Network:
+        """The layer graph and its program, in one mode."""
+        return self._once(
+            ("network", training),
+            lambda: elaborate(self.module, self.net, self.settings, training=training, sizes=self.sizes),
+        )
+
+    def forward(self, outputs: Sequence[str], training: bool = False) -> Program:
+        """The program of some outputs, losses or metrics."""
+        return select(self.network(training).program, outputs)
+
+    def gradient(self, wrt: Sequence[str], training: bool = True) -> Program:
+        """The program that gives the losses, and by path the gradient of their sum by parameters and inputs.
+
+        A loss with a scope reaches the parameters under it only. Paths that no loss depends on get no output.
+        """
+        from diffgraph.autodiff.differentiate import gradients
+
+        network = self.network(training)
+        builder = Builder(select(network.program, [term.name for term in network.losses]))
+        tensors = {i.path: i.tensor.name for i in network.program.inputs}
+        groups: dict[tuple[str, ...], list[str]] = {}
+        for path in wrt:
+            reached = tuple(t.tensor for t in network.losses if t.scope is None or _is_under(path, t.scope))
+            groups.setdefault(reached, []).append(path)
+        for losses, paths in groups.items():
+            there = [p for p in paths if tensors[p] in builder.tensors]
+            found = gradients(builder, [(loss, None) for loss in losses], [tensors[p] for p in there]) if losses else {}
+            builder.outputs += [Output(p, found[tensors[p]]) for p in there if found.get(tensors[p])]
+        return builder.program()
+
+    def executable(self, program: Program) -> Executable:
+        """The program after the passes, as something that runs. The reference target runs it as it is."""
+        return build(self.optimized(program), self.target, self.precision, self.threads)
+
+    def optimized(self, program: Program) -> Program:
+        """The program after the passes of the target."""
+        if self.target == "reference":
+            return program
+        from diffgraph.passes.pipeline import optimize
+
+        return optimize(program)
+
+    def initial(self, seed: int) -> dict[str, np.ndarray]:
+        """The initial values of parameters and states by path, in the program's precision."""
+        return initial_values(self.network(True).initial, seed, self.precision)
+
+    def fix(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Fixes the symbols other than the batch by the shapes of arrays; what was made for other sizes is dropped."""
+        network = self.network()
+        if not set(network.symbols) - {network.batch}:
+            return
+        given = {i.path: i for i in network.program.inputs}
+        found = values.solve([(given[name], np.shape(a)) for name, a in arrays.items() if name in given])
+        found.pop(network.batch, None)
+        self.set_sizes({**self.sizes, **found})
+
+    def set_sizes(self, sizes: Mapping[str, int]) -> None:
+        """Fixes symbols to sizes."""
+        if dict(sizes) != self.sizes:
+            self.sizes = dict(sizes)
+            self._made.clear()
+
+    def _once(self, key: tuple, make):
+        if key not in self._made:
+            self._made[key] = make()
+        return self._made[key]
+
+
+def initial_values(program: Program, seed: int, precision: str) -> dict[str, np.ndarray]:
+    """What a program of initial values gives for a seed, by output name. Computed in float64, whatever the precision."""
+    scalars = {"seed": seed, "step": 0, "total_steps": 0}
+    run = {i.tensor.name: np.int64(scalars[i.path]) for i in program.inputs if i.role == "run"}
+    found = interpret(program, run)
+    kinds = program.tensors
+    types = values.DTYPES[precision]
+    return {o.name: np.array(found[o.tensor], dtype=types[kinds[o.tensor].kind], order="C") for o in program.outputs}
+
+
+def _is_under(path: str, scope: str) -> bool:
+    return path == scope or path.startswith(f"{scope}.")
+
+
+class Net(Compiler):
+    """A net with its parameters: what `load` gives.
+
+    Calling it runs inference: `net(image=x)` gives a dict of outputs by name. Arrays are checked against the declared
+    shapes and types; any batch size runs without compiling again.
+    """
+
+    def __init__(
+        self,
+        module: Module,
+        net: str | None = None,
+        settings: Mapping[str, Any] | None = None,
+        target: str = "cpu",
+        precision: str = "f32",
+        seed: int = 0,
+        threads: int | None = None,
+    ):
+        super().__init__(module, net, settings or {}, target, precision, threads)
+        self.seed = seed
+
+    @cached_property
+    def storage(self) -> dict[str, np.ndarray]:
+        """Every parameter and state by path: the memory that the executables use."""
+        found = self.initial(self.seed)
+        network = self.network(True)
+        return {v.path: found[v.path] for v in (*network.parameters, *network.states)}
+
+    @property
+    def parameters(self) -> Variables:
+        """The parameters by path, frozen ones included. `net.parameters["fc.bias"] = b` sets one."""
+        return Variables("parameter", {v.path: self.storage[v.path] for v in self.network(True).parameters})
+
+    @property
+    def state(self) -> Variables:
+        """The states by path: running means and the like."""
+        return Variables("state", {v.path: self.storage[v.path] for v in self.network(True).states})
+
+    def __call__(self, **inputs) -> dict[str, np.ndarray]:
+        """The outputs by name, in inference mode."""
+        self.fix(inputs)
+        return self._run(("outputs",), lambda: self.forward([o.name for o in self.network().outputs]), inputs)
+
+    def loss(self, training: bool = False, **arrays) -> float:
+        """The loss (the sum of them, where there are several) on inputs and targets."""
+        self.fix(arrays)
+        names = self._losses()
+        found = self._run(("loss", training), lambda: self.forward(names, training), arrays, training)
+        return float(sum(found.values()))
+
+    def gradients(self, wrt: Sequence[str] | None = None, training: bool = True, **arrays):
+        """(loss, {path: gradient}) by the trained parameters, or by the parameters and inputs in `wrt`."""
+        self.fix(arrays)
+        network = self.network(training)
+        self._losses()
+        if wrt is None:
+            wrt = [v.path for v in network.parameters if v.trained]
+        else:
+            self._check_paths(wrt)
+        key = ("gradients", training, tuple(wrt))
+        found = self._run(key, lambda: self.gradient(wrt, training), arrays, training)
+        loss = float(sum(found[term.name] for term in network.losses))
+        return loss, {path: found[path] if path in found else self._zeros(path, arrays) for path in wrt}
+
+    def evaluate(self, columns: Mapping[str, np.ndarray]) -> dict[str, float]:
+        """The losses and metrics over a whole set, exactly. columns: every input and target, by name."""
+        network = self.network()
+        names = [r.name for r in (*network.losses, *network.metrics)]
+        samples = self._samples(columns)
+        return self._evaluation(tuple(names)).run(columns, samples)
+
+    def load(self, path: str | Path) -> None:
+        """Takes parameters and states from a file. One that does not fit is refused, and nothing has changed."""
+        arrays, _ = safetensors.read(path)
+        plain = {name: a for name, a in arrays.items() if not is_resume_name(name)}
+        for name, array in fit(plain, self.storage, str(path)).items():
+            self.storage[name][...] = array
+
+    def save(self, path: str | Path) -> None:
+        """Writes parameters and states: the old file or the new one is there, never half of one."""
+        safetensors.write(path, self.storage, {"format": "diffgraph", "net": self.network().name})
+
+    def __repr__(self) -> str:
+        network = self.network()
+        ports = ", ".join(f"{p.name}[{', '.join(map(str, p.tensor.shape))}]" for p in (*network.inputs, *network.targets))
+        count = sum(a.size for a in self.parameters.values())
+        return f"<net {network.name}({ports}): {count:,} parameters>"
+
+    # ------------------------------------------------------------ inside
+
+    def _run(self, key: tuple, program, arrays, training: bool = False) -> dict[str, np.ndarray]:
+        """Runs what `key` stands for, compiled at its first use, on the arrays that it reads."""
+        executable = self._once(key, lambda: self._bound(program()))
+        known = {p.name for p in (*self.network().inputs, *self.network().targets)}
+        for name in arrays:
+            if name not in known:
+                raise values.unknown(name, known)
+        given = {name: array for name, array in arrays.items() if name in executable.given}
+        scalars = {"seed": self.seed, "step": int(training), "total_steps": int(training)}
+        given.update((name, np.int64(v)) for name, v in scalars.items() if name in executable.given)
+        return executable.run(given)
+
+    def _bound(self, program: Program) -> Executable:
+        executable = self.executable(program)
+        executable.bind(self.storage)
+        return executable
+
+    def _evaluation(self, names: tuple[str, ...]) -> Evaluation:
+        return self._once(
+            ("evaluation", names), lambda: Evaluation(self.forward(names), self.network().batch, self._bound)
+        )
+
+    def _samples(self, columns: Mapping[str, np.ndarray]) -> int:
+        network = self.network()
+        first = (*network.inputs, *network.targets)[0]
+        return len(columns[first.name]) if network.batch is not None else 1
+
+    def _losses(self) -> list[str]:
+        network = self.network()
+        if not network.losses:
+            raise error("DG762", f"the net `{network.name}` has no loss", help="add one: loss mean((y - target)^2)")
+        return [term.name for term in network.losses]
+
+    def _check_paths(self, paths: Sequence[str]) -> None:
+        network = self.network()
+        known = [v.path for v in network.parameters] + [p.name for p in (*network.inputs, *network.targets)]
+        for path in paths:
+            if path not in known:
+                raise error("DG760", f"there is no parameter or input `{path}`", help=suggest(path, known))
+
+    def _zeros(self, path: str, arrays) -> np.ndarray:
+        """The gradient by what no loss depends on."""
+        real = values.DTYPES[self.precision]["float"]
+        return np.zeros(np.shape(self.storage.get(path, arrays.get(path))), real)
+
+
+def load(path: str | Path, net: str | None = None, settings: Mapping[str, Any] | None = None, **options) -> Net:
+    """A net of a `.net` file. options: target ("cpu", "reference"), precision ("f32", "f64"), seed, threads.
+
+    net: its name, where the file has several. settings: by name; texts are expressions of the language.
+    """
+    return Net(load_module(path), net, settings, **options)
+
+
+def loads(text: str, net: str | None = None, settings: Mapping[str, Any] | None = None, **options) -> Net:
+    """The same from a text. Its files are looked for in the current directory."""
+    return Net(load_text(text, folder=Path.cwd()), net, settings, **options)
