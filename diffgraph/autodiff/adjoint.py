@@ -62,30 +62,29 @@ def adjoint(form: Form, alone: bool = True) -> Adjoint:
     `tanh`, reads the value instead of computing it again.
     """
     kinds = tuple(o.kind for o in form.operands)
-    differentiable = form.op in ("sum", "max", "min", "prod") and scalar.kind_of(form.body, kinds) == "float"
-    if not differentiable:
+    if form.op not in ("sum", "max", "min", "prod") or scalar.kind_of(form.body, kinds) != "float":
         return Adjoint(())
     count = len(form.operands)
     cotangent = _guarded_read(form, count)
-    operands = (*form.operands, Operand(form.shape), Operand(form.shape))
     auxiliary = None
+    special: tuple[Operand, ...] = (Operand(form.shape), Operand(form.shape))
     if form.reduced and form.op in ("max", "min"):
         auxiliary = Form(form.domain, f"arg{form.op}", form.write, form.shape, form.operands, form.body)
-        places = product(form.domain[k] for k in form.reduced)
-        operands += (Operand(form.shape, "int", places),)
+        special += (Operand(form.shape, "int", product(form.domain[k] for k in form.reduced)),)
         chosen = call("eq", rank(form.domain, form.reduced), _guarded_read(form, count + 2, Const(-1)))
         cotangent = where(chosen, cotangent, ZERO)
     elif form.reduced and form.op == "prod":
         auxiliary = product_of_others(form)
-        operands += (Operand(form.domain),)
+        special += (Operand(form.domain),)
         others = Read(count + 2, tuple(index(k) for k in range(len(form.domain))), None)
-        cotangent = mul(cotangent, others)
+        cotangent = mul(cotangent, others, kinds=(*kinds, "float", "float", "float"))
+    operands = (*form.operands, *special)
     names = (*range(count), COTANGENT, RESULT, AUXILIARY)
     parts = []
-    for read, partial in partials(form.body, cotangent, form.operands):
+    for read, partial in partials(form.body, cotangent, operands):
         if alone and form.is_pointwise and isinstance(form.body, Call):
             value = Read(count + 1, form.write, None)
-            partial = rewrite(partial, lambda e: value if e is form.body else e)
+            partial = rewrite(partial, lambda e: value if e is form.body else e, [o.kind for o in operands])
         whole = Form(form.domain, "sum", read.place, form.operands[read.slot].shape, operands, partial)
         simple, kept = canonical(whole)
         if not is_zero(simple.body):
@@ -95,7 +94,8 @@ def adjoint(form: Form, alone: bool = True) -> Adjoint:
 
 def _guarded_read(form: Form, slot: int, otherwise: Expr = ZERO) -> Read:
     """What stands in a slot of the form's own shape at the place written; `otherwise` where that is outside."""
-    inside = all(is_inside(w, extent, form.domain) for w, extent in zip(form.write, form.shape))
+    places = zip(form.write, form.shape)
+    inside = all(is_inside(w, extent, form.domain, form.operands) for w, extent in places)
     return Read(slot, form.write, None if inside else otherwise)
 
 
@@ -115,7 +115,8 @@ def product_of_others(form: Form) -> Form:
     axes = len(form.domain)
     moved = {k: axes + i for i, k in enumerate(form.reduced)}
     domain = (*form.domain, *(form.domain[k] for k in form.reduced))
-    other = substitute(form.body, {k: index(m) for k, m in moved.items()}, domain, None)
+    kinds = [o.kind for o in form.operands]
+    other = substitute(form.body, {k: index(m) for k, m in moved.items()}, domain, None, kinds)
     same = call("eq", rank(form.domain, form.reduced), rank(form.domain, form.reduced, moved))
     everywhere = tuple(index(k) for k in range(axes))
     return Form(domain, "prod", everywhere, form.domain, form.operands, where(same, Const(1.0), other))
@@ -134,13 +135,13 @@ def partials(body: Expr, cotangent: Expr, operands: tuple[Operand, ...]) -> list
         if not contributions:
             continue
         if isinstance(expr, Read):
-            total = add(*contributions)
+            total = add(*contributions, kinds=kinds)
             found.append((expr, total))
             shares = _of_otherwise(expr, total, operands[expr.slot].shape)
         else:
-            total = _total(contributions)
+            total = _total(contributions, kinds)
             derivatives = scalar.FUNCTIONS[expr.function].derivative(expr)
-            shares = [(a, mul(total, d)) for a, d in zip(expr.args, derivatives) if d is not None]
+            shares = [(a, mul(total, d, kinds=kinds)) for a, d in zip(expr.args, derivatives) if d is not None]
         for argument, share in shares:
             if not is_zero(share) and _flows(argument, kinds):
                 received.setdefault(argument, []).append(share)
@@ -182,16 +183,14 @@ def _of_otherwise(read: Read, share: Expr, shape: tuple[Size, ...]) -> list[tupl
     return [(read.otherwise, where(call("or", *ends), share, ZERO))]
 
 
-def _total(contributions: list[Expr]) -> Expr:
+def _total(contributions: list[Expr], kinds: tuple[str, ...]) -> Expr:
     """The sum of cotangents. Where all of them are guarded, so is the sum: `where` is exactly 0 on the side not taken,
     whatever the infinite derivatives are that the sum is multiplied by."""
+    total = add(*contributions, kinds=kinds)
     guards = [_guard(c) for c in contributions]
-    if len(contributions) == 1 or None in guards:
-        return add(*contributions)
-    distinct = tuple(dict.fromkeys(guards))
-    if len(distinct) == 1:
-        return where(distinct[0], add(*(c.args[1] for c in contributions)), ZERO)
-    return where(call("or", *distinct), add(*contributions), ZERO)
+    if len(set(guards)) == 1 or None in guards:
+        return total
+    return where(call("or", *dict.fromkeys(guards), kinds=kinds), total, ZERO, kinds)
 
 
 def _guard(expr: Expr) -> Expr | None:

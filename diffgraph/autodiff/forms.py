@@ -52,7 +52,8 @@ def summed_over_steps(
     )
     write = tuple(as_affine(rewrite(w, change)) for w in form.write)
     domain = (length, *form.domain)
-    return canonical(Form(domain, "sum", write, form.shape, operands, rewrite(form.body, change)))
+    body = rewrite(form.body, change, [o.kind for o in operands])
+    return canonical(Form(domain, "sum", write, form.shape, operands, body))
 
 
 def chunk_of(operand: Operand, start: Size, shape: tuple[Size, ...]) -> Form:
