@@ -1,26 +1,36 @@
 """Index notation: a tensor by its element.
 
 A `Notation` is open while a definition or a reduction is read. Indices are numbered in order of binding; elements of
-tensors are reads whose places are affine in those indices; a reduction inside is set aside as a part of its own. When
-all is read, `extents.py` finds how far each index runs, and the parts become terms and definitions.
+tensors are reads whose places are affine in those indices; a reduction inside is set aside as a `Part`. When all is read,
+`extents.py` finds how far each index runs, and `closing.py` makes terms and definitions of it.
+
+A definition inside a function that is called on an element shares the tables of the one around it, so that an index or a
+slot means the same in both.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from diffgraph.diagnostics import Span, error
-from diffgraph.ir.absorb import absorb
+from diffgraph.diagnostics import Note, Span, error
 from diffgraph.ir.affine import Affine, as_affine, index
-from diffgraph.ir.dimension import Size, product
+from diffgraph.ir.dimension import Size
 from diffgraph.ir.expression import Call, Const, Expr, Extent, Index, Read
-from diffgraph.ir.form import Form
 from diffgraph.ir.program import Tensor
-from diffgraph.ir.simplify import call, mul, substitute
-from diffgraph.language.arithmetic import describe, materialize, only_output, scalar_in_notation
+from diffgraph.ir.simplify import call, conjunction, constant, substitute, where
+from diffgraph.language.arithmetic import (
+    as_pending,
+    constant_expr,
+    describe,
+    is_tensor,
+    only_output,
+    scalar_in_notation,
+)
+from diffgraph.language.closing import close
 from diffgraph.language.extents import solve
 from diffgraph.language.session import Session
 from diffgraph.language.values import Indexed, TensorValue
@@ -35,7 +45,7 @@ class IndexInfo:
     span: Span
 
 
-@dataclass(frozen=True)
+@dataclass
 class ReadInfo:
     """An element that is read: of what, where, whether it says what it is outside."""
 
@@ -48,11 +58,14 @@ class ReadInfo:
 
 @dataclass
 class Part:
-    """A reduction inside a definition, and the tensor it became. `apply` is set for a function that wants a tensor."""
+    """A reduction inside a definition, and the tensor it became. `apply` is set for a function that wants a tensor.
+
+    `free` are the indices of the definition that it depends on: the axes of that tensor."""
 
     op: str
     bound: tuple[int, ...]
     body: Expr
+    body_kind: str
     kind: str
     free: tuple[int, ...]
     span: Span
@@ -60,21 +73,37 @@ class Part:
     tensor: Tensor | None = None
 
 
-@dataclass
 class Notation:
-    """An open definition."""
+    """A definition that is open.
 
-    session: Session
-    hint: str
-    span: Span
-    indices: list[IndexInfo] = field(default_factory=list)
-    operands: list[Tensor | Part] = field(default_factory=list)
-    reads: list[ReadInfo] = field(default_factory=list)
-    ellipsis: tuple[int, ...] | None = None
-    ellipsis_span: Span | None = None
-    otherwise: Expr | None = None
+    indices, operands, reads   what was bound and read so far; of the whole nest of open definitions
+    otherwise                  what reads give outside, while the inside of a guard is read
+    ellipsis                   the indices that `...` stands for, None until a read tells
+    """
 
-    # ------------------------------------------------------------ reading
+    def __init__(self, session: Session, hint: str, span: Span):
+        outer = session.notations[-1] if session.notations else None
+        self.session = session
+        self.hint = hint
+        self.span = span
+        self.outer = outer
+        self.indices: list[IndexInfo] = outer.indices if outer else []
+        self.operands: list[Tensor | Part] = outer.operands if outer else []
+        self.reads: list[ReadInfo] = outer.reads if outer else []
+        self.slots: dict[str, int] = outer.slots if outer else {}
+        self.first_index = len(self.indices)
+        self.first_read = len(self.reads)
+        self.ellipsis: tuple[int, ...] | None = None
+        self.ellipsis_span: Span | None = None
+        self.ellipsis_node: Any = None
+        self.otherwise: Expr | None = None
+
+    @property
+    def kinds(self) -> list[str]:
+        """The kind of the operand in each slot."""
+        return [o.kind for o in self.operands]
+
+    # ------------------------------------------------------------ indices
 
     def bind(self, name: str, bound: Size | None, span: Span) -> Indexed:
         """A new index as a value."""
@@ -91,204 +120,167 @@ class Notation:
         elif len(self.ellipsis) != count:
             raise error(
                 "DG410",
-                f"`...` stands for {count} axes here and for {len(self.ellipsis)} elsewhere in the definition",
+                f"`...` stands for {_axes(count)} here and for {_axes(len(self.ellipsis))} in another read:"
+                " all `...` of one definition are the same axes",
                 span,
+                Note("the other read", self.ellipsis_span),
             )
         return self.ellipsis
 
+    @contextmanager
+    def ellipsis_bound(self, node: Any) -> Iterator[None]:
+        """While the text is read for which `...` was bound at a node (None: it was not)."""
+        if node is not None and self.ellipsis_node is not None:
+            raise error(
+                "DG414", "`...` is bound already", node.span, Note("it was bound here", self.ellipsis_node.span)
+            )
+        before = self.ellipsis_node
+        self.ellipsis_node = node or before
+        try:
+            yield
+        finally:
+            self.ellipsis_node = before
+
+    def axes_met(self, span: Span) -> tuple[int, ...]:
+        """The indices that `...` stood for in what was read."""
+        if self.ellipsis is None:
+            raise error(
+                "DG417",
+                "no read tells how many axes `...` stands for",
+                span,
+                help="read a tensor at `...`, as in x[n, ...]",
+            )
+        return self.ellipsis
+
+    # ------------------------------------------------------------ reading
+
     def slot(self, tensor: Tensor) -> int:
         """The slot of a tensor."""
-        for k, known in enumerate(self.operands):
-            if known is tensor or isinstance(known, Tensor) and known == tensor:
-                return k
-        self.operands.append(tensor)
-        return len(self.operands) - 1
+        if tensor.name not in self.slots:
+            self.slots[tensor.name] = len(self.operands)
+            self.operands.append(tensor)
+        return self.slots[tensor.name]
 
     def read(self, value: TensorValue, subscripts: Sequence[Any], span: Span, ellipsis_at: int | None) -> Indexed:
         """An element of a tensor; `subscripts` are values, `...` stands at `ellipsis_at`."""
-        rank = len(value.shape)
-        given = len(subscripts)
+        rank, given = len(value.shape), len(subscripts)
+        if given > rank or ellipsis_at is None and given != rank:
+            raise _wrong_rank(value, given, span)
         if ellipsis_at is not None:
-            count = rank - given
-            if count < 0:
-                raise self._wrong_rank(value, given, span)
-            hidden = [Indexed(Index(k), "int", span) for k in self.axes_of_ellipsis(count, span)]
+            hidden = [Indexed(Index(k), "int", span) for k in self.axes_of_ellipsis(rank - given, span)]
             subscripts = [*subscripts[:ellipsis_at], *hidden, *subscripts[ellipsis_at:]]
-        elif given != rank:
-            raise self._wrong_rank(value, given, span)
-        guard, self.otherwise = self.otherwise, None
         place = tuple(self._place(s, span) for s in subscripts)
-        self.otherwise = guard
-        self.reads.append(ReadInfo(value.tensor, place, guard is not None, span, value.span))
-        slot = self.slot(value.tensor)
-        return Indexed(Read(slot, place, guard), value.kind, span, value.tensor.bound)
-
-    def _wrong_rank(self, value: TensorValue, given: int, span: Span):
-        return error(
-            "DG411",
-            f"{describe(value)} has {len(value.shape)} axes and is read with {given} subscripts",
-            span,
-            help="give every axis a subscript, or write `...` for several",
-        )
+        self.reads.append(ReadInfo(value.tensor, place, self.otherwise is not None, span, value.span))
+        guard = _as_kind(self.otherwise, value.kind)
+        return Indexed(Read(self.slot(value.tensor), place, guard), value.kind, span, value.tensor.bound)
 
     def _place(self, value: Any, span: Span) -> Affine:
-        value = only_output(value)
-        if isinstance(value, TensorValue) and not value.shape:
-            value = self.scalar(value)
-        if isinstance(value, Fraction) or isinstance(value, float):
-            raise error("DG412", f"a place must be an int, and {describe(value)} is not", span)
+        value = self.beside(value, span)
+        if isinstance(value, (Fraction, float)):
+            raise error("DG412", f"a place is an int, and {describe(value)} is not", span)
         expression, kind = scalar_in_notation(value, span)
         if kind != "int":
-            raise error("DG412", f"a place must be an int, and this is a {kind}", span, help="write int(...)")
+            raise error("DG412", f"a place is an int, and this is a {kind}", span, help="write int(...)")
         return as_affine(expression)
 
     def scalar(self, value: TensorValue) -> Indexed:
         """A tensor of rank 0 as a value beside indices."""
         return Indexed(Read(self.slot(value.tensor), (), None), value.kind, value.span, value.tensor.bound)
 
+    def beside(self, value: Any, span: Span | None) -> Any:
+        """A value as it stands beside indices: a tensor or expression of rank 0 becomes a number of this definition."""
+        value = only_output(value)
+        if not is_tensor(value) or value.shape:
+            return value
+        if isinstance(value, TensorValue):
+            return self.scalar(value)
+        pending = as_pending(value, self.session, span)
+        slots = {old: self.slot(tensor) for old, tensor in enumerate(pending.operands)}
+        body = substitute(pending.body, {}, None, slots, self.kinds)
+        return Indexed(body, pending.kind, span, pending.bound)
+
+    # ------------------------------------------------------------ guards
+
+    def guarded(self, value: Any, otherwise: Any, first: int, span: Span) -> Indexed:
+        """`(value else otherwise)`: the reads made since `first` were read with a guard. A lone read says itself what it is
+        outside; anything else asks whether its reads are inside."""
+        own = [r for r in self.reads[first:] if r.guarded]
+        if not own or not isinstance(value, Indexed):
+            raise error("DG407", "there is no read to guard here", span, help="a guard holds a read: (x[i - 1] else 0)")
+        known = constant_expr(otherwise)
+        if type(value.expression) is Read and known is not None:
+            bound = value.bound
+            within = type(known) is Const and isinstance(known.value, int) and bound is not None
+            within = within and 0 <= known.value and (not isinstance(bound, int) or known.value < bound)
+            return Indexed(value.expression, value.kind, span, bound if within else None)
+        expression, kind = scalar_in_notation(self.beside(otherwise, span), span)
+        inside = conjunction(*(c for r in own for c in _inside(r)))
+        if kind != value.kind:
+            kind = "float" if "float" in (kind, value.kind) else "int"
+        return Indexed(where(inside, value.expression, expression, self.kinds), kind, span)
+
+    # ------------------------------------------------------------ reductions and the end
+
     def part(self, op: str, bound: Sequence[int], value: Any, span: Span, apply=None) -> Indexed:
         """Sets a reduction aside; gives the place of its result."""
-        expression, kind = scalar_in_notation(value, span)
-        own = set(bound)
-        free = tuple(sorted(expression.indices - own))
+        expression, kind = scalar_in_notation(self.beside(value, span), span)
+        free = tuple(sorted(expression.indices - set(bound)))
         result = {"argmax": "int", "argmin": "int", "any": "bool", "all": "bool", "mean": "float"}.get(op, kind)
-        if op in ("sum", "prod") and kind == "bool":
+        if result == "bool" and op not in ("any", "all", "apply"):
             result = "int"
-        made = Part(op, tuple(bound), expression, result, free, span, apply)
-        self.operands.append(made)
-        return Indexed(Read(len(self.operands) - 1, tuple(index(k) for k in free), None), result, span)
+        self.operands.append(Part(op, tuple(bound), expression, kind, result, free, span, apply))
+        place = tuple(index(k) for k in free)
+        return Indexed(Read(len(self.operands) - 1, place, None), result, span)
 
-    # ------------------------------------------------------------ finishing
-
-    def finish(self, outputs: Sequence[int], value: Any) -> TensorValue:
-        """The tensor whose element is `value` at the output indices."""
-        if isinstance(value, TensorValue) and not value.shape:
-            value = self.scalar(value)
+    def finish(self, outputs: Sequence[int], value: Any) -> TensorValue | Indexed:
+        """The tensor whose element is `value` at the output indices. A reduction that depends on an element of a definition
+        around it stays a part of that one."""
+        value = self.beside(value, self.span)
         expression, kind = scalar_in_notation(value, self.span)
         free = expression.indices - set(outputs)
+        if any(k < self.first_index for k in free):
+            if not outputs and isinstance(value, Indexed):
+                return value
+            raise error(
+                "DG415",
+                "this definition depends on an index of the definition around it",
+                self.span,
+                help="a function that defines tensors takes whole tensors: call it outside of index notation",
+            )
         if free:
             name = self.indices[min(free)].name
             raise error("DG413", f"the index `{name}` is neither on the left nor reduced over", self.span)
         extents = solve(self)
-        self.session.at(self.span)
-        self.session.count_definitions(self.span)
-        terms = self._terms(tuple(outputs), expression, kind, extents)
-        bound = getattr(value, "bound", None) if kind == "int" else None
-        if kind == "int" and bound is None and terms[0][0].op in ("argmax", "argmin"):
-            bound = product(terms[0][0].domain[k] for k in terms[0][0].reduced)
-        tensor = self.session.builder.define(self.hint, *terms, kind=kind, bound=bound)
+        tensor = close(self, tuple(outputs), value, expression, kind, extents)
+        del self.indices[self.first_index :], self.reads[self.first_read :]
         return TensorValue(tensor, self.span)
 
-    def _terms(self, outputs, expression: Expr, kind: str, extents):
-        """The terms of the definition: addends that are reductions keep their own domain, the rest is one pointwise term."""
-        addends = expression.args if type(expression) is Call and expression.function == "add" else (expression,)
-        terms = []
-        rest = []
-        for addend in addends:
-            factor, part = self._whole_part(addend, outputs)
-            alone = part is not None and (part.op in ("sum", "mean") and kind == "float" or len(addends) == 1)
-            if alone and (factor is None or part.op in ("sum", "mean")):
-                terms.append(self._reduction(part, outputs, extents, factor))
-            else:
-                rest.append(addend)
-        if rest:
-            body = rest[0] if len(rest) == 1 else call("add", *rest)
-            terms.append(self._form("sum", outputs, (), body, extents))
-        return terms
 
-    def _whole_part(self, addend: Expr, outputs) -> tuple[Expr | None, Part | None]:
-        """(constant factor, part) if the addend is just a reduction times a number known when the program starts."""
-        factors = addend.args if type(addend) is Call and addend.function == "mul" else (addend,)
-        parts = [f for f in factors if type(f) is Read and isinstance(self.operands[f.slot], Part)]
-        others = [f for f in factors if f not in parts]
-        if len(parts) != 1 or any(f.slots or f.indices for f in others):
-            return None, None
-        part = self.operands[parts[0].slot]
-        if part.apply is not None or part.tensor is not None:
-            return None, None
-        return (mul(*others) if others else None), part
-
-    def _reduction(self, part: Part, outputs, extents, factor: Expr | None = None):
-        body, op = part.body, part.op
-        if op == "mean":
-            count = product(extents[k] for k in part.bound)
-            body, op = mul(_reciprocal_of(count), body), "sum"
-        if factor is not None:
-            body = mul(factor, body)
-        return self._form(op, outputs, part.bound, body, extents)
-
-    def _form(self, op: str, outputs, reduced, body: Expr, extents):
-        """(form, operand names) over the output indices and the reduced ones."""
-        body = self._with_parts(body, extents)
-        order = (*outputs, *reduced)
-        domain = tuple(extents[k] for k in order)
-        slots = sorted(body.slots)
-        places = {old: index(new) for new, old in enumerate(order)}
-        body = substitute(body, places, domain, {old: new for new, old in enumerate(slots)})
-        tensors = [self._tensor(s) for s in slots]
-        write = tuple(index(k) for k in range(len(outputs)))
-        form = Form(domain, op, write, domain[: len(outputs)], tuple(t.operand for t in tensors), body)
-        form, tensors = _used(absorb(form), tensors)
-        return form, tuple(self.session.operand(t, self.span) for t in tensors)
-
-    def _tensor(self, slot: int) -> Tensor:
-        found = self.operands[slot]
-        return found if isinstance(found, Tensor) else found.tensor
-
-    def _with_parts(self, body: Expr, extents) -> Expr:
-        """The body after every part it reads has become a tensor of its own."""
-        for slot in sorted(body.slots):
-            part = self.operands[slot]
-            if isinstance(part, Part) and part.tensor is None:
-                self._make(part, extents)
-        return body
-
-    def _make(self, part: Part, extents) -> None:
-        if part.apply is not None:
-            made = self.session.builder.define(
-                f"{self.hint}_argument", self._form("sum", part.free, (), part.body, extents), kind=part.kind
-            )
-            result = materialize(part.apply(TensorValue(made, part.span)), self.session, self.hint, part.span)
-            part.tensor = result.tensor
-            return
-        term = self._reduction(part, part.free, extents)
-        bound = product(extents[k] for k in part.bound) if part.op in ("argmax", "argmin") else None
-        hint = f"{self.hint}_{part.op}"
-        part.tensor = self.session.builder.define(hint, term, kind=part.kind, bound=bound)
+def _axes(count: int) -> str:
+    return "1 axis" if count == 1 else f"{count} axes"
 
 
-def _used(form: Form, tensors: list[Tensor]) -> tuple[Form, list[Tensor]]:
-    """The form without operands that nothing reads any more."""
-    slots = sorted(form.body.slots.union(*(w.slots for w in form.write)))
-    if len(slots) == len(tensors):
-        return form, tensors
-    renumber = {old: new for new, old in enumerate(slots)}
-    body = substitute(form.body, {}, form.domain, renumber)
-    write = tuple(as_affine(substitute(w, {}, form.domain, renumber)) for w in form.write)
-    operands = tuple(form.operands[s] for s in slots)
-    return Form(form.domain, form.op, write, form.shape, operands, body), [tensors[s] for s in slots]
+def _wrong_rank(value: TensorValue, given: int, span: Span):
+    return error(
+        "DG411",
+        f"{describe(value)} has {_axes(len(value.shape))}, and {given} subscript{'s' if given != 1 else ''} stand here",
+        span,
+        *([Note("it was made here", value.span)] if value.span is not None else ()),
+        help="give every axis a subscript, or write `...` for several",
+    )
 
 
-def _reciprocal_of(count: Size) -> Expr:
-    if isinstance(count, int):
-        return Const(Fraction(1, count)) if count > 1 else Const(1.0 if count else float("nan"))
-    return call("recip", Extent(count))
+def _as_kind(guard: Expr | None, kind: str) -> Expr | None:
+    """What is read outside, in the kind of the tensor, so that equal reads are identical."""
+    if type(guard) is Const and kind == "float" and isinstance(guard.value, int):
+        return constant(float(guard.value))
+    return guard
 
 
-def show_place(place: Sequence[Affine], notation: Notation) -> str:
-    """Places as a person reads them: `i * 2 + p - 1, j`."""
-    return ", ".join(_show_affine(p, notation) for p in place)
-
-
-def _show_affine(place: Affine, notation: Notation) -> str:
-    text = ""
-    for atom, coefficient in place.terms:
-        name = notation.indices[atom.axis].name if type(atom) is Index else "..."
-        piece = name if abs(coefficient) == 1 else f"{abs(coefficient)} * {name}"
-        text += (f" {'-' if coefficient < 0 else '+'} " if text else "-" if coefficient < 0 else "") + piece
-    if place.constant or not text:
-        sign = "-" if place.constant < 0 else "+"
-        text = f"{text} {sign} {abs(place.constant)}" if text else str(place.constant)
-    return text
-
-
+def _inside(read: ReadInfo) -> list[Expr]:
+    """The conditions under which a place is inside its tensor."""
+    conditions = []
+    for place, size in zip(read.place, read.tensor.shape):
+        limit = Const(size) if isinstance(size, int) else Extent(size)
+        conditions += [Call("ge", (place, Const(0))), call("lt", place, limit)]
+    return conditions

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from contextlib import contextmanager
 from fractions import Fraction
 from typing import Any
 
 from diffgraph.diagnostics import Span, error, suggest
 from diffgraph.ir.dimension import Dimension, product
+from diffgraph.ir.expression import Const
 from diffgraph.language import apply, syntax
 from diffgraph.language.arithmetic import (
     as_pending,
@@ -15,6 +17,7 @@ from diffgraph.language.arithmetic import (
     choose,
     constant_expr,
     describe,
+    is_number,
     is_tensor,
     materialize,
     only_output,
@@ -26,7 +29,7 @@ from diffgraph.language.reductions import matmul
 from diffgraph.language.scans import evaluate_scan
 from diffgraph.language.scopes import Scope
 from diffgraph.language.session import Session
-from diffgraph.language.tensors import filled, take
+from diffgraph.language.tensors import as_size, filled, take
 from diffgraph.language.values import (
     BuiltinFunction,
     Composition,
@@ -124,7 +127,7 @@ def _binary(node: syntax.Binary, scope, session) -> Any:
         return right if isinstance(right, bool) else binary(node.op, left, right, session, node.span)
     right = evaluate(node.right, scope, session)
     notation = notation_of(scope)
-    left, right = _beside_indices(left, right, notation), _beside_indices(right, left, notation)
+    left, right = _beside_indices(left, notation), _beside_indices(right, notation)
     if node.op == "@":
         return matmul(left, right, session, node.span)
     if node.op == "~=":
@@ -132,27 +135,23 @@ def _binary(node: syntax.Binary, scope, session) -> Any:
     return binary(node.op, left, right, session, node.span)
 
 
-def _beside_indices(value: Any, other: Any, notation: Notation | None) -> Any:
+def _beside_indices(value: Any, notation: Notation | None) -> Any:
     """Inside index notation a tensor of rank 0 is a number."""
-    value = only_output(value)
-    if notation is not None and is_tensor(value) and not value.shape:
-        tensor = materialize(value, notation.session, "value", notation.span)
-        return notation.scalar(tensor)
-    return value
+    return only_output(value) if notation is None else notation.beside(value, notation.span)
 
 
 def _unary(node: syntax.Unary, scope, session) -> Any:
     value = evaluate(node.operand, scope, session)
-    return unary(node.op, _beside_indices(value, None, notation_of(scope)), session, node.span)
+    return unary(node.op, _beside_indices(value, notation_of(scope)), session, node.span)
 
 
 def _ternary(node: syntax.Ternary, scope, session) -> Any:
     condition = only_output(evaluate(node.condition, scope, session))
-    if constant_expr(condition) is not None and not isinstance(condition, Dimension):
+    if is_number(condition):
         return evaluate(node.then if condition else node.otherwise, scope, session)
     notation = notation_of(scope)
     values = [condition, evaluate(node.then, scope, session), evaluate(node.otherwise, scope, session)]
-    values = [_beside_indices(v, None, notation) for v in values]
+    values = [_beside_indices(v, notation) for v in values]
     return choose(*values, session, node.span)
 
 
@@ -182,30 +181,27 @@ def _tuple(node: syntax.TupleOf, scope, session) -> tuple:
 
 
 def _guarded(node: syntax.Guarded, scope, session) -> Any:
-    notation = notation_of(scope)
+    notation = session.notations[-1] if session.notations else None
     if notation is None:
         raise error("DG404", "a guard `(read else value)` belongs to index notation", node.span)
-    otherwise = constant_expr(evaluate(node.otherwise, scope, session))
-    if otherwise is None:
-        raise error("DG405", "what a guarded read is outside must be a number known when compiling", node.span)
     if notation.otherwise is not None:
         raise error("DG406", "a guard inside a guard", node.span)
-    before = len(notation.reads)
-    notation.otherwise = otherwise
+    otherwise = evaluate(node.otherwise, scope, session)
+    first = len(notation.reads)
+    known = constant_expr(otherwise)
+    notation.otherwise = Const(0) if known is None else known
     try:
         value = evaluate(node.read, scope, session)
     finally:
         notation.otherwise = None
-    if not any(r.guarded for r in notation.reads[before:]):
-        raise error("DG407", "there is no read to guard here", node.span)
-    return value
+    return notation.guarded(value, otherwise, first, node.span)
 
 
 # ---------------------------------------------------------------- subscripts and attributes
 
 
 def _subscript(node: syntax.Subscript, scope: Scope, session: Session) -> Any:
-    notation = notation_of(scope)
+    notation = session.notations[-1] if session.notations else None
     guard = None
     if notation is not None:
         guard, notation.otherwise = notation.otherwise, None
@@ -214,20 +210,26 @@ def _subscript(node: syntax.Subscript, scope: Scope, session: Session) -> Any:
     if notation is not None:
         notation.otherwise = guard
     by_index = any(isinstance(p, Indexed) for p in parts)
-    sliced = any(isinstance(p, tuple) for p in parts)
     rest = next((k for k, p in enumerate(parts) if p is Ellipsis), None)
     if isinstance(value, (list, range, str, tuple)) and not by_index and not any(is_tensor(p) for p in parts):
         return _list_item(value, parts, node)
-    if by_index or notation is not None and not sliced and (is_tensor(value) or rest is not None):
-        if by_index and notation is None:
-            notation = session.notations[-1]
-        tensor = materialize(value, session, "value", node.span)
-        return notation.read(tensor, [p for p in parts if p is not Ellipsis], node.span, rest)
     if isinstance(value, (list, range)):
         value = as_pending(value, session, node.span)
     if not is_tensor(value):
         raise error("DG223", f"{describe(value)} has no elements", node.span)
+    if by_index or _is_element(value, parts, rest, scope):
+        if any(isinstance(p, tuple) for p in parts):
+            raise error("DG418", "a slice `:` has no element; it cannot stand beside indices", node.span)
+        tensor = materialize(value, session, "value", node.span)
+        return notation.read(tensor, [p for p in parts if p is not Ellipsis], node.span, rest)
     return _slice(as_pending(value, session, node.span), parts, rest, session, node.span)
+
+
+def _is_element(value: Any, parts: list, rest: int | None, scope: Scope) -> bool:
+    """Whether subscripts without an index of their own name an element: in index notation, `x[0, 1]` and `x[...]` do."""
+    if notation_of(scope) is None or any(isinstance(p, tuple) for p in parts):
+        return False
+    return rest is not None or len(parts) == len(value.shape)
 
 
 def _subscript_value(node: syntax.Expr, scope, session) -> Any:
@@ -315,63 +317,76 @@ def _reduction(node: syntax.Reduction, scope: Scope, session: Session) -> Any:
     notation = notation_of(scope)
     if notation is not None:
         return _reduce(node, scope, session, notation)
-    notation = Notation(session, session.hint(node.op), node.span)
-    inner = Scope(scope)
-    inner.bind("...", notation)
+    with _open(node.op, node.span, scope, session) as (notation, inner):
+        return notation.finish((), _reduce(node, inner, session, notation))
+
+
+@contextmanager
+def _open(hint: str, span: Span, scope: Scope, session: Session):
+    """(an open definition, the scope of its text)."""
+    notation = Notation(session, session.hint(hint), span)
     session.notations.append(notation)
     try:
-        return notation.finish((), _reduce(node, inner, session, notation))
+        yield notation, Scope(scope, **{"...": notation})
     finally:
         session.notations.pop()
 
 
 def _reduce(node: syntax.Reduction, scope: Scope, session: Session, notation: Notation) -> Indexed:
     inner = Scope(scope)
-    own, over_ellipsis = bind_indices(node.indices, inner, scope, session, notation)
     guard, notation.otherwise = notation.otherwise, None
-    value = _beside_indices(evaluate(node.body, inner, session), None, notation)
+    own, rest = _bind_indices(node.indices, inner, scope, session, notation)
+    with notation.ellipsis_bound(rest):
+        value = evaluate(node.body, inner, session)
     notation.otherwise = guard
-    if over_ellipsis:
-        own = [*own, *(notation.ellipsis or ())]
+    if rest is not None:
+        own = [*own, *notation.axes_met(rest.span)]
     return notation.part(node.op, own, value, node.span)
 
 
-def bind_indices(indices, inner: Scope, scope: Scope, session: Session, notation: Notation) -> tuple[list[int], bool]:
-    """Binds new indices in a scope; (their numbers, whether `...` is among them)."""
-    from diffgraph.language.tensors import as_size
-
+def _bind_indices(indices, inner: Scope, scope: Scope, session: Session, notation: Notation):
+    """Binds new indices in a scope: (their numbers, the node of `...` if it is among them)."""
     numbers: list[int] = []
-    rest = False
-    for bound in indices:
-        if bound.name == "...":
-            rest = True
+    rest = None
+    for node in indices:
+        if node.name == "...":
+            rest = node
             continue
-        holder = scope.find(bound.name)
-        if bound.name in inner.values or holder is not None and isinstance(holder.values.get(bound.name), Indexed):
-            raise error("DG414", f"the index `{bound.name}` is bound already", bound.span, help="choose another name")
-        size = None if bound.bound is None else as_size(evaluate(bound.bound, scope, session), bound.bound.span)
-        value = notation.bind(bound.name, size, bound.span)
-        inner.bind(bound.name, value)
+        holder = scope.find(node.name)
+        if node.name in inner.values or holder is not None and isinstance(holder.values.get(node.name), Indexed):
+            raise error("DG414", f"the index `{node.name}` is bound already", node.span, help="choose another name")
+        size = None if node.bound is None else as_size(evaluate(node.bound, scope, session), node.bound.span)
+        if node.name.isdigit():
+            size = _fixed_place(node)
+        value = notation.bind(node.name, size, node.span)
         numbers.append(value.expression.axis)
+        if not node.name.isdigit():
+            inner.bind(node.name, value)
     return numbers, rest
+
+
+def _fixed_place(node: syntax.BoundIndex) -> int:
+    """`y[n, 0] = ...` makes an axis of one place."""
+    if node.name == "0":
+        return 1
+    raise error(
+        "DG416",
+        f"a definition makes all of a tensor, and `{node.name}` is one place of an axis",
+        node.span,
+        help="write an index, `k < n`, and choose by it: a if k == 0 else b; or join parts with concat",
+    )
 
 
 def define(hint: str, indices, value: syntax.Expr, span: Span, scope: Scope, session: Session) -> TensorValue:
     """`name[indices] = value`"""
-    notation = Notation(session, session.hint(hint), span)
-    inner = Scope(scope)
-    inner.bind("...", notation)
-    session.notations.append(notation)
-    try:
-        before = [i for i in indices]
-        numbers, rest = bind_indices(before, inner, scope, session, notation)
-        result = _beside_indices(evaluate(value, inner, session), None, notation)
-        if rest:
-            at = next(k for k, i in enumerate(before) if i.name == "...")
-            numbers = [*numbers[:at], *(notation.ellipsis or ()), *numbers[at:]]
+    with _open(hint, span, scope, session) as (notation, inner):
+        numbers, rest = _bind_indices(indices, inner, scope, session, notation)
+        with notation.ellipsis_bound(rest):
+            result = evaluate(value, inner, session)
+        if rest is not None:
+            at = list(indices).index(rest)
+            numbers = [*numbers[:at], *notation.axes_met(rest.span), *numbers[at:]]
         return notation.finish(numbers, result)
-    finally:
-        session.notations.pop()
 
 
 # ---------------------------------------------------------------- calls
@@ -399,8 +414,8 @@ def arguments_of(arguments, scope: Scope, session: Session) -> tuple[list, dict[
         else:
             keywords[argument.name] = value
     if notation is not None and any(isinstance(v, Indexed) for v in (*positional, *keywords.values())):
-        positional = [_beside_indices(v, None, notation) for v in positional]
-        keywords = {k: _beside_indices(v, None, notation) for k, v in keywords.items()}
+        positional = [_beside_indices(v, notation) for v in positional]
+        keywords = {k: _beside_indices(v, notation) for k, v in keywords.items()}
     return positional, keywords
 
 

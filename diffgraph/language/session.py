@@ -11,7 +11,7 @@ from diffgraph.ir.dimension import Size
 from diffgraph.ir.program import Builder, Input, Origin, Table, Tensor
 from diffgraph.language import sizes
 from diffgraph.language.network import Instance, Variable
-from diffgraph.language.values import TensorValue
+from diffgraph.language.values import TensorValue, Undecided
 
 #: What a model may ask for before it is refused: instances, definitions, steps of compile-time loops, nesting of calls.
 MOST_INSTANCES = 100_000
@@ -189,10 +189,20 @@ class Session:
         if same is False:
             raise problem()
         if same is None:
-            text = f"{a} == {b}"
-            where = where or (f"from {self.frame.type}" if self.frame.type else "")
-            line = f" at line {span.line}" if span else ""
-            self.requirements.setdefault(f"{text}, {where}{line}".replace(",  ", ", "), span)
+            self.require(Undecided((("==", a, b),)), span, where)
+
+    def require_at_least(self, a: Size, b: Size, span: Span | None, where: str = "") -> None:
+        """a >= b must hold, where symbols leave it open."""
+        if sizes.at_least(a, b) is None:
+            self.require(Undecided(((">=", a, b),)), span, where)
+
+    def require(self, condition: Undecided, span: Span | None, where: str = "") -> None:
+        """Each of some comparisons that symbols leave open must hold when the symbols get values."""
+        where = where or (f"from {self.frame.type}" if self.frame.type else "")
+        line = f"at line {span.line}" if span else ""
+        place = " ".join(w for w in (where, line) if w)
+        for one in condition.conditions:
+            self.requirements.setdefault(f"{Undecided((one,))}, {place}" if place else str(Undecided((one,))), span)
 
 
 def _within(problem: DiffgraphError, frame: Frame) -> DiffgraphError:

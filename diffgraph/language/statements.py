@@ -24,6 +24,7 @@ from diffgraph.language.arithmetic import (
     show_shape,
 )
 from diffgraph.language.network import Variable
+from diffgraph.language.numbers import open_question
 from diffgraph.language.reductions import reduce_axes
 from diffgraph.language.scans import LoopScope
 from diffgraph.language.scopes import Scope
@@ -37,6 +38,7 @@ from diffgraph.language.values import (
     NetResult,
     Pending,
     TensorValue,
+    Undecided,
 )
 
 
@@ -345,6 +347,8 @@ def _condition(node: syntax.Expr, scope: Scope, session: Session) -> bool:
             "DG508", "a condition on values is not known when compiling", node.span,
             help="write where(condition, a, b), or `a if condition else b`",
         )  # fmt: skip
+    if isinstance(value, Undecided):
+        raise open_question(value, node.span)
     if isinstance(value, (bool, int, float)):
         return bool(value)
     raise error("DG322", f"{describe(value)} is neither true nor false", node.span)
@@ -379,6 +383,8 @@ def _assert(node: syntax.Assert, scope: Scope, session: Session) -> None:
         every = reduce_axes("all", value, None, False, session, node.span) if value.shape else value
         tensor = materialize(every, session, "holds", node.span)
         session.root.checks.append(Check(tensor.tensor.name, _message(node, scope, session), node.span))
+    elif isinstance(value, Undecided):
+        session.require(value, node.span)
     elif not value:
         raise error("DG500", _message(node, scope, session), node.span)
 

@@ -138,7 +138,17 @@ class Undecided:
     conditions: tuple[tuple[str, Size, Size], ...]
 
     def __str__(self) -> str:
-        return " and ".join(f"{_size_text(a)} {op} {_size_text(b)}" for op, a, b in self.conditions)
+        return " and ".join(_comparison_text(*c) for c in self.conditions)
+
+
+def _comparison_text(op: str, a: Size, b: Size) -> str:
+    """`H == 2 * (H // 2)` reads `H % 2 == 0`."""
+    if op in ("==", "!="):
+        difference = a - b
+        for one in (difference, -difference):
+            if "%" in _size_text(one):
+                return f"{_size_text(one)} {op} 0"
+    return f"{_size_text(a)} {op} {_size_text(b)}"
 
 
 def _size_text(size: Size) -> str:
