@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from diffgraph.ir.program import Definition, Program, Scan, Statement
+from diffgraph.ir.program import Definition, Output, Program, Scan, Statement
 from diffgraph.passes.report import Report
 
 
@@ -68,5 +68,5 @@ def _prune(scan: Scan, live: set[str], report: Report) -> Scan:
 
 
 def _body(scan: Scan, carries, yields) -> Program:
-    wanted = {c.next for c in carries} | {y.inner for y in yields}
-    return scan.body.with_(outputs=tuple(o for o in scan.body.outputs if o.tensor in wanted))
+    wanted = dict.fromkeys((*(c.next for c in carries), *(y.inner for y in yields)))
+    return scan.body.with_(outputs=tuple(Output(name, name) for name in wanted))
