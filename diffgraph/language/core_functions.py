@@ -197,6 +197,11 @@ def _bool(call: Call, x) -> Any:
     return apply_scalar("ne", (x, 0), call.session, call.span)
 
 
+def _constant(call: Call, value) -> Any:
+    """A table from a file; a number is itself, as the schedule that never changes."""
+    return constant_file(value, call.session, call.span) if isinstance(value, str) else value
+
+
 def _clamp(call: Call, x, low, high) -> Any:
     return apply_scalar("clamp", (x, low, high), call.session, call.span)
 
@@ -272,7 +277,7 @@ _ROWS = (
               ("descending", False)),
     _function("top_k", _on(top_k), "x", "k", ("axis", -1)),
     _function("last", _on(last_row), "x"),
-    _function("constant", _on(constant_file), "path"),
+    _function("constant", _constant, "value"),
     _function("len", _length, "x"),
     _function("out_size", _out_size, "size", "kernel", ("stride", 1), ("pad", 0), ("dilation", 1)),
     _function("pair", _pair, "k", ("count", 2)),

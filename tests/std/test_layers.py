@@ -54,7 +54,7 @@ CASES = [
      lambda x, p: conv_transpose(x, p, stride=(3, 2), padding=(0, 1), output_padding=(2, 0), dilation=(1, 2))),
     ("conv_transpose(6, 3, 2, groups = 2)", WIDE, lambda x, p: conv_transpose(x, p, stride=2, groups=2)),
     ("conv_transpose(4, 3, groups = 4)", WIDE, lambda x, p: conv_transpose(x, p, groups=4)),
-    ("conv_transpose(3, 4, 3, 2, 1, 2)", LINE,
+    ("conv_transpose(6, 4, 3, 2, 1, 2)", LINE,
      lambda x, p: conv_transpose(x, p, stride=3, padding=2, output_padding=1, groups=2)),
     ("conv_transpose(4, 2, 2, groups = 2)", SOLID, lambda x, p: conv_transpose(x, p, stride=2, groups=2)),
 ]  # fmt: skip

@@ -72,13 +72,17 @@ def test_pair(agrees, text, function):
 @pytest.mark.filterwarnings("ignore:reduction")
 @pytest.mark.parametrize("text, x, y, function", TARGETED, ids=[f"{t} {x.ndim} {y.dtype}" for t, x, y, _ in TARGETED])
 def test_target(agrees, text, x, y, function):
-    """By the scores alone; for probabilities PyTorch gives derivatives by the target as well, and so do we."""
-    agrees(text, {"x": x, "y": y}, lambda x, y, p: function(x, y), second="hinge" not in text)
+    agrees(text, {"x": x, "y": y}, lambda x, y, p: function(x, y), second="hinge" not in text, targets="y")
 
 
 @pytest.mark.parametrize("text, function", ALONE, ids=[t for t, _ in ALONE])
 def test_function(agrees, text, function):
     agrees(text, {"x": (2, 4, 3)}, lambda x, p: function(x))
+
+
+@pytest.mark.parametrize("text, x, y, function", [t for t in TARGETED if t[2] is SHARES], ids=lambda t: str(t)[:40])
+def test_target_that_is_itself_computed(agrees, text, x, y, function):
+    agrees(text, {"x": x, "y": y}, lambda x, y, p: function(x, y))
 
 
 def test_losses_do_not_overflow(agrees):
@@ -103,7 +107,7 @@ def test_small_losses_keep_their_digits(agrees):
 ])  # fmt: skip
 def test_accuracy(agrees, text, expected):
     x = np.array([[1, 9, 2, 3], [5, 4, 3, 2], [1, 2, 3, 4], [2, 2, 2, 2], [0, 1, 0, 1.0]])
-    agrees(text, {"x": x, "y": np.array([1, 0, 0, 1, 1])}, lambda x, y, p: torch.tensor(expected), second=False,
+    agrees(text, {"x": x, "y": np.array([1, 0, 0, 1, 1])}, lambda x, y, p: torch.tensor(expected, dtype=torch.float64), second=False,
            differences=False)  # fmt: skip
 
 
