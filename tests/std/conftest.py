@@ -1,4 +1,4 @@
-"""One formula of the standard library and what PyTorch says of it: values, first and second derivatives, on both sides."""
+"""One formula of the standard library and what PyTorch says of it: values, first and second derivatives."""
 
 from __future__ import annotations
 
@@ -66,8 +66,8 @@ def port(role: str, name: str, value: np.ndarray) -> str:
 
 def formula(text: str, inputs: Mapping[str, np.ndarray], training=False, second=True, declarations="",
             targets=()) -> Formula:  # fmt: skip
-    """Elaborates and differentiates a formula of inputs; parameters and positive states are drawn at random. Targets are
-    not differentiated by."""
+    """Elaborates and differentiates a formula of inputs; parameters and positive states are drawn at random.
+    Targets are not differentiated by."""
     ports = "".join(port("target" if name in targets else "input", name, v) for name, v in inputs.items())
     module = load_text(f"{declarations}\nnet case {{\n{ports}    y = {text}\n    output y\n}}\n")
     network = elaborate(module, training=training)
@@ -184,7 +184,8 @@ def same(ours, theirs, what: str, tolerance=EXACT) -> None:
 def check(text, inputs, function, *, training=False, second=True, differences=True, declarations="", targets=(),
           tolerance=EXACT) -> Result:  # fmt: skip
     """A formula against PyTorch: value, first derivatives and, where `second`, those of a random combination of them."""
-    arrays = {name: noise(v, k) if isinstance(v, tuple) else np.asarray(v) for k, (name, v) in enumerate(inputs.items())}
+    drawn = {name: noise(v, k) for k, (name, v) in enumerate(inputs.items()) if isinstance(v, tuple)}
+    arrays = {name: drawn[name] if name in drawn else np.asarray(v) for name, v in inputs.items()}
     f = formula(text, arrays, training, second, declarations, targets)
     ours, theirs = interpreted(f), by_torch(f, function, second)
     same(ours.value, theirs.value, "value", tolerance)

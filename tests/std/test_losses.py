@@ -107,8 +107,9 @@ def test_small_losses_keep_their_digits(agrees):
 ])  # fmt: skip
 def test_accuracy(agrees, text, expected):
     x = np.array([[1, 9, 2, 3], [5, 4, 3, 2], [1, 2, 3, 4], [2, 2, 2, 2], [0, 1, 0, 1.0]])
-    agrees(text, {"x": x, "y": np.array([1, 0, 0, 1, 1])}, lambda x, y, p: torch.tensor(expected, dtype=torch.float64), second=False,
-           differences=False)  # fmt: skip
+    ours = agrees(text, {"x": x, "y": np.array([1, 0, 0, 1, 1])}, lambda x, y, p: torch.tensor(expected).to(x.dtype),
+                  second=False, differences=False, tolerance=1e-7)  # fmt: skip
+    assert float(ours.value) == expected
 
 
 def test_accuracy_of_each_pixel(agrees):

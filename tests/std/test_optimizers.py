@@ -92,7 +92,7 @@ CASES = [
     ("adadelta", lambda o, w: o.Adadelta(w)),
     ("adadelta(0.5, 0.8, 1e-3, 0.1)", lambda o, w: o.Adadelta(w, 0.5, 0.8, 1e-3, 0.1)),
     ("sgd(lr = cosine(0.1, warmup = 3))",
-     lambda o, w: Scheduled(o.SGD(w, 0.1), lambda s: 0.1 * s / 3 if s <= 3 else 0.05 * (1 + np.cos(np.pi * (s - 4) / 7)))),
+     lambda o, w: Scheduled(o.SGD(w), lambda s: 0.1 * s / 3 if s <= 3 else 0.05 * (1 + np.cos(np.pi * (s - 4) / 7)))),
 ]  # fmt: skip
 
 

@@ -60,7 +60,8 @@ def test_pooling(agrees, text, inputs, function):
 ])  # fmt: skip
 def test_max_unpool(agrees, rank, text, options):
     shape = (2, 3, 8, 9, 4)[: rank + 2]
-    pool, unpool = [(F.max_pool1d, F.max_unpool1d), (F.max_pool2d, F.max_unpool2d), (F.max_pool3d, F.max_unpool3d)][rank - 1]
+    pool = (F.max_pool1d, F.max_pool2d, F.max_pool3d)[rank - 1]
+    unpool = (F.max_unpool1d, F.max_unpool2d, F.max_unpool3d)[rank - 1]
     through = f"""
     layer through()(x) {{
         y, place = x -> maxpool({text}, return_indices = true)
