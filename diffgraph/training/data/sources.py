@@ -10,18 +10,17 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from dataclasses import replace
 from numbers import Integral, Real
 from pathlib import Path
 
 from diffgraph.diagnostics import DiffgraphError, Span, error, suggest
+from diffgraph.language.data_calls import Column, DataCall
 from diffgraph.training.data import images, made, tables
 from diffgraph.training.data.dataset import Dataset, check, hold_out, standardize
 from diffgraph.training.data.fashion import fashion_mnist as read_fashion_mnist
-from diffgraph.training.data.function import columns_of
+from diffgraph.training.data.formulas import computed
 from diffgraph.training.data.location import inside
-
-#: A source with its settings, as `language.blocks.DataCall` has them.
-SourceCall = "language.blocks.DataCall"
 
 #: What may stand where a setting has this annotation, and how a message calls it.
 KINDS = {
@@ -33,60 +32,57 @@ KINDS = {
 }
 
 
-def load(call: SourceCall, directory: Path) -> Dataset:
+def load(call: DataCall, directory: Path) -> Dataset:
     """The data set that a call of a source means. `directory` is the program's: files are looked for there only.
 
     Errors: a source or setting that is not there, a file that is missing or damaged, a value that is not a number.
     """
     try:
-        dataset = _load(call, directory)
+        return check(_load(call, directory))
     except DiffgraphError as problem:
         raise _at(problem, call.span) from None
-    return check(dataset)
 
 
-def _load(call: SourceCall, directory: Path) -> Dataset:
+def _load(call: DataCall, directory: Path) -> Dataset:
     if call.name not in SOURCES:
         raise error("DG700", f"there is no data source `{call.name}`", call.span, help=_known(call.name))
     source = SOURCES[call.name]
-    keywords = dict(call.keywords)
+    keywords = {name: value for name, value in call.keywords.items() if not isinstance(value, Column)}
     accepted = inspect.signature(source).parameters
     share = None if "split" in accepted else _setting(call, "split", keywords.pop("split", None), "float | None")
     scaled = None if "standardize" in accepted else _setting(call, "standardize", keywords.pop("standardize", False), "bool")
-    seed = keywords.get("seed", 0) if "seed" in accepted else keywords.pop("seed", 0)
+    seed = _setting(call, "seed", keywords.get("seed", 0) if "seed" in accepted else keywords.pop("seed", 0), "int")
     dataset = source(directory, *_bound(call, source, call.arguments, keywords))
     if share is not None:
-        dataset = hold_out(dataset, float(share), _setting(call, "seed", seed, "int"))
+        dataset = hold_out(dataset, share, seed)
     return standardize(dataset) if scaled else dataset
 
 
-def _bound(call: SourceCall, source: Callable, positional, keywords) -> list:
-    """The arguments of the source in the order of its signature, checked against it."""
-    settings = list(inspect.signature(source).parameters.values())[1:]
-    rest = next((p for p in settings if p.kind is p.VAR_KEYWORD), None)
-    if rest:
-        return [call]
+def _bound(call: DataCall, source: Callable, positional, keywords) -> list:
+    """The arguments of the source in the order of its signature, checked against it; `call` is the call itself."""
+    settings = [p for p in list(inspect.signature(source).parameters.values())[1:] if p.name != "call"]
     if len(positional) > len(settings):
         raise error("DG701", f"`{call.name}` takes {len(settings)} settings, not {len(positional)}", call.span)
     given = {p.name: v for p, v in zip(settings, positional)}
     for name, value in keywords.items():
         if name in given or name not in {p.name for p in settings}:
-            known = [p.name for p in settings] + ["split", "standardize", "seed"]
-            problem = "twice" if name in given else f"which it does not have (it has {', '.join(known)})"
-            raise error("DG701", f"`{call.name}` is given `{name}` {problem}", call.span, help=suggest(name, known))
+            known = list(dict.fromkeys([*(p.name for p in settings), "split", "standardize", "seed"]))
+            problem = f"is given `{name}` twice" if name in given else f"has no setting `{name}`; it has {', '.join(known)}"
+            raise error("DG701", f"`{call.name}` {problem}", call.span, help=suggest(name, known))
         given[name] = value
     missing = [p.name for p in settings if p.default is p.empty and p.name not in given]
     if missing:
         raise error("DG701", f"`{call.name}` needs `{missing[0]}`", call.span, help=source.__doc__.splitlines()[-1].strip())
-    return [_setting(call, p.name, given.get(p.name, p.default), p.annotation) for p in settings]
+    bound = [_setting(call, p.name, given.get(p.name, p.default), p.annotation) for p in settings]
+    return [*bound, call] if "call" in inspect.signature(source).parameters else bound
 
 
-def _setting(call: SourceCall, name: str, value, annotation: str):
+def _setting(call: DataCall, name: str, value, annotation: str):
     """A setting of the kind that the signature says."""
     kinds = [k.strip() for k in str(annotation).split("|")]
     if (value is None and "None" in kinds) or "any" in kinds:
         return value
-    if "SourceCall" in kinds and hasattr(value, "keywords"):
+    if "DataCall" in kinds and isinstance(value, DataCall):
         return value
     for kind in kinds:
         python, _ = KINDS.get(kind, ((), ""))
@@ -102,8 +98,6 @@ def _known(name: str) -> str:
 
 def _at(problem: DiffgraphError, span: Span | None) -> DiffgraphError:
     """The problem, placed at the call where it has no place of its own."""
-    from dataclasses import replace
-
     placed = (d if d.span is not None or span is None else replace(d, span=span) for d in problem.diagnostics)
     return type(problem)(*placed)
 
@@ -170,14 +164,14 @@ def pixels(at: Path, file: str, channels: int = 1) -> Dataset:
     return images.pixels_of(inside(at, file), channels)
 
 
-def denoise(at: Path, source: SourceCall, noise: float = 0.3, seed: int = 0) -> Dataset:
+def denoise(at: Path, source: DataCall, noise: float = 0.3, seed: int = 0) -> Dataset:
     """Pairs of a noisy and a clean image, from the images of another source.
 
     data denoise(fashion_mnist, noise = 0.3)"""
     return images.noisy_pairs(load(source, at), noise, seed)
 
 
-def standardized(at: Path, source: SourceCall) -> Dataset:
+def standardized(at: Path, source: DataCall) -> Dataset:
     """Another source, its inputs shifted and scaled to mean 0 and deviation 1.
 
     data standardize(csv("iris.csv", target = "species"))"""
@@ -207,11 +201,11 @@ def table(at: Path, rows: list) -> Dataset:
     return made.table(rows)
 
 
-def function(at: Path, **columns) -> Dataset:
+def function(at: Path, n: int, seed: int = 0, call: DataCall | None = None) -> Dataset:
     """Columns that are drawn or computed, in order.
 
     data function(n = 256, x = uniform(-3, 3), y = sin(2 * x))"""
-    return columns_of(columns)
+    return computed(call, seed)
 
 
 def spiral(
