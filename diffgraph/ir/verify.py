@@ -71,13 +71,14 @@ class _Verifier:
         states = {i.tensor.name for i in program.inputs if i.role in ("state", "parameter", "input")}
         for commit in program.commits:
             self.require(commit.state in states, f"{commit.state} is committed to, but is no state")
-            single = tensor.kind == "bool" and not tensor.shape
-            self.require(single, f"the check {check.tensor} is not a single bool")
+            value = self._get(commit.tensor, known, "a commit")
+            self._same(f"the commit to {commit.state}", known[commit.state], value)
         committed = [c.state for c in program.commits]
         self.require(len(set(committed)) == len(committed), f"one state has two commits: {committed}")
         for check in program.checks:
             tensor = self._get(check.tensor, known, "a check")
-            self.require(tensor.kind == "bool" and not tensor.shape, f"the check {check.tensor} is not a single bool")
+            single = tensor.kind == "bool" and not tensor.shape
+            self.require(single, f"the check {check.tensor} is not a single bool")
 
     def _get(self, name: str, known: dict[str, Tensor], reader: str) -> Tensor:
         self.require(name in known, f"{reader} reads {name} before it is defined")
