@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from diffgraph.diagnostics import Span, error, suggest
@@ -156,16 +156,21 @@ def elaborate(
     sizes: Mapping[str, int] | None = None,
     positional: tuple = (),
     augment: Mapping[str, Any] | None = None,
+    freeze: tuple[str, ...] = (),
+    extend: Callable[[Session, Ports], None] | None = None,
 ) -> Network:
     """A net of the module as a `Network`, in one mode.
 
-    settings: by name; texts are expressions. sizes: values for symbols other than the batch. DiffgraphError with every
-    independent problem.
+    settings: by name; texts are expressions. sizes: values for symbols other than the batch. In training mode, augment:
+    changes of inputs by name; freeze: patterns of paths that are not trained; extend: adds to the program (the backward
+    pass, the update). DiffgraphError with every independent problem.
     """
     naming = Naming()
     arguments = (module, net, settings or {}, dict(sizes or {}), naming, positional)
     if training:
-        return _Elaboration(True, augment or {}, *arguments).run()
+        elaboration = _Elaboration(True, augment or {}, *arguments)
+        elaboration.session.freeze = freeze
+        return elaboration.run(extend)
     # Training mode gives the automatic names; inference mode finds them again.
     _Elaboration(True, {}, *arguments).run()
     return _Elaboration(False, {}, *arguments).run()
@@ -183,8 +188,8 @@ class _Elaboration:
         self.ports = Ports()
         self.ports.augment = dict(augment)
 
-    def run(self) -> Network:
-        """The network."""
+    def run(self, extend: Callable[[Session, Ports], None] | None = None) -> Network:
+        """The network; `extend` may add to its program before it is closed."""
         session = self.session
         CURRENT.append(session)
         try:
@@ -197,6 +202,8 @@ class _Elaboration:
             body.values.update(scope.values)
             kept = dict(scope.values)
             statements.run_collecting(value.declaration.body, body, session)
+            if extend is not None:
+                extend(session, self.ports)
             return self._network(value, kept, span)
         finally:
             CURRENT.pop()

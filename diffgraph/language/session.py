@@ -88,6 +88,7 @@ class Session:
         self.results: dict[str, TensorValue] = {}
         self.phase = "forward"
         self.notations: list[Any] = []
+        self.freeze: tuple[str, ...] = ()
         self.iteration: list[tuple[Tensor, Size]] = []
 
     # ------------------------------------------------------------ where we are

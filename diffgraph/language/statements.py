@@ -10,7 +10,7 @@ from diffgraph.ir.dimension import product, symbol
 from diffgraph.ir.expression import Call, Const, Expr, Extent, Index, Read
 from diffgraph.ir.program import Check, Output
 from diffgraph.ir.simplify import call
-from diffgraph.language import apply, syntax
+from diffgraph.language import apply, paths, syntax
 from diffgraph.language import evaluate as expressions
 from diffgraph.language.arithmetic import (
     as_pending,
@@ -263,6 +263,7 @@ def _again(node: syntax.Variable, path: str, shape, session: Session) -> TensorV
 
 def _new_variable(node: syntax.Variable, path: str, shape, scope: Scope, session: Session) -> TensorValue:
     trained = node.role == "param" and not any(f.frozen for f in session.frames)
+    trained = trained and not any(paths.matches(pattern, path) for pattern in session.freeze)
     role = "parameter" if node.role == "param" else "state"
     for size in shape:
         if not isinstance(size, int):
