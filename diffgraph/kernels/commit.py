@@ -1,0 +1,188 @@
+"""Where the new value of a parameter or a state is computed: in its own memory, if nobody still needs the old one.
+
+A commit is in place where one kernel makes the new value, no later kernel reads the old one, and that kernel itself reads
+it, if at all, at the very element that it is about to write. Other commits are copies at the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from diffgraph.ir.expression import Expr
+from diffgraph.ir.program import Program
+from diffgraph.kernels.loops import Address, Kernel, Load, Loop, Statement, Store, When
+from diffgraph.kernels.schedule import Copy, Launch, Repeat, Schedule, Sort, Step
+
+
+@dataclass(frozen=True)
+class Commits:
+    """A schedule with its commits placed.
+
+    in_place: the states that kernels overwrite. copies: what is copied at the end, source to state. before: copies of
+    states made at the start, because what they held then is asked for at the end: state -> name of the copy.
+    """
+
+    schedule: Schedule
+    in_place: frozenset[str]
+    copies: tuple[Copy, ...]
+    before: Mapping[str, str]
+
+
+def place_commits(schedule: Schedule, program: Program) -> Commits:
+    """Decides for each commit of the program."""
+    tensors, memory = dict(schedule.tensors), dict(schedule.memory)
+    before: dict[str, str] = {}
+    states = {c.state for c in program.commits}
+    for root in program.roots:
+        source = memory[root]
+        if source in states and source not in before:
+            name = f"{source}.before"
+            tensors[name] = replace(tensors[source], name=name)
+            memory[name] = name
+            before[source] = name
+    steps = list(schedule.steps)
+    in_place: set[str] = set()
+    copies: list[Copy] = []
+    for commit in program.commits:
+        tensor = commit.tensor
+        at = _maker(steps, tensor) if memory[tensor] == tensor and commit.state not in in_place else None
+        merged = None if at is None else _overwriting(steps, at, commit.state, tensor, memory)
+        if merged is None:
+            copies.append(Copy(commit.state, tensor))
+            continue
+        steps[at] = merged
+        in_place.add(commit.state)
+        for name in [n for n, source in memory.items() if source == tensor]:
+            memory[name] = commit.state
+        steps = [_renamed(s, tensor, commit.state) for s in steps]
+    placed = replace(schedule, tensors=tensors, memory=memory, steps=tuple(steps))
+    return Commits(placed, frozenset(in_place), tuple(copies), before)
+
+
+def _maker(steps: list[Step], tensor: str) -> int | None:
+    """The place of the one step, a kernel, that writes a tensor."""
+    found = [n for n, s in enumerate(steps) if tensor in _written(s)]
+    if len(found) == 1 and isinstance(steps[found[0]], Launch):
+        return found[0]
+    return None
+
+
+def _written(step: Step) -> tuple[str, ...]:
+    match step:
+        case Launch(_, results) | Repeat(results=results):
+            return results
+        case Sort(tensor):
+            return (tensor,)
+        case Copy(target):
+            return (target,)
+
+
+def touched(step: Step) -> Iterator[str]:
+    """The tensors whose memory a step reads or writes (some more than once)."""
+    match step:
+        case Launch(kernel):
+            yield from (b.name for b in kernel.buffers)
+        case Sort(tensor, operand):
+            yield from (tensor, operand)
+        case Copy(target, source):
+            yield from (target, source)
+        case Repeat():
+            for row in step.rows:
+                yield from (row.inner, row.outer)
+            for state in step.states:
+                yield from (state.inner, state.next)
+            for inner in step.steps:
+                yield from touched(inner)
+
+
+def _overwriting(steps: list[Step], at: int, state: str, tensor: str, memory: Mapping[str, str]) -> Launch | None:
+    """The kernel at a place with the new value written over the old one, None if that would be wrong."""
+    if any(memory[name] == state for later in steps[at + 1 :] for name in touched(later)):
+        return None
+    launch = steps[at]
+    names = [b.name for b in launch.kernel.buffers]
+    new = names.index(tensor)
+    if state not in names:
+        return launch
+    old = names.index(state)
+    place = _only_store(launch.kernel.body, new)
+    if place is None or not _reads_in_place(launch.kernel.body, old, new, place):
+        return None
+    return replace(launch, kernel=_merged(launch.kernel, old, new))
+
+
+def _only_store(body: tuple[Statement, ...], number: int) -> Address | None:
+    """The address of the one plain store to a buffer, None if there are more or it is not loaded and set simply."""
+    stores = [s for s in _statements(body) if isinstance(s, Store) and s.buffer == number]
+    if len(stores) != 1 or stores[0].op is not None or stores[0].conditions:
+        return None
+    if any(load.buffer == number for s in _statements(body) for load in _loads(s)):
+        return None
+    return stores[0].address
+
+
+def _reads_in_place(body: tuple[Statement, ...], old: int, new: int, place: Address) -> bool:
+    """Whether every load of the old buffer is of the element that is written, and comes before it is."""
+    done = False
+    for statement in _statements(body):
+        for load in _loads(statement):
+            if load.buffer == old and (done or load.address != place or load.conditions):
+                return False
+        done = done or (isinstance(statement, Store) and statement.buffer == new)
+    return True
+
+
+def _statements(body: tuple[Statement, ...]) -> Iterator[Statement]:
+    for statement in body:
+        if isinstance(statement, (Loop, When)):
+            yield from _statements(statement.body)
+        else:
+            yield statement
+
+
+def _loads(statement: Statement) -> Iterator[Load]:
+    stack: list = [getattr(statement, name) for name in statement.__dataclass_fields__]
+    seen: set[Expr] = set()
+    while stack:
+        item = stack.pop()
+        if isinstance(item, tuple):
+            stack.extend(item)
+        elif isinstance(item, Address):
+            stack.extend(a for a, _ in item.terms)
+        elif isinstance(item, Expr) and item not in seen:
+            seen.add(item)
+            if type(item) is Load:
+                yield item
+            stack.extend(item.children)
+
+
+def _merged(kernel: Kernel, old: int, new: int) -> Kernel:
+    """The kernel with two buffers made one: the written one, under the name of the old."""
+    from diffgraph.kernels.nest import renumbered
+
+    buffers = list(kernel.buffers)
+    buffers[new] = replace(buffers[new], name=buffers[old].name)
+    numbers = {n: n - (n > old) for n in range(len(buffers))}
+    numbers[old] = numbers[new]
+    del buffers[old]
+    return replace(kernel, buffers=tuple(buffers), body=renumbered(kernel.body, numbers))
+
+
+def _renamed(step: Step, old: str, new: str) -> Step:
+    """The step with one name for memory changed."""
+
+    def name(n: str) -> str:
+        return new if n == old else n
+
+    match step:
+        case Launch(kernel, results):
+            buffers = tuple(replace(b, name=name(b.name)) for b in kernel.buffers)
+            return Launch(replace(kernel, buffers=buffers), tuple(name(r) for r in results))
+        case Sort():
+            return replace(step, operand=name(step.operand))
+        case Copy(target, source):
+            return Copy(name(target), name(source))
+        case Repeat():
+            rows = tuple(replace(r, outer=name(r.outer)) for r in step.rows)
+            return replace(step, rows=rows, steps=tuple(_renamed(s, old, new) for s in step.steps))

@@ -1,0 +1,201 @@
+"""Kernel IR: loops over memory, with nothing left to decide but the words of the target.
+
+A kernel computes some tensors from others. It walks `units`, the loops that may be shared out among threads: no two units
+write to one place, and every unit gives the same bits whoever runs it.
+
+    Kernel(buffers, units, body)
+    Statement = Loop(axis, extent, body)          for axis in range(extent)
+              | Let(local, value)                 a scalar with a name
+              | Update(local, op, value)          local = local op value
+              | Best(local, rank, op, value, at)  the extreme so far, and the place where it stood first
+              | Store(buffer, address, value, op) an element of memory: set, or joined to by `op`
+              | When(condition, body)
+
+Values are expressions of `ir.expression` in which `Index(k)` is the variable of the loop with axis k, places are flat
+addresses (`Load` instead of `Read`), and scalars computed before have names (`Local`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from diffgraph.ir.dimension import Size
+from diffgraph.ir.expression import Expr, digest_of
+from diffgraph.ir.program import Provenance
+
+
+@dataclass(frozen=True)
+class Address:
+    """constant + sum of coefficient * atom, in elements from the start of a buffer. Atoms are int expressions."""
+
+    constant: Size
+    terms: tuple[tuple[Expr, Size], ...]
+
+    @property
+    def key(self):
+        """Plain values that tell this address from any other."""
+        return str(self.constant), tuple((a.digest, str(c)) for a, c in self.terms)
+
+
+@dataclass(frozen=True)
+class Inside:
+    """0 <= place < extent: a condition."""
+
+    place: Expr
+    extent: Size
+
+
+@dataclass(frozen=True, eq=False)
+class Load(Expr):
+    """An element of a buffer, or `otherwise` where one of the conditions fails."""
+
+    buffer: int
+    address: Address
+    conditions: tuple[Inside, ...]
+    otherwise: Expr | None
+
+    @property
+    def children(self):
+        guarded = () if self.otherwise is None else (self.otherwise,)
+        return (*(a for a, _ in self.address.terms), *(c.place for c in self.conditions), *guarded)
+
+    @property
+    def own(self):
+        return self.buffer, self.address.key, tuple(str(c.extent) for c in self.conditions), self.otherwise is None
+
+
+@dataclass(frozen=True, eq=False)
+class Local(Expr):
+    """A scalar of the kernel, by number."""
+
+    number: int
+    kind: str
+
+    @property
+    def own(self):
+        return self.number, self.kind
+
+
+@dataclass(frozen=True)
+class Loop:
+    """for axis in range(extent): body. `comment` says whose loop it is, for a reader."""
+
+    axis: int
+    extent: Size
+    body: tuple[Statement, ...]
+    comment: str = field(default="", compare=False)
+
+
+@dataclass(frozen=True)
+class Let:
+    """local = value, cast to the local's kind."""
+
+    local: Local
+    value: Expr
+
+
+@dataclass(frozen=True)
+class Update:
+    """local = local op value, for op of sum, prod, max, min, any, all."""
+
+    local: Local
+    op: str
+    value: Expr
+
+
+@dataclass(frozen=True)
+class Best:
+    """If value is better than `local` (greater for argmax, less for argmin; NaN is better than any number): local = value,
+    rank = at."""
+
+    local: Local
+    rank: Local
+    op: str
+    value: Expr
+    at: Expr
+
+
+@dataclass(frozen=True)
+class Store:
+    """buffer[address] = value for op None, else buffer[address] = buffer[address] op value; nothing where a condition
+    fails."""
+
+    buffer: int
+    address: Address
+    value: Expr
+    op: str | None = None
+    conditions: tuple[Inside, ...] = ()
+
+
+@dataclass(frozen=True)
+class When:
+    """if condition: body."""
+
+    condition: Expr
+    body: tuple[Statement, ...]
+
+
+Statement = Loop | Let | Update | Best | Store | When
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """Memory that a kernel works on: the name and kind of a tensor, and how many elements it has. Buffers of one kernel
+    never overlap, except that an updated one is both read and written."""
+
+    name: str
+    kind: str
+    size: Size
+    written: bool = False
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A loop whose steps may run on different threads."""
+
+    axis: int
+    extent: Size
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A loop nest.
+
+    units: the outer loops, flattened row-major into one range that is cut into consecutive pieces. Empty: one unit.
+    work: scalar operations in all units together, for the decision how many threads it deserves.
+    """
+
+    name: str
+    buffers: tuple[Buffer, ...]
+    units: tuple[Unit, ...]
+    body: tuple[Statement, ...]
+    work: Size
+    provenance: Provenance = field(default=(), compare=False)
+
+    @property
+    def is_flat(self) -> bool:
+        """Whether the units are the loop that runs in vectors."""
+        return len(self.units) == 1 and not any(isinstance(s, (Loop, When)) for s in self.body)
+
+    @cached_property
+    def digest(self) -> str:
+        """A content hash without names: kernels that differ in names only are compiled once."""
+        buffers = [(b.kind, str(b.size), b.written) for b in self.buffers]
+        units = [(u.axis, str(u.extent)) for u in self.units]
+        return digest_of(buffers, units, [_key(s) for s in self.body])
+
+
+def _key(value):
+    """Plain nested values of a statement, without names and comments."""
+    if isinstance(value, Expr):
+        return value.digest
+    if isinstance(value, Address):
+        return value.key
+    if isinstance(value, tuple):
+        return tuple(_key(v) for v in value)
+    if isinstance(value, Loop):
+        return "Loop", value.axis, str(value.extent), _key(value.body)
+    if hasattr(value, "__dataclass_fields__"):
+        return type(value).__name__, tuple(_key(getattr(value, f)) for f in value.__dataclass_fields__)
+    return str(value)

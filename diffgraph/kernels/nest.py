@@ -1,0 +1,459 @@
+"""From members to a loop nest: loops that several share are walked once, what one leaves the next one finds at hand.
+
+    m[n] = max[k](x[n, k]);  e[n] = sum[k](exp(x[n, k] - m[n]));  p[n, k] = exp(x[n, k] - m[n]) / e[n]
+
+    for n:                      shared by all three
+        for k: m max= x[n, k]
+        for k: e += exp(x[n, k] - m)
+        for k: p[n, k] = exp(x[n, k] - m) / e
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from diffgraph.ir.affine import affine, index, is_inside
+from diffgraph.ir.dimension import Size, product
+from diffgraph.ir.expression import Affine, Call, Const, Expr, Extent, Index, Read
+from diffgraph.ir.evaluate import result_kind
+from diffgraph.ir.form import Form, alone_index
+from diffgraph.ir.program import Provenance, Tensor
+from diffgraph.ir.scalar import kind_of
+from diffgraph.kernels.loops import (
+    Address,
+    Best,
+    Buffer,
+    Inside,
+    Kernel,
+    Let,
+    Load,
+    Local,
+    Loop,
+    Statement,
+    Store,
+    Unit,
+    Update,
+)
+from diffgraph.kernels.member import Member, Piece, cost, reads, reduction_order, usual
+
+#: What a reduction starts from, by op, for floats and for ints.
+IDENTITY = {
+    "sum": (0.0, 0),
+    "prod": (1.0, 1),
+    "max": (float("-inf"), -(2**63)),
+    "min": (float("inf"), 2**63 - 1),
+    "any": (False, False),
+    "all": (True, True),
+}
+
+#: Enough units for any number of threads that we expect to share a kernel.
+ENOUGH_UNITS = 48
+
+
+def strides(shape: Sequence[Size]) -> tuple[Size, ...]:
+    """Row-major distances between neighbours, in elements."""
+    result: list[Size] = [1]
+    for extent in reversed(shape[1:]):
+        result.append(result[-1] * extent)
+    return tuple(reversed(result))[-len(shape) :] if shape else ()
+
+
+def can_share(reader: Member, tensor: str, preserved: int, depth: int) -> bool:
+    """Whether each read of a tensor by a member stays, in the first `depth` axes, at the very place that is written.
+    `preserved`: so many leading axes of the tensor are axes of the memory it is in (fewer than all for a view)."""
+    if depth > preserved:
+        return False
+    for piece in reader.pieces:
+        for read in reads(piece.form.body):
+            if piece.operands[read.slot] != tensor:
+                continue
+            place = [alone_index(p) for p in read.place[:depth]]
+            if place != list(piece.axes[:depth]) or len(read.place) < depth:
+                return False
+    return True
+
+
+class Nest:
+    """Builds one kernel out of members. `memory` gives the tensor whose memory a tensor is in (itself, or that of which it
+    is a view); `kept` are those that something outside of the kernel reads."""
+
+    def __init__(self, tensors: Mapping[str, Tensor], memory: Mapping[str, str], kept: frozenset[str]):
+        self.tensors = tensors
+        self.memory = memory
+        self.kept = kept
+        self.buffers: list[Buffer] = []
+        self._numbers: dict[str, int] = {}
+        self._at_hand: dict[str, tuple[Local, tuple[int, ...]]] = {}
+        self._axes = 0
+        self._locals = 0
+
+    # ------------------------------------------------------------------------------------------ the whole kernel
+
+    def kernel(self, name: str, members: Sequence[Member], shared: int, provenance: Provenance) -> Kernel:
+        """The kernel of members that share their first `shared` axes."""
+        for member in members:
+            self._buffer(member.tensor.name, written=True)
+        shape = members[0].tensor.shape
+        units = tuple(Unit(self._axis(), shape[k]) for k in range(self._unit_axes(members, shared)))
+        body = self._tree(members, len(units), tuple(u.axis for u in units))
+        work = sum((m.work for m in members), 0)
+        return self._pruned(Kernel(name, tuple(self.buffers), units, body, work, provenance))
+
+    def scatter(self, name: str, tensor: Tensor, piece: Piece, provenance: Provenance) -> Kernel:
+        """The kernel that joins a term to what is in memory already, wherever it writes. Units are the axes along which no
+        place is written twice; all else runs in the order of the domain, so that every place sums in one order."""
+        form = piece.form
+        number = self._buffer(tensor.name, written=True)
+        alone = [k for k in sorted(form.written) if any(only_index(w) == k for w in form.write)]
+        units = tuple(Unit(self._axis(), form.domain[k]) for k in alone[:2])
+        where = {k: u.axis for k, u in zip(alone, units)}
+        loops = [(self._axis(), k) for k in sorted(form.written) if k not in where]
+        where.update((k, axis) for axis, k in loops)
+        made, value = self._reduce(piece, where)
+        place = [self.lower(w, piece, where) for w in form.write]
+        pairs = zip(form.write, place, form.shape)
+        conditions = tuple(Inside(p, s) for w, p, s in pairs if not is_inside(w, s, form.domain))
+        op = None if form.op in ("argmax", "argmin") else form.op
+        store = Store(number, address(place, form.shape), value, op, conditions)
+        body = wrap(loops, form.domain, (*made, store))
+        work = product(form.domain) * cost(form.body)
+        return Kernel(name, tuple(self.buffers), units, body, work, provenance)
+
+    def fill(self, name: str, tensor: Tensor, op: str, provenance: Provenance) -> Kernel:
+        """The kernel that sets every element to the identity of a reduction."""
+        number = self._buffer(tensor.name, written=True)
+        unit = Unit(self._axis(), product(tensor.shape))
+        start = Const(0) if op in ("argmax", "argmin") else identity(op, tensor.kind)
+        store = Store(number, Address(0, ((Index(unit.axis), 1),)), start)
+        return Kernel(name, tuple(self.buffers), (unit,), (store,), unit.extent, provenance)
+
+    def _unit_axes(self, members: Sequence[Member], shared: int) -> int:
+        """How many of the shared axes become units: one where that gives enough, never the loop that runs in vectors
+        unless it is the only one."""
+        if shared == 0:
+            return 0
+        inner = any(m.reduces or len(m.tensor.shape) > shared for m in members)
+        most = shared if inner else max(1, shared - 1)
+        count, units = 0, 1
+        while count < most and units < ENOUGH_UNITS:
+            extent = members[0].tensor.shape[count]
+            units *= usual(extent) if isinstance(extent, int) else 8
+            count += 1
+        return count
+
+    def _pruned(self, kernel: Kernel) -> Kernel:
+        """Without the stores of what nobody loads, and without the buffers that are then left over."""
+        loaded = {n for n, b in enumerate(self.buffers) if b.name in self.kept}
+        _collect_loads(kernel.body, loaded)
+        body = _without_stores(kernel.body, loaded)
+        used = sorted(loaded)
+        numbers = {old: new for new, old in enumerate(used)}
+        return replace(kernel, buffers=tuple(self.buffers[k] for k in used), body=renumbered(body, numbers))
+
+    # ------------------------------------------------------------------------------------------------- the tree
+
+    def _tree(self, members: Sequence[Member], depth: int, axes: tuple[int, ...]) -> tuple[Statement, ...]:
+        statements: list[Statement] = []
+        for run in self._runs(members, depth):
+            if run[0].depth == depth:
+                statements += self._leaf(run[0], axes)
+                continue
+            axis = self._axis()
+            body = self._tree(run, depth + 1, (*axes, axis))
+            statements.append(Loop(axis, run[0].tensor.shape[depth], body, ", ".join(m.tensor.name for m in run)))
+            for member in run:
+                self._at_hand.pop(member.tensor.name, None)
+        return tuple(statements)
+
+    def _runs(self, members: Sequence[Member], depth: int) -> list[list[Member]]:
+        """Neighbours that can share the next loop, together."""
+        runs: list[list[Member]] = []
+        for member in members:
+            if runs and self._joins(member, runs[-1], depth):
+                runs[-1].append(member)
+            else:
+                runs.append([member])
+        return runs
+
+    def _joins(self, member: Member, run: list[Member], depth: int) -> bool:
+        if member.depth <= depth or run[0].depth <= depth:
+            return False
+        if member.tensor.shape[depth] != run[0].tensor.shape[depth]:
+            return False
+        made = {m.tensor.name for m in run}
+        return all(self.shares(member, o, depth + 1) for o in member.operands if self.memory[o] in made)
+
+    def shares(self, reader: Member, operand: str, depth: int) -> bool:
+        """Whether a read of an operand made in the same kernel is served by loops shared to a depth."""
+        tensor, source = self.tensors[operand], self.tensors[self.memory[operand]]
+        return can_share(reader, operand, preserved_axes(tensor.shape, source.shape), depth)
+
+    # ------------------------------------------------------------------------------------------------ one member
+
+    def _leaf(self, member: Member, axes: tuple[int, ...]) -> list[Statement]:
+        return self._row(member, axes) if member.style == "row" else self._element(member, axes)
+
+    def _element(self, member: Member, axes: tuple[int, ...]) -> list[Statement]:
+        statements: list[Statement] = []
+        values: list[Expr] = []
+        for piece in member.pieces:
+            made, value = self._reduce(piece, dict(zip(piece.axes, axes)))
+            statements += made
+            values.append(value)
+        total = values[0] if len(values) == 1 else Call("add", tuple(values))
+        if type(total) is not Local or total.kind != member.tensor.kind:
+            local = self._local(member.tensor.kind)
+            statements.append(Let(local, total))
+            total = local
+        statements.append(Store(self._numbers[member.tensor.name], self._own_place(member, axes), total))
+        self._at_hand[member.tensor.name] = (total, axes)
+        return statements
+
+    def _reduce(self, piece: Piece, where: dict[int, int]) -> tuple[list[Statement], Expr]:
+        """Statements that reduce a term at a place (domain axis -> kernel axis), and the value they leave."""
+        form = piece.form
+        order = reduction_order(form)
+        loops = [(self._axis(), k) for k in order]
+        where.update((k, axis) for axis, k in loops)
+        value = self.lower(form.body, piece, where)
+        if not loops:
+            return [], value
+        if form.op in ("argmax", "argmin"):
+            return self._extreme_place(form, where, loops, value)
+        local = self._local(result_kind(form))
+        start, inner = identity(form.op, local.kind), Update(local, form.op, value)
+        return [Let(local, start), *wrap(loops, form.domain, (inner,))], local
+
+    def _extreme_place(self, form: Form, where, loops, value: Expr) -> tuple[list[Statement], Expr]:
+        kind = kind_of(form.body, [o.kind for o in form.operands])
+        best, rank = self._local("float" if kind == "float" else "int"), self._local("int")
+        sizes = strides([form.domain[k] for k in form.reduced])
+        at = affine(0, ()) if not sizes else _flat_rank(form, where, sizes)
+        start = identity(form.op.removeprefix("arg"), best.kind)
+        inner = Best(best, rank, form.op, value, at)
+        statements = [Let(best, start), Let(rank, Const(0)), *wrap(loops, form.domain, (inner,))]
+        return statements, rank
+
+    def _row(self, member: Member, axes: tuple[int, ...]) -> list[Statement]:
+        """The last axis innermost: first what does not reduce (or the identity) is set, then each term is joined to it."""
+        extent = member.tensor.shape[-1]
+        number = self._numbers[member.tensor.name]
+        plain = [p for p in member.pieces if not p.form.reduced]
+        axis = self._axis()
+        values = [self.lower(p.form.body, p, dict(zip(p.axes, (*axes, axis)))) for p in plain]
+        op = next(p.form.op for p in member.pieces if p.form.reduced)
+        start = Call("add", tuple(values)) if len(values) > 1 else values[0] if values else identity(op, member.tensor.kind)
+        place = self._own_place(member, (*axes, axis))
+        statements: list[Statement] = [Loop(axis, extent, (Store(number, place, start),))]
+        for piece in member.pieces:
+            if piece.form.reduced:
+                statements += self._row_piece(member, piece, axes)
+        return statements
+
+    def _row_piece(self, member: Member, piece: Piece, axes: tuple[int, ...]) -> list[Statement]:
+        form = piece.form
+        loops = [(self._axis(), k) for k in form.reduced]
+        inner = self._axis()
+        where = dict(zip(piece.axes, (*axes, inner))) | {k: axis for axis, k in loops}
+        place = self._own_place(member, (*axes, inner))
+        store = Store(self._numbers[member.tensor.name], place, self.lower(form.body, piece, where), form.op)
+        return list(wrap(loops, form.domain, (Loop(inner, member.tensor.shape[-1], (store,)),)))
+
+    def _own_place(self, member: Member, axes: tuple[int, ...]) -> Address:
+        return address([index(a) for a in axes], member.tensor.shape)
+
+    # ------------------------------------------------------------------------------------------------ expressions
+
+    def lower(self, body: Expr, piece: Piece, where: Mapping[int, int]) -> Expr:
+        """The body over the axes of the kernel, its reads as loads or as scalars at hand."""
+        done: dict[Expr, Expr] = {}
+
+        def visit(e: Expr) -> Expr:
+            found = done.get(e)
+            if found is None:
+                found = done[e] = step(e)
+            return found
+
+        def step(e: Expr) -> Expr:
+            match e:
+                case Index(axis):
+                    return Index(where[axis])
+                case Affine(constant, terms):
+                    return affine(constant, tuple((visit(atom), c) for atom, c in terms))
+                case Call(function, args):
+                    return Call(function, tuple(visit(a) for a in args))
+                case Read():
+                    return self._read(e, piece, visit)
+            return e
+
+        return visit(body)
+
+    def _read(self, read: Read, piece: Piece, visit) -> Expr:
+        name, operand = piece.operands[read.slot], piece.form.operands[read.slot]
+        place = tuple(visit(p) for p in read.place)
+        at_hand = self._at_hand.get(name)
+        if at_hand and tuple(alone_index(p) for p in place) == at_hand[1]:
+            return at_hand[0]
+        conditions: tuple[Inside, ...] = ()
+        if read.otherwise is not None:
+            pairs = zip(read.place, place, operand.shape)
+            conditions = tuple(Inside(p, s) for r, p, s in pairs if not is_inside(r, s, piece.form.domain))
+        otherwise = visit(read.otherwise) if conditions else None
+        return Load(self._buffer(name), address(place, operand.shape), conditions, otherwise)
+
+    def _buffer(self, name: str, written: bool = False) -> int:
+        source = self.tensors[self.memory[name]]
+        number = self._numbers.get(source.name)
+        if number is None:
+            number = self._numbers[source.name] = len(self.buffers)
+            self.buffers.append(Buffer(source.name, source.kind, product(source.shape), written))
+        return number
+
+    def _axis(self) -> int:
+        self._axes += 1
+        return self._axes - 1
+
+    def _local(self, kind: str) -> Local:
+        self._locals += 1
+        return Local(self._locals - 1, kind)
+
+
+def preserved_axes(shape: Sequence[Size], source: Sequence[Size]) -> int:
+    """How many leading axes two views of one memory have in common; all of them only if they are the same."""
+    if tuple(shape) == tuple(source):
+        return len(shape)
+    count = 0
+    while count < min(len(shape), len(source)) and shape[count] == source[count]:
+        count += 1
+    return count
+
+
+def address(place: Sequence[Affine], shape: Sequence[Size]) -> Address:
+    """The row-major address of a place."""
+    constant: Size = 0
+    factors: dict[Expr, Size] = {}
+    for at, stride in zip(place, strides(shape)):
+        constant = constant + at.constant * stride
+        for atom, factor in at.terms:
+            factors[atom] = factors.get(atom, 0) + factor * stride
+    return Address(constant, tuple((a, f) for a, f in factors.items() if f != 0))
+
+
+def only_index(place: Affine) -> int | None:
+    """The axis k if the place is a multiple of Index(k) plus a constant, else None."""
+    if len(place.terms) == 1 and type(place.terms[0][0]) is Index:
+        return place.terms[0][0].axis
+    return None
+
+
+def identity(op: str, kind: str) -> Const:
+    """What a reduction of a kind starts from."""
+    return Const(IDENTITY[op][kind != "float"])
+
+
+def wrap(loops: Sequence[tuple[int, int]], domain: Sequence[Size], body: tuple[Statement, ...]) -> tuple[Statement, ...]:
+    """The body inside loops (kernel axis, domain axis), the first outermost."""
+    for axis, k in reversed(loops):
+        body = (Loop(axis, domain[k], body),)
+    return body
+
+
+def _flat_rank(form: Form, where: Mapping[int, int], sizes: Sequence[Size]) -> Expr:
+    terms = []
+    for k, size in zip(form.reduced, sizes):
+        factor = Const(size) if isinstance(size, int) else Extent(size)
+        terms.append(Call("mul", (Index(where[k]), factor)))
+    return terms[0] if len(terms) == 1 else Call("add", tuple(terms))
+
+
+def _collect_loads(value, found: set[int]) -> None:
+    stack = [value]
+    seen = set()
+    while stack:
+        item = stack.pop()
+        if isinstance(item, tuple):
+            stack.extend(item)
+        elif isinstance(item, Expr):
+            if item in seen:
+                continue
+            seen.add(item)
+            if type(item) is Load:
+                found.add(item.buffer)
+            stack.extend(item.children)
+        elif isinstance(item, Store):
+            if item.op is not None:
+                found.add(item.buffer)
+            stack.extend((item.value, tuple(a for a, _ in item.address.terms), item.conditions))
+        elif hasattr(item, "__dataclass_fields__"):
+            stack.extend(getattr(item, f) for f in item.__dataclass_fields__)
+
+
+def _without_stores(body: tuple[Statement, ...], loaded: set[int]) -> tuple[Statement, ...]:
+    result = []
+    for statement in body:
+        if isinstance(statement, Store) and statement.buffer not in loaded:
+            continue
+        if isinstance(statement, Loop):
+            inner = _without_stores(statement.body, loaded)
+            if not inner:
+                continue
+            statement = replace(statement, body=inner)
+        result.append(statement)
+    return tuple(result)
+
+
+def renumbered(body: tuple[Statement, ...], numbers: Mapping[int, int]) -> tuple[Statement, ...]:
+    """The statements with other numbers for buffers."""
+    return _Renumber(numbers).statements(body)
+
+
+class _Renumber:
+    """Changes the numbers of buffers throughout."""
+
+    def __init__(self, numbers: Mapping[int, int]):
+        self.numbers = numbers
+        self._done: dict[Expr, Expr] = {}
+
+    def statements(self, body: tuple[Statement, ...]) -> tuple[Statement, ...]:
+        return tuple(self._statement(s) for s in body)
+
+    def _statement(self, s: Statement) -> Statement:
+        match s:
+            case Loop():
+                return replace(s, body=self.statements(s.body))
+            case Let():
+                return Let(s.local, self.expression(s.value))
+            case Update():
+                return Update(s.local, s.op, self.expression(s.value))
+            case Best():
+                return replace(s, value=self.expression(s.value), at=self.expression(s.at))
+            case Store():
+                conditions = tuple(self._condition(c) for c in s.conditions)
+                place, value = self._address(s.address), self.expression(s.value)
+                return Store(self.numbers[s.buffer], place, value, s.op, conditions)
+        return replace(s, condition=self.expression(s.condition), body=self.statements(s.body))
+
+    def _condition(self, c: Inside) -> Inside:
+        return Inside(self.expression(c.place), c.extent)
+
+    def _address(self, a: Address) -> Address:
+        return Address(a.constant, tuple((self.expression(atom), f) for atom, f in a.terms))
+
+    def expression(self, e: Expr) -> Expr:
+        found = self._done.get(e)
+        if found is None:
+            found = self._done[e] = self._expression(e)
+        return found
+
+    def _expression(self, e: Expr) -> Expr:
+        match e:
+            case Load():
+                otherwise = None if e.otherwise is None else self.expression(e.otherwise)
+                conditions = tuple(self._condition(c) for c in e.conditions)
+                return Load(self.numbers[e.buffer], self._address(e.address), conditions, otherwise)
+            case Call(function, args):
+                return Call(function, tuple(self.expression(a) for a in args))
+            case Affine(constant, terms):
+                return Affine(constant, tuple((self.expression(a), c) for a, c in terms))
+        return e

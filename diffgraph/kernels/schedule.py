@@ -1,0 +1,379 @@
+"""Which definitions form a kernel, and what happens in which order.
+
+    schedule(program) -> Schedule(tensors, memory, steps, ...)
+    Step = Launch(kernel)                                  run a kernel
+         | Sort(tensor, operand, descending)               the order of the last axis
+         | Copy(to, from)                                  the elements of a tensor
+         | Repeat(length, index, ..., steps)               a scan
+
+A schedule is symbolic: it holds for every batch size. Names are those of the program; tensors of the body of a scan have
+the name of the scan before theirs. Definitions are taken in their order and put into the last kernel that they may join:
+not before what they read, sharing at least the outermost loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from diffgraph.ir.dimension import Size
+from diffgraph.ir.program import Argsort, Definition, Program, Provenance, Reshape, Scan, Statement, Table, Tensor
+from diffgraph.kernels.loops import Kernel
+from diffgraph.kernels.member import Member, Piece, member
+from diffgraph.kernels.nest import Nest, can_share, preserved_axes
+
+#: Kernels are not made larger than this: compiling takes longer than linearly in their size.
+MOST_MEMBERS = 12
+
+
+@dataclass(frozen=True)
+class Launch:
+    """Run a kernel. Its buffers are tensors by name. `results`: the tensors that it makes."""
+
+    kernel: Kernel
+    results: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Sort:
+    """tensor = the stable order of the operand's last axis."""
+
+    tensor: str
+    operand: str
+    descending: bool
+    provenance: Provenance = ()
+
+
+@dataclass(frozen=True)
+class Copy:
+    """target = source, element by element; both have one shape."""
+
+    target: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """A tensor `inner` of a body that is, in step t, the row t of `outer`."""
+
+    inner: str
+    outer: str
+
+
+@dataclass(frozen=True)
+class State:
+    """A carry of a scan: `inner` is read in a step and `next` is written; then they change places."""
+
+    inner: str
+    next: str
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """for t in range(length), downwards if reverse: the steps, with `index` holding t, each row being the row t of its
+    tensor; after each step the two memories of each state change places."""
+
+    length: Size
+    index: str
+    rows: tuple[Row, ...]
+    states: tuple[State, ...]
+    steps: tuple[Step, ...]
+    reverse: bool
+    results: tuple[str, ...] = ()
+
+
+Step = Launch | Sort | Copy | Repeat
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Everything that a step of a program does.
+
+    tensors: by name. memory: the tensor in whose memory each tensor is: itself, or that which it is a view of.
+    tables: the constants.
+    """
+
+    tensors: Mapping[str, Tensor]
+    memory: Mapping[str, str]
+    steps: tuple[Step, ...]
+    tables: Mapping[str, Table] = field(default_factory=dict)
+
+    @property
+    def kernels(self) -> tuple[Kernel, ...]:
+        """Every kernel, in order of first use."""
+        return tuple(dict.fromkeys(k for s in self.steps for k in _kernels(s)))
+
+
+def _kernels(step: Step):
+    if isinstance(step, Launch):
+        yield step.kernel
+    elif isinstance(step, Repeat):
+        for inner in step.steps:
+            yield from _kernels(inner)
+
+
+def schedule(program: Program) -> Schedule:
+    """The schedule of a program."""
+    tensors: dict[str, Tensor] = {}
+    memory: dict[str, str] = {}
+    tables: dict[str, Table] = {}
+    maker = _Scheduler(tensors, memory, tables, "")
+    maker.declare(program)
+    steps = maker.steps(program, frozenset(program.roots))
+    return Schedule(tensors, memory, steps, tables)
+
+
+@dataclass
+class _Group:
+    """A kernel in the making: its members, and how many leading axes they share."""
+
+    members: list[Member]
+    shared: int
+
+    @property
+    def names(self) -> set[str]:
+        return {m.tensor.name for m in self.members}
+
+
+class _Scheduler:
+    """Schedules the statements of one program: the whole one, or the body of a scan (names get a prefix)."""
+
+    def __init__(self, tensors, memory, tables, prefix: str):
+        self.tensors = tensors
+        self.memory = memory
+        self.tables = tables
+        self.prefix = prefix
+        self.groups: list[_Group | list[Step]] = []
+        self.made_in: dict[str, int] = {}
+
+    def name(self, tensor: str) -> str:
+        """The name of a tensor of this program in the schedule."""
+        return self.prefix + tensor
+
+    def declare(self, program: Program) -> None:
+        """Makes the inputs known."""
+        for given in program.inputs:
+            self._declare(given.tensor)
+            if given.table is not None:
+                self.tables[self.name(given.tensor.name)] = given.table
+
+    def _declare(self, tensor: Tensor, source: str | None = None) -> Tensor:
+        named = replace(tensor, name=self.name(tensor.name))
+        self.tensors[named.name] = named
+        self.memory[named.name] = named.name if source is None else self.memory[source]
+        return named
+
+    def steps(self, program: Program, roots: frozenset[str]) -> tuple[Step, ...]:
+        """The steps that make the roots (names of this program)."""
+        statements = _needed(program, roots)
+        for statement in statements:
+            self._place(statement)
+        outside = self._outside(statements, roots)
+        steps: list[Step] = []
+        for at, group in enumerate(self.groups):
+            steps += group if isinstance(group, list) else [self._launch(group, outside.get(at, frozenset()))]
+        return tuple(steps)
+
+    # ------------------------------------------------------------------------------------------------- placing
+
+    def _place(self, statement: Statement) -> None:
+        match statement:
+            case Reshape(tensor, operand):
+                self._declare(tensor, self.name(operand))
+                self.made_in[self.name(tensor.name)] = self.made_in.get(self.name(operand), -1)
+            case Argsort(tensor, operand, descending, provenance):
+                named = self._declare(tensor)
+                self._alone([named.name], [Sort(named.name, self.name(operand), descending, provenance)])
+            case Scan():
+                results = [self._declare(t).name for t in statement.results]
+                self._alone(results, self._scan(statement))
+            case Definition():
+                self._define(statement)
+
+    def _alone(self, results: list[str], steps: list[Step]) -> None:
+        self.groups.append(steps)
+        for name in results:
+            self.made_in[name] = len(self.groups) - 1
+
+    def _define(self, definition: Definition) -> None:
+        tensor = self._declare(definition.tensor)
+        pieces = tuple(Piece(t.form, tuple(self.name(o) for o in t.operands)) for t in definition.terms)
+        if all(p.form.is_projection for p in pieces):
+            self._join(member(tensor, pieces, definition.provenance))
+        else:
+            self._alone([tensor.name], self._accumulate(tensor, pieces, definition.provenance))
+
+    def _join(self, new: Member) -> None:
+        """Puts a member into the last kernel that it may be a part of, or into one of its own."""
+        first = max((self.made_in.get(o, -1) for o in new.operands), default=-1)
+        later = range(len(self.groups) - 1, max(first, -1), -1)
+        for at in [first, *later] if first >= 0 else later:
+            group = self.groups[at]
+            if isinstance(group, _Group) and (shared := self._shared(group, new)) is not None:
+                group.members.append(new)
+                group.shared = shared
+                self.made_in[new.tensor.name] = at
+                return
+        self.groups.append(_Group([new], new.depth))
+        self.made_in[new.tensor.name] = len(self.groups) - 1
+
+    def _shared(self, group: _Group, new: Member) -> int | None:
+        """How many axes the group shares with the new member in it; None if it may not or should not join."""
+        if len(group.members) >= MOST_MEMBERS:
+            return None
+        shared = min(group.shared, new.depth)
+        shape = group.members[0].tensor.shape
+        while shared and new.tensor.shape[:shared] != shape[:shared]:
+            shared -= 1
+        while shared and not self._served(group, new, shared):
+            shared -= 1
+        if shared == 0:
+            scalars = not new.tensor.shape and all(not m.tensor.shape for m in group.members)
+            return 0 if scalars else None
+        reads_it = any(self.memory[o] in group.names for o in new.operands)
+        return shared if reads_it or shared == new.depth == group.shared else None
+
+    def _served(self, group: _Group, new: Member, depth: int) -> bool:
+        """Whether every read of what the group makes stays at the place of the shared loops."""
+        for operand in new.operands:
+            source = self.memory[operand]
+            if source not in group.names:
+                continue
+            preserved = preserved_axes(self.tensors[operand].shape, self.tensors[source].shape)
+            if not can_share(new, operand, preserved, depth):
+                return False
+        return True
+
+    # ------------------------------------------------------------------------------------------------- launching
+
+    def _outside(self, statements: list[Statement], roots: frozenset[str]) -> dict[int, frozenset[str]]:
+        """For each group, the memories of its results that something outside of it reads."""
+        found: dict[int, set[str]] = {}
+        made = {self.memory[n]: at for n, at in self.made_in.items()}
+
+        def reads(name: str, at: int) -> None:
+            source = self.memory[name]
+            if source in made and made[source] != at:
+                found.setdefault(made[source], set()).add(source)
+
+        for root in roots:
+            reads(self.name(root), -1)
+        for statement in statements:
+            if isinstance(statement, Reshape):
+                continue
+            at = self.made_in[self.name(statement.results[0].name)]
+            for operand in statement.operands:
+                reads(self.name(operand), at)
+        return {at: frozenset(names) for at, names in found.items()}
+
+    def _launch(self, group: _Group, kept: frozenset[str]) -> Launch:
+        provenance = tuple(dict.fromkeys(o for m in group.members for o in m.provenance))
+        nest = Nest(self.tensors, self.memory, kept)
+        named = [m.tensor.name for m in group.members if m.tensor.name in kept] or [group.members[-1].tensor.name]
+        kernel = nest.kernel(_title(named), group.members, group.shared, provenance)
+        return Launch(kernel, tuple(b.name for b in kernel.buffers if b.written))
+
+    def _accumulate(self, tensor: Tensor, pieces: tuple[Piece, ...], provenance: Provenance) -> list[Step]:
+        """A definition some of whose terms write elsewhere than along their own axes: set what can be set, join the rest."""
+        named = _title([tensor.name])
+        plain = tuple(p for p in pieces if p.form.is_projection)
+        written = [p for p in pieces if not p.form.is_projection]
+        if plain:
+            first = Nest(self.tensors, self.memory, frozenset((tensor.name,)))
+            start = member(tensor, plain, provenance)
+            kernels = [first.kernel(named, [start], start.depth, provenance)]
+        else:
+            first = Nest(self.tensors, self.memory, frozenset())
+            kernels = [first.fill(f"{named}_start", tensor, written[0].form.op, provenance)]
+        for number, piece in enumerate(written):
+            nest = Nest(self.tensors, self.memory, frozenset())
+            kernels.append(nest.scatter(f"{named}_part{number}", tensor, piece, provenance))
+        return [Launch(k, (tensor.name,)) for k in kernels]
+
+    # ------------------------------------------------------------------------------------------------- scans
+
+    def _scan(self, scan: Scan) -> list[Step]:
+        """Copies of the initial carries, the loop, copies of the final ones."""
+        prefix = f"{self.name(scan.results[0].name)}."
+        inside = _Scheduler(self.tensors, self.memory, self.tables, prefix)
+        inside.declare(scan.body)
+        for inner, outer in scan.constants:
+            self.memory[inside.name(inner)] = self.memory[self.name(outer)]
+        wanted = [*(c.next for c in scan.carries), *(y.inner for y in scan.yields)]
+        body = inside.steps(scan.body, frozenset(wanted))
+        placed = _Placed(inside, {s.name for s in _made(scan.body)})
+        for y in scan.yields:
+            placed.row(inside.name(y.inner), self.name(y.stacked.name))
+        states = tuple(placed.state(c, inside) for c in scan.carries)
+        given = tuple(Row(inside.name(i), self.name(o)) for i, o in scan.sequences)
+        repeat = Repeat(
+            scan.length,
+            inside.name(scan.index) if scan.index else "",
+            (*given, *placed.rows),
+            states,
+            (*body, *placed.copies),
+            scan.reverse,
+            tuple(self.name(t.name) for t in scan.results),
+        )
+        before = [Copy(inside.name(c.inner), self.name(c.initial)) for c in scan.carries]
+        after = [Copy(self.name(c.final.name), inside.name(c.inner)) for c in scan.carries]
+        return [*before, repeat, *after]
+
+
+class _Placed:
+    """Where the results of a scan's body go: straight to a row or to the next state where that is free, else by a copy."""
+
+    def __init__(self, inside: _Scheduler, made: set[str]):
+        self.inside = inside
+        self.free = {inside.name(n) for n in made if inside.memory[inside.name(n)] == inside.name(n)}
+        self.rows: list[Row] = []
+        self.copies: list[Copy] = []
+
+    def row(self, inner: str, stacked: str) -> None:
+        """A yield."""
+        if inner in self.free:
+            self.free.discard(inner)
+            self.rows.append(Row(inner, stacked))
+            return
+        target = self._own(inner, "row")
+        self.copies.append(Copy(target, inner))
+        self.rows.append(Row(target, stacked))
+
+    def state(self, carry, inside: _Scheduler) -> State:
+        """A carry."""
+        name, follower = inside.name(carry.inner), inside.name(carry.next)
+        if follower in self.free:
+            self.free.discard(follower)
+            return State(name, follower)
+        target = self._own(name, "next")
+        self.copies.append(Copy(target, follower))
+        return State(name, target)
+
+    def _own(self, like: str, what: str) -> str:
+        """A new tensor with memory of its own, shaped like another."""
+        count = len(self.copies)
+        name = f"{like}.{what}{count or ''}"
+        self.inside.tensors[name] = replace(self.inside.tensors[like], name=name)
+        self.inside.memory[name] = name
+        return name
+
+
+def _made(program: Program) -> list[Tensor]:
+    return [t for s in program.statements if not isinstance(s, Reshape) for t in s.results]
+
+
+def _needed(program: Program, roots: frozenset[str]) -> list[Statement]:
+    """The statements that the roots depend on, in order."""
+    live = set(roots)
+    found: list[Statement] = []
+    for statement in reversed(program.statements):
+        if any(t.name in live for t in statement.results):
+            live.update(statement.operands)
+            found.append(statement)
+    return found[::-1]
+
+
+def _title(names: list[str]) -> str:
+    """A name for a kernel out of the names of what it makes: an identifier of moderate length."""
+    text = "_".join(names[:2]) + ("_and_more" if len(names) > 2 else "")
+    return "".join(c if c.isascii() and (c.isalnum() or c == "_") else "_" for c in text)[:60]

@@ -1,0 +1,194 @@
+"""A program that can be run: `build(program)`, then `bind` its parameters and states, then `run`.
+
+    executable = build(program, target="cpu", precision="f32")
+    executable.bind({"layer.weight": w, ...})          used, and by commits changed, in place
+    executable.run({"image": x}, commit=True)          {output name: array}
+    executable.epoch({"image": xs}, order, 1)          many steps, without Python between them
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from diffgraph.diagnostics import Diagnostic, RunFailed, error
+from diffgraph.ir.dimension import symbols
+from diffgraph.ir.program import Check, Input, Program
+from diffgraph.kernels.loops import Kernel
+from diffgraph.runtime import values
+from diffgraph.targets.reference import run_reference
+
+
+def build(program: Program, target: str = "cpu", precision: str = "f32", threads: int | None = None) -> Executable:
+    """An executable of a program.
+
+    target: `cpu`, or `reference` (the interpreter). precision: `f32` or `f64`. threads: at most so many; None: as many as
+    the process may use.
+    """
+    if precision not in values.DTYPES:
+        raise error("DG810", f"no precision is named {precision}", help="the precisions are f32 and f64")
+    if target == "reference":
+        return ReferenceExecutable(program, precision)
+    if target == "cpu":
+        from diffgraph.runtime.native import NativeExecutable
+
+        return NativeExecutable(program, precision, threads)
+    raise error("DG810", f"no target is named {target}", help="the targets are cpu and reference")
+
+
+class Executable(ABC):
+    """What every target offers.
+
+    given: the inputs that a caller gives for each run, by path (inputs, targets, and `run` scalars, which are 0 unless
+    given). stored: parameters and states, by path.
+    """
+
+    def __init__(self, program: Program, precision: str):
+        self.program = program
+        self.precision = precision
+        self.given: dict[str, Input] = {}
+        self.stored: dict[str, Input] = {}
+        for i in program.inputs:
+            if i.table is None:
+                kind = self.stored if i.role in ("parameter", "state") else self.given
+                kind[i.path or i.tensor.name] = i
+        self.storage: dict[str, np.ndarray] = {}
+
+    @property
+    def kernels(self) -> tuple[Kernel, ...]:
+        """The kernels of a step, in order; none for the interpreter."""
+        return ()
+
+    def source(self) -> str:
+        """The generated text; empty for the interpreter."""
+        return ""
+
+    def bind(self, storage: Mapping[str, np.ndarray]) -> None:
+        """Gives the memory of parameters and states, by path: arrays of the right type and shape, contiguous and
+        writable, which are used in place. What the program does not have is ignored."""
+        for path, given in self.stored.items():
+            if path not in storage:
+                continue
+            array = storage[path]
+            wanted = values.DTYPES[self.precision][given.tensor.kind]
+            if not isinstance(array, np.ndarray) or array.dtype != wanted or not array.flags.carray:
+                found = f"{array.dtype}" if isinstance(array, np.ndarray) else type(array).__name__
+                message = f"{values.label(given)} must be a contiguous, writable array of {wanted}, not of {found}"
+                raise error("DG812", message, given.span)
+            values.solve([(given, array.shape)])
+            self.storage[path] = array
+        self._rebound()
+
+    def run(self, inputs: Mapping[str, np.ndarray] = {}, commit: bool = False) -> dict[str, np.ndarray]:
+        """One step. The outputs by name; with `commit`, parameters and states take their new values.
+
+        DiffgraphError if an input is missing, does not fit, or a check fails (then nothing is promised of the states).
+        """
+        return self.stepper(inputs, commit)()
+
+    @abstractmethod
+    def stepper(self, inputs: Mapping[str, np.ndarray], commit: bool = False) -> Callable[[], dict[str, np.ndarray]]:
+        """A function that runs a step on these very arrays, checked once: what is written into them is seen."""
+
+    def epoch(
+        self,
+        columns: Mapping[str, np.ndarray],
+        order: np.ndarray,
+        first_step: int = 1,
+        run: Mapping[str, np.ndarray] = {},
+        commit: bool = True,
+    ) -> dict[str, np.ndarray]:
+        """As many steps as `order` has rows, on batches of rows of the columns.
+
+        columns: by path; those of batched inputs are read at `order[step]`, others are passed whole. order: int64
+        [steps, batch]. The input `step` counts from `first_step`; `run` gives other run scalars. The outputs by name,
+        stacked over the steps. A failed check is reported when all steps have run.
+        """
+        order = np.ascontiguousarray(order, np.int64)
+        for path, column in columns.items():
+            if path in self.given and self.is_batched(path):
+                _check_order(path, order, len(column))
+        return self._epoch(columns, order, first_step, run, commit)
+
+    def is_batched(self, path: str) -> bool:
+        """Whether an input has one row for each sample of a batch."""
+        shape = self.given[path].tensor.shape
+        return bool(shape) and bool(symbols(shape[0]))
+
+    @abstractmethod
+    def _epoch(self, columns, order, first_step, run, commit) -> dict[str, np.ndarray]: ...
+
+    def _rebound(self) -> None:
+        """Called when storage has changed."""
+
+    def _arrays(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """An array of the right type for each given input, by path."""
+        for path in inputs:
+            if path not in self.given:
+                raise values.unknown(path, self.given)
+        found = {}
+        for path, given in self.given.items():
+            if path in inputs:
+                found[path] = values.as_array(given, inputs[path], self.precision)
+            elif given.role == "run":
+                found[path] = np.zeros((), values.DTYPES[self.precision][given.tensor.kind])
+            else:
+                raise values.missing(given)
+        for path, given in self.stored.items():
+            if path not in self.storage:
+                raise values.missing(given)
+        return found
+
+    def _sizes(self, arrays: Mapping[str, np.ndarray]) -> dict[str, int]:
+        """The symbols for some arrays, and a check of the ranges of ints."""
+        pairs = [(given, arrays[path].shape) for path, given in self.given.items()]
+        pairs += [(given, self.storage[path].shape) for path, given in self.stored.items()]
+        sizes = values.solve(pairs)
+        for path, given in self.given.items():
+            values.check_range(given, arrays[path], sizes)
+        return sizes
+
+
+class ReferenceExecutable(Executable):
+    """A program run by the interpreter."""
+
+    def stepper(self, inputs, commit=False):
+        arrays = self._arrays(inputs)
+        self._sizes(arrays)
+        return lambda: self._step(arrays, commit)
+
+    def _step(self, arrays: Mapping[str, np.ndarray], commit: bool) -> dict[str, np.ndarray]:
+        given = {self.given[p].tensor.name: a for p, a in arrays.items()}
+        stored = {self.stored[p].tensor.name: a for p, a in self.storage.items()}
+        roots = run_reference(self.program, given | stored, self.precision)
+        fail_unless(self.program.checks, [roots[c.tensor] for c in self.program.checks])
+        results = {o.name: np.array(roots[o.tensor]) for o in self.program.outputs}
+        if commit:
+            new = {c.state: np.array(roots[c.tensor]) for c in self.program.commits}
+            for name, value in new.items():
+                stored[name][...] = value
+        return results
+
+    def _epoch(self, columns, order, first_step, run, commit):
+        steps = []
+        for number, rows in enumerate(order):
+            batch = {p: np.asarray(c)[rows] if self.is_batched(p) else c for p, c in columns.items()}
+            counted = {"step": np.int64(first_step + number)} if "step" in self.given else {}
+            steps.append(self.run({**batch, **run, **counted}, commit))
+        return {o.name: np.array([s[o.name] for s in steps]) for o in self.program.outputs}
+
+
+def fail_unless(checks: Sequence[Check], passed: Sequence) -> None:
+    """RunFailed for the checks that did not pass."""
+    failed = [c for c, ok in zip(checks, passed) if not np.all(ok)]
+    if failed:
+        raise RunFailed(*(Diagnostic("DG801", c.message, c.span) for c in failed))
+
+
+def _check_order(path: str, order: np.ndarray, rows: int) -> None:
+    if order.ndim != 2:
+        raise error("DG813", f"the order of an epoch has the shape {list(order.shape)}, not [steps, batch]")
+    if order.size and (order.min() < 0 or order.max() >= rows):
+        raise error("DG814", f"the order of an epoch names rows that `{path}` does not have: it has {rows}")

@@ -1,0 +1,114 @@
+"""Source text of a kernel -> object code, through Numba's front end and LLVM.
+
+The object holds one function, `void NAME(int64 *addresses, int64 *slots, int64 *sizes, int64 first, int64 last)`, and
+needs nothing from Numba to run: it is written to a file and loaded by any later process.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+from functools import lru_cache
+from pathlib import Path
+
+#: Addition may be regrouped and products fused, so that sums run in vectors; nothing may assume that NaN does not occur.
+FASTMATH = frozenset(("reassoc", "contract", "arcp"))
+
+
+def compile_kernel(source: str, name: str, filename: str) -> bytes:
+    """The object code of the function `kernel` of a source text, as a function `name`."""
+    from numba.core import types
+    from numba.core.typing import signature
+
+    words = types.CPointer(types.int64)
+    sig = signature(types.void, words, words, words, types.int64, types.int64)
+    return compile_function(_function(source, filename), sig, name)
+
+
+def compile_function(function, sig, name: str) -> bytes:
+    """The object code of a Python function for a signature, callable from C as `name`."""
+    from numba.core import compiler, registry
+    from numba.core.ccallback import _CFuncCompiler
+    from numba.core.compiler_lock import global_compiler_lock
+
+    options = {"nopython": True, "fastmath": set(FASTMATH), "error_model": "numpy", "boundscheck": False}
+    with global_compiler_lock:
+        front = _CFuncCompiler(function, registry.cpu_target, options, {}, compiler.Compiler)
+        result = front.compile(sig.args, sig.return_type)
+        library = result.library
+        for used in dict.fromkeys(library._linking_libraries):
+            library._final_module.link_in(used._get_module_for_linking(), preserve=True)
+        module = library._final_module
+        wrapper = module.get_function(result.fndesc.llvm_cfunc_wrapper_name)
+        wrapper.name = name
+        for other in module.functions:
+            if not other.is_declaration and other.name != name:
+                other.linkage = "internal"
+        library._optimize_final_module()
+        module.verify()
+        return library._codegen._tm.emit_object(module)
+
+
+def _function(source: str, filename: str):
+    names: dict = {}
+    exec(compile(source, filename, "exec"), names)
+    return names["kernel"]
+
+
+def compile_entry(name: str, entry: str) -> bytes:
+    """The object code of a function that is the same for every program, by the key it has in `ENTRIES`, as `name`."""
+    from diffgraph.targets.cpu import common, dispatcher
+
+    function, sig = (common.ENTRIES | dispatcher.ENTRIES)[entry]
+    return compile_function(function, sig, name)
+
+
+#: The functions of `compile_entry`: those of the dispatcher, and kernels of every program.
+ENTRIES = ("start", "serve", "gather_rows", "sort_float32", "sort_float64", "sort_int64", "sort_bool")
+
+
+@lru_cache
+def fingerprint() -> str:
+    """What the meaning of a source text depends on besides itself: this target, the versions below it, the processor."""
+    import llvmlite.binding as llvm
+
+    digest = hashlib.blake2b(digest_size=12)
+    for version in ("numba", "llvmlite"):
+        digest.update(f"{version} {importlib.metadata.version(version)};".encode())
+    digest.update(f"{llvm.get_process_triple()} {llvm.get_host_cpu_name()}".encode())
+    digest.update(llvm.get_host_cpu_features().flatten().encode())
+    for path in sorted(_sources()):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
+
+
+def _sources() -> list[Path]:
+    """The files of this target, and those of the scalar functions that it compiles into kernels."""
+    from diffgraph.ir import random, scalar, special
+
+    here = Path(__file__).parent
+    return [*here.glob("*.py"), *(Path(module.__file__) for module in (random, scalar, special))]
+
+
+def load(objects: dict[str, bytes]) -> tuple[object, dict[str, int]]:
+    """(what keeps the code in memory, address by name) of functions, each in its object code."""
+    import llvmlite.binding as llvm
+
+    engine = _engine()
+    for code in objects.values():
+        engine.add_object_file(llvm.ObjectFileRef.from_data(code))
+    engine.finalize_object()
+    return engine, {name: engine.get_function_address(name) for name in objects}
+
+
+def _engine():
+    import llvmlite.binding as llvm
+
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    target = llvm.Target.from_default_triple()
+    relocation = "static" if target.name.startswith("x86") else "default"
+    machine = target.create_target_machine(
+        cpu=llvm.get_host_cpu_name(), opt=3, reloc=relocation, codemodel="jitdefault", jit=True
+    )
+    return llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
