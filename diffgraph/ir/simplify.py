@@ -148,7 +148,7 @@ class _Sum:
         terms = {x: c for x, c in self.coefficients.items() if c != 0 or _is_nan(c)}
         is_int = all(certain_kind(x, self.kinds) in ("int", "bool") for x in terms)
         if is_int and all(type(c) is int for c in (self.number, *terms.values())) and not self._lost_float(terms):
-            return _value(affine(self.number, terms.items()), self.kinds)
+            return as_value(affine(self.number, terms.items()), self.kinds)
         addends = [*_integers(terms, self.kinds), *(_scaled(x, c, self.kinds) for x, c in terms.items())]
         addends = _share_guards(addends, self.kinds)
         return self._joined(addends, terms)
@@ -186,7 +186,7 @@ def _is_nan(value: Number) -> bool:
     return isinstance(value, float) and value != value
 
 
-def _value(place: Affine, kinds: Kinds = ()) -> Expr:
+def as_value(place: Affine, kinds: Kinds = ()) -> Expr:
     """An affine form as a value: a constant or an atom where it is no more than that."""
     if not place.terms:
         return Const(place.constant)
@@ -203,7 +203,7 @@ def _integers(terms: dict[Expr, Number], kinds: Kinds) -> list[Expr]:
     for x, _ in whole:
         del terms[x]
     joined = affine(0, whole)
-    return [] if not joined.terms and joined.constant == 0 else [_value(joined, kinds)]
+    return [] if not joined.terms and joined.constant == 0 else [as_value(joined, kinds)]
 
 
 def _scaled(x: Expr, coefficient: Number, kinds: Kinds) -> Expr:
@@ -290,7 +290,7 @@ def _product(number: Number, factors: list[Expr], kinds: Kinds) -> Expr:
     if number == -1 and len(factors) == 1 and type(factors[0]) is Call and factors[0].function == "add":
         return add(*(mul(constant(number), a, kinds=kinds) for a in factors[0].args), kinds=kinds)
     if type(number) is int and len(factors) == 1 and of[0] in ("int", "bool"):
-        return _value(affine(0, ((factors[0], number),)), kinds)
+        return as_value(affine(0, ((factors[0], number),)), kinds)
     return Call("mul", (constant(number), *_sorted(factors)))
 
 
@@ -466,9 +466,9 @@ def floor_division(function: str, a: Expr, b: Expr, kinds: Kinds = ()) -> Expr:
     """a // b or a % b: on ints by a constant, as an atom of a place."""
     whole = all(certain_kind(x, kinds) in ("int", "bool") for x in (a, b))
     if whole and type(b) is Const and b.value != 0 and not (type(a) is Const):
-        return _value(divide(as_affine(a), int(b.value), None, function))
+        return as_value(divide(as_affine(a), int(b.value), None, function))
     if whole and type(b) is Extent:
-        return _value(divide(as_affine(a), b.size, None, function))
+        return as_value(divide(as_affine(a), b.size, None, function))
     return _plain(function, (a, b))
 
 
@@ -508,6 +508,7 @@ def _idempotent(function: str) -> Callable:
 
 def call(name: str, *args: Expr, kinds: Kinds = ()) -> Expr:
     """A scalar function of simplified arguments, simplified. Constants fold through the table of functions."""
+    args = tuple(as_value(a, kinds) if type(a) is Affine else a for a in args)
     build = _BUILDERS.get(name)
     return build(*args, kinds=kinds) if build else _plain(name, args)
 
@@ -556,18 +557,25 @@ _BUILDERS: dict[str, Callable] = {
 # ------------------------------------------------------------------------------------------------ rewriting
 
 
-def rewrite(expr: Expr, replace: Callable[[Expr], Expr], kinds: Kinds = (), memo: dict | None = None) -> Expr:
+def rewrite(
+    expr: Expr,
+    replace: Callable[[Expr], Expr],
+    kinds: Kinds = (),
+    memo: dict | None = None,
+    before: Callable[[Expr], Expr] | None = None,
+) -> Expr:
     """The expression with `replace` applied to every node from the leaves up, simplified on the way.
 
-    `replace` gets a node whose children have been rewritten, and gives what takes its place (itself to keep it). Inside a
-    place it must give something int-valued.
+    `replace` gets a node whose children have been rewritten, and gives what takes its place (itself to keep it); inside a
+    place that must be int-valued. `before` is applied to a node before its children are looked at. Equal expressions share
+    a `memo`, which may serve several calls.
     """
     memo = {} if memo is None else memo
 
     def visit(e: Expr) -> Expr:
         found = memo.get(e)
         if found is None:
-            found = memo[e] = replace(rebuilt(e))
+            found = memo[e] = replace(rebuilt(e if before is None else before(e)))
         return found
 
     def rebuilt(e: Expr) -> Expr:
