@@ -175,6 +175,11 @@ def _pair(call: Call, k, count) -> list:
     return [k] * count
 
 
+def _list(call: Call, x) -> list:
+    """A list, a range or a tuple as a list; anything else as a list of one."""
+    return list(x) if isinstance(x, (list, range, tuple)) else [x]
+
+
 def _int(call: Call, x) -> Any:
     x = only_output(x)
     if is_tensor(x) or isinstance(x, Indexed):
@@ -281,6 +286,7 @@ _ROWS = (
     _function("len", _length, "x"),
     _function("out_size", _out_size, "size", "kernel", ("stride", 1), ("pad", 0), ("dilation", 1)),
     _function("pair", _pair, "k", ("count", 2)),
+    _function("list", _list, "x"),
     _function("int", _int, "x"),
     _function("float", _float, "x"),
     _function("bool", _bool, "x"),

@@ -183,7 +183,7 @@ def same(ours, theirs, what: str, tolerance=EXACT) -> None:
 
 def check(text, inputs, function, *, training=False, second=True, differences=True, declarations="", targets=(),
           tolerance=EXACT) -> Result:  # fmt: skip
-    """A formula against PyTorch: value, first derivatives and, where `second`, those of a random combination of them."""
+    """A formula against PyTorch: value, first derivatives, and where `second` those of a random combination of them."""
     drawn = {name: noise(v, k) for k, (name, v) in enumerate(inputs.items()) if isinstance(v, tuple)}
     arrays = {name: drawn[name] if name in drawn else np.asarray(v) for name, v in inputs.items()}
     f = formula(text, arrays, training, second, declarations, targets)

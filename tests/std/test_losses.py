@@ -109,7 +109,7 @@ def test_accuracy(agrees, text, expected):
     x = np.array([[1, 9, 2, 3], [5, 4, 3, 2], [1, 2, 3, 4], [2, 2, 2, 2], [0, 1, 0, 1.0]])
     ours = agrees(text, {"x": x, "y": np.array([1, 0, 0, 1, 1])}, lambda x, y, p: torch.tensor(expected).to(x.dtype),
                   second=False, differences=False, tolerance=1e-7)  # fmt: skip
-    assert float(ours.value) == expected
+    assert float(ours.value) == pytest.approx(expected, rel=1e-12)
 
 
 def test_accuracy_of_each_pixel(agrees):
@@ -127,14 +127,23 @@ def test_what_is_not_a_number_is_not_right(agrees):
            lambda x, y, p: torch.tensor(0.0), second=False, differences=False)  # fmt: skip
 
 
-@pytest.mark.parametrize("text, function", [
-    ("l1", lambda ws: sum(w.abs().sum() for w in ws)),
-    ("l2", lambda ws: sum((w**2).sum() for w in ws)),
-    ("elastic", lambda ws: sum(0.5 * w.abs().sum() + 0.25 * (w**2).sum() for w in ws)),
-])  # fmt: skip
-def test_regularizers(agrees, text, function):
-    through = """
+TWO = """
     layer two()(x) { return x -> linear(3) as a -> linear(2, bias = false) as b }"""
-    agrees(f"sum(x -> two as f) + {text}(parameters)", {"x": (2, 4)},
-           lambda x, p: (F.linear(F.linear(x, p["a.weight"], p["a.bias"]), p["b.weight"]).sum()
-                         + function([p["a.weight"], p["a.bias"], p["b.weight"]])), declarations=through)  # fmt: skip
+
+
+@pytest.mark.parametrize("text, function, paths", [
+    ("l1(parameters)", lambda w: w.abs().sum(), ["a.weight", "a.bias", "b.weight"]),
+    ("l2(parameters)", lambda w: (w**2).sum(), ["a.weight", "a.bias", "b.weight"]),
+    ("elastic(parameters)", lambda w: 0.5 * w.abs().sum() + 0.25 * (w**2).sum(), ["a.weight", "a.bias", "b.weight"]),
+    ("elastic(parameters, ratio = 0.9)", lambda w: 0.9 * w.abs().sum() + 0.05 * (w**2).sum(),
+     ["a.weight", "a.bias", "b.weight"]),
+    ("l2(f.a)", lambda w: (w**2).sum(), ["a.weight", "a.bias"]),
+    ("l1(f.b.weight)", lambda w: w.abs().sum(), ["b.weight"]),
+    ("l2([f.a.weight, f.b.weight])", lambda w: (w**2).sum(), ["a.weight", "b.weight"]),
+])  # fmt: skip
+def test_regularizers(agrees, text, function, paths):
+    def theirs(x, p):
+        through = F.linear(F.linear(x, p["a.weight"], p["a.bias"]), p["b.weight"])
+        return through.sum() + sum(function(p[path]) for path in paths)
+
+    agrees(f"sum(x -> two as f) + {text}", {"x": (2, 4)}, theirs, declarations=TWO)
