@@ -8,10 +8,11 @@ from __future__ import annotations
 from functools import lru_cache
 
 from diffgraph.ir.affine import Affine, affine, as_affine, index, is_inside
-from diffgraph.ir.expression import Call, Expr, Index
+from diffgraph.ir.dimension import Size
+from diffgraph.ir.expression import Call, Const, Expr, Extent, Index, Read
 from diffgraph.ir.form import Form, alone_index
 from diffgraph.ir.scalar import kind_of
-from diffgraph.ir.simplify import ZERO, conjunction, is_zero, substitute, where
+from diffgraph.ir.simplify import call, conjunction, is_zero, rewrite, substitute, where
 
 
 @lru_cache(maxsize=None)
@@ -45,7 +46,7 @@ def _absorb_one(form: Form) -> Form | None:
         if any(kind_of(a, kinds) != "int" for a in condition.args):
             continue
         rest = [c for c in conditions if c is not condition]
-        body = where(conjunction(*rest), value, ZERO)
+        body = where(conjunction(*rest), value, form.body.args[2], kinds) if rest else value
         left, right = (as_affine(a) for a in condition.args)
         difference = affine(0, ((left, 1), (right, -1)))
         better = _as_write(form, body, difference) or _as_read(form, body, difference)
@@ -78,21 +79,43 @@ def _as_write(form: Form, body: Expr, difference: Affine) -> Form | None:
 
 
 def _as_read(form: Form, body: Expr, difference: Affine) -> Form | None:
-    """A summed index with one solution, always inside its range, is replaced by it."""
-
+    """A summed index with one solution is replaced by it; where that may be outside its range, a guard says so."""
+    kinds = tuple(o.kind for o in form.operands)
     for axis, place in _solutions(difference):
-        if axis not in form.reduced or not is_inside(place, form.domain[axis], form.domain, form.operands):
+        if axis not in form.reduced:
             continue
-        replaced = substitute(body, {axis: place}, form.domain)
+        if is_inside(place, form.domain[axis], form.domain, form.operands):
+            replaced = substitute(body, {axis: place}, form.domain, None, kinds)
+        else:
+            guarded = rewrite(body, lambda e: _guarded(e, axis, form), kinds)
+            inside = _range(place, form.domain[axis], kinds)
+            zero = Const(0.0) if kind_of(form.body, kinds) == "float" else Const(0)
+            replaced = where(inside, substitute(guarded, {axis: place}, form.domain, None, kinds), zero, kinds)
         if axis not in replaced.indices:
             return without_axis(Form(form.domain, form.op, form.write, form.shape, form.operands, replaced), axis)
     return None
+
+
+def _guarded(expr: Expr, axis: int, form: Form) -> Expr:
+    """A read that the axis moves, with a guard: outside of the axis' range it may be outside its operand."""
+    if type(expr) is not Read or expr.otherwise is not None or axis not in expr.indices:
+        return expr
+    zero = {"float": Const(0.0), "int": Const(0), "bool": Const(False)}[form.operands[expr.slot].kind]
+    return Read(expr.slot, expr.place, zero)
+
+
+def _range(place: Affine, extent: Size, kinds) -> Expr:
+    """0 <= place < extent"""
+    limit = Const(extent) if isinstance(extent, int) else Extent(extent)
+    return conjunction(call("ge", place, Const(0), kinds=kinds), call("lt", place, limit, kinds=kinds))
 
 
 def without_axis(form: Form, axis: int) -> Form:
     """The form without an axis of its domain that nothing depends on and that is visited once."""
     domain = form.domain[:axis] + form.domain[axis + 1 :]
     places = {k: index(k - 1) for k in range(axis + 1, len(form.domain))}
-    write = tuple(as_affine(substitute(w, places, domain)) for w in form.write)
-    return Form(domain, form.op, write, form.shape, form.operands, substitute(form.body, places, domain))
+    kinds = tuple(o.kind for o in form.operands)
+    write = tuple(as_affine(substitute(w, places, domain, None, kinds)) for w in form.write)
+    body = substitute(form.body, places, domain, None, kinds)
+    return Form(domain, form.op, write, form.shape, form.operands, body)
 
