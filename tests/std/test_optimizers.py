@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from diffgraph.ir.interpret import interpret
-from diffgraph.language.blocks import train_block, training_program
+from diffgraph.language.blocks import train_block
+from diffgraph.language.step import training_program
 from diffgraph.language.module import load_text
 
 torch = pytest.importorskip("torch")
@@ -26,6 +27,14 @@ net fit {{
 }}
 train fit {{ data table([[0, 0, 0, 0, 0]]); batch 5; steps {steps}; optimizer {optimizer} }}
 """
+
+
+@pytest.fixture(autouse=True)
+def double_precision():
+    """PyTorch keeps some of its scalars (NAdam's product of mu) in the default precision."""
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
 
 
 def ours(optimizer: str) -> list[dict[str, np.ndarray]]:
