@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from typing import Any
 
-from diffgraph.diagnostics import DiffgraphError, Span, error, suggest
+from diffgraph.diagnostics import Span, error, suggest
 from diffgraph.ir.program import Output, Program
 from diffgraph.language import evaluate as expressions
 from diffgraph.language import syntax
-from diffgraph.language.apply import call_function
 from diffgraph.language.arithmetic import as_pending, binary, describe, is_number, materialize, only_output
 from diffgraph.language.module import CURRENT, Module
 from diffgraph.language.parser import parse_expression
+from diffgraph.language.rewriting import rewrite
 from diffgraph.language.scopes import Scope
 from diffgraph.language.session import Naming, Session
 from diffgraph.language.statements import uniform_noise
@@ -274,36 +275,42 @@ def data_call(node: syntax.Expr, module: Module, session: Session) -> DataCall:
         return DataCall(node.name, (), (), node.span, module)
     if not isinstance(node, syntax.CallOf) or not isinstance(node.function, syntax.Name):
         raise error("DG608", "`data` names a source", node.span, help='data digits, or data csv("table.csv")')
-    arguments = tuple(_setting(a.value, module, session, True) for a in node.arguments if a.name is None)
-    keywords = tuple((a.name, _setting(a.value, module, session, False)) for a in node.arguments if a.name is not None)
-    return DataCall(node.function.name, arguments, keywords, node.span, module)
+    name = node.function.name
+    arguments = tuple(_setting(a.value, module, session) for a in node.arguments if a.name is None)
+    keywords = tuple(
+        (a.name, Column(a.value, a.value.span) if _is_formula(name, a.name) else _setting(a.value, module, session))
+        for a in node.arguments
+        if a.name is not None
+    )
+    return DataCall(name, arguments, keywords, node.span, module)
 
 
-def _setting(node: syntax.Expr, module: Module, session: Session, positional: bool) -> Any:
-    """A setting of a source: a value, a source, or an expression over columns."""
+#: The source whose keywords are formulas of columns, and those of its keywords that are settings.
+FORMULAS, FORMULA_SETTINGS = "function", ("n", "seed", "split", "standardize")
+
+
+def _is_formula(source: str, keyword: str) -> bool:
+    return source == FORMULAS and keyword not in FORMULA_SETTINGS
+
+
+def _setting(node: syntax.Expr, module: Module, session: Session) -> Any:
+    """A setting of a source: a plain value, or a source where the name means nothing else (or a net)."""
     name = node.function if isinstance(node, syntax.CallOf) else node
-    if isinstance(name, syntax.Name) and expressions.lookup(name.name, module, session, node.span) is None:
-        if isinstance(node, syntax.CallOf) or positional:
+    if isinstance(name, syntax.Name):
+        found = expressions.lookup(name.name, module, session, node.span)
+        if found is None or isinstance(found, LayerValue):
             return data_call(node, module, session)
-        return Column(node, node.span)
-    if _has_call(node):
-        return Column(node, node.span)
-    try:
-        value = only_output(expressions.evaluate(node, module, session))
-    except DiffgraphError:
-        # A name that is not known here is that of another column.
-        return Column(node, node.span)
-    return Column(node, node.span) if not isinstance(value, (int, float, str, list, range)) else value
+    return _plain_value(only_output(expressions.evaluate(node, module, session)), node.span)
 
 
-def _has_call(node: syntax.Expr) -> bool:
-    if isinstance(node, syntax.CallOf):
-        return True
-    if isinstance(node, syntax.Binary):
-        return _has_call(node.left) or _has_call(node.right)
-    if isinstance(node, (syntax.Unary, syntax.Paren)):
-        return _has_call(node.operand if isinstance(node, syntax.Unary) else node.inside)
-    return isinstance(node, (syntax.Pipe, syntax.Ternary, syntax.Reduction))
+def _plain_value(value: Any, span: Span | None) -> Any:
+    if isinstance(value, (list, tuple, range)):
+        return [_plain_value(v, span) for v in value]
+    if isinstance(value, Fraction):
+        return float(value)
+    if isinstance(value, (bool, int, float, str)):
+        return value
+    raise error("DG621", f"data cannot be described by {describe(value)}", span, help="give numbers, texts or lists")
 
 
 def column_program(call: DataCall, samples: int) -> Program:
@@ -317,7 +324,7 @@ def column_program(call: DataCall, samples: int) -> Program:
     CURRENT.append(session)
     try:
         for name, given in call.keywords:
-            if name in ("n", "seed", "split", "standardize"):
+            if name in FORMULA_SETTINGS:
                 continue
             value = _column(name, given, samples, scope, session)
             scope.bind(name, value)
@@ -327,15 +334,9 @@ def column_program(call: DataCall, samples: int) -> Program:
         CURRENT.pop()
 
 
-def _column(name: str, given: Any, samples: int, scope: Scope, session: Session):
-    span = given.span if isinstance(given, (Column, DataCall)) else None
-    value = given
-    if isinstance(given, Column):
-        value = _drawn(name, given.node, samples, scope, session)
-        if value is None:
-            value = expressions.evaluate(given.node, scope, session)
-    elif isinstance(given, DataCall):
-        raise error("DG201", f"`{given.name}` is not known here", span)
+def _column(name: str, given: Column, samples: int, scope: Scope, session: Session):
+    span = given.span
+    value = expressions.evaluate(_with_draws(name, given.node, samples, scope, session), scope, session)
     pending = as_pending(value, session, span)
     if not pending.shape:
         zero = filled([samples], 0.0, session, span)
@@ -343,22 +344,33 @@ def _column(name: str, given: Any, samples: int, scope: Scope, session: Session)
     return materialize(pending, session, name, span)
 
 
-def _drawn(name: str, node: syntax.Expr, samples: int, scope: Scope, session: Session) -> Any:
-    """The values of a distribution, or None where the expression is none."""
-    function = node.function if isinstance(node, syntax.CallOf) else node
-    if not isinstance(function, syntax.Name) or scope.find(function.name) is None:
-        return None
-    found = expressions.evaluate(function, scope, session)
-    if not isinstance(found, FunctionValue) or not found.declaration.parameters:
-        return None
-    if found.declaration.parameters[0].name != "u":
-        return None
-    positional: list = []
-    keywords: dict = {}
-    if isinstance(node, syntax.CallOf):
-        positional, keywords = expressions.arguments_of(node.arguments, scope, session)
-    noise = uniform_noise(name, (samples,), session, node.span, None)
-    return call_function(found, [noise, *positional], keywords, session, node.span)
+def _with_draws(column: str, formula: syntax.Expr, samples: int, scope: Scope, session: Session) -> syntax.Expr:
+    """The formula with noise of its own as the first argument of each distribution in it."""
+    noises = 0
+
+    def draw(node: syntax.Expr) -> syntax.Expr | None:
+        nonlocal noises
+        function = node.function if isinstance(node, syntax.CallOf) else node
+        if not isinstance(function, syntax.Name) or not _is_distribution(function, scope, session):
+            return None
+        # Not a legal identifier: nothing in the file can have this name.
+        name = f"{column}~{noises}"
+        noises += 1
+        scope.bind(name, uniform_noise(name, (samples,), session, node.span, None))
+        noise = syntax.Argument(node.span, None, syntax.Name(node.span, name))
+        given = node.arguments if isinstance(node, syntax.CallOf) else ()
+        given = tuple(replace(a, value=rewrite(a.value, draw)) for a in given)
+        return syntax.CallOf(node.span, function, (noise, *given))
+
+    return rewrite(formula, draw)
+
+
+def _is_distribution(node: syntax.Name, scope: Scope, session: Session) -> bool:
+    found = expressions.lookup(node.name, scope, session, node.span)
+    if not isinstance(found, FunctionValue):
+        return False
+    parameters = found.declaration.parameters
+    return bool(parameters) and parameters[0].name == "u"
 
 
 # ---------------------------------------------------------------- expectations
