@@ -15,7 +15,7 @@ from numbers import Integral, Real
 from pathlib import Path
 
 from diffgraph.diagnostics import DiffgraphError, Span, error, suggest
-from diffgraph.language.data_calls import Column, DataCall
+from diffgraph.language.blocks import Column, DataCall
 from diffgraph.training.data import images, made, tables
 from diffgraph.training.data.dataset import Dataset, check, hold_out, standardize
 from diffgraph.training.data.fashion import fashion_mnist as read_fashion_mnist
@@ -47,7 +47,7 @@ def _load(call: DataCall, directory: Path) -> Dataset:
     if call.name not in SOURCES:
         raise error("DG700", f"there is no data source `{call.name}`", call.span, help=_known(call.name))
     source = SOURCES[call.name]
-    keywords = {name: value for name, value in call.keywords.items() if not isinstance(value, Column)}
+    keywords = {name: value for name, value in call.keywords if not isinstance(value, Column)}
     accepted = inspect.signature(source).parameters
     share = None if "split" in accepted else _setting(call, "split", keywords.pop("split", None), "float | None")
     scaled = None if "standardize" in accepted else _setting(call, "standardize", keywords.pop("standardize", False), "bool")
@@ -205,7 +205,7 @@ def function(at: Path, n: int, seed: int = 0, call: DataCall | None = None) -> D
     """Columns that are drawn or computed, in order.
 
     data function(n = 256, x = uniform(-3, 3), y = sin(2 * x))"""
-    return computed(call, seed)
+    return computed(call, _count(n), seed)
 
 
 def spiral(
