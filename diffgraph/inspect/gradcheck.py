@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from diffgraph.inspect.samples import sample_inputs, sample_sizes
+
 #: Directions compared for each tensor, and how many may be drawn to find that many without a kink.
 DIRECTIONS = 3
 ATTEMPTS = 12
@@ -86,3 +88,29 @@ def _difference(loss, base, path, value, direction, step, values) -> tuple[float
     # The one-sided differences of a smooth function differ by about step * curvature; rounding adds eps * |L| / step.
     noise = 4e-16 * max(1.0, abs(base)) / step
     return central, bool(abs(right - left) <= 1e-3 * max(abs(right), abs(left)) + 100 * noise + 1e-7)
+
+
+def check_net(net, seed: int = 0) -> list[Comparison]:
+    """Compares every derivative of a net (by its trained parameters and its float inputs) at its present parameters, in training
+    mode, on made-up inputs. `net` is a `compiler.Net` in float64; its parameters are as before when this returns."""
+    network = net.network(True)
+    net.set_sizes({k: v for k, v in sample_sizes(network).items() if k != network.batch})
+    network = net.network(True)
+    inputs = sample_inputs(network, seed=seed)
+    trained = [v.path for v in network.parameters if v.trained]
+    by = [*trained, *(p.name for p in network.inputs if p.tensor.kind == "float")]
+    storage = net.storage
+    before = {path: storage[path].copy() for path in trained}
+    _, gradients = net.gradients(wrt=by, training=True, **inputs)
+    values = {**inputs, **before}
+
+    def loss(given: Values) -> float:
+        for path in trained:
+            storage[path][...] = given[path]
+        return net.loss(training=True, **{name: given[name] for name in inputs})
+
+    try:
+        return compare_gradients(loss, {path: gradients[path] for path in by}, values, seed)
+    finally:
+        for path, value in before.items():
+            storage[path][...] = value

@@ -1,0 +1,100 @@
+"""The facts that `expect` blocks claim: computed, trained or checked when a claim asks for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from diffgraph.diagnostics import error, suggest
+from diffgraph.inspect import summary
+from diffgraph.inspect.gradcheck import check_net
+from diffgraph.language import syntax
+from diffgraph.language.blocks import expectations
+from diffgraph.language.claims import Verdict, judge
+from diffgraph.language.module import Module
+
+#: Makes a net: (settings, target, precision) -> `compiler.Net`.
+MakeNet = Callable[..., Any]
+
+
+class NetFacts:
+    """Facts about one net with its settings; implements `language.claims.Facts`.
+
+    make: gives a new net of these settings with keyword options of `compiler.load` (target, precision).
+    """
+
+    def __init__(self, make: MakeNet):
+        self.make = make
+
+    @cached_property
+    def net(self):
+        """The net at its initial parameters."""
+        return self.make()
+
+    def number(self, name: str) -> int:
+        """`parameters`, `macs`, `peak_memory` (bytes of a step for one sample) or `kernels`."""
+        if name in ("parameters", "macs"):
+            found = summary.totals(self.net.network())[name]
+            if not isinstance(found, int):
+                raise error("DG644", f"`{name}` is {found}, which is not a number before the sizes are known")
+            return found
+        executable = self.net.training_executable()
+        return len(executable.kernels) if name == "kernels" else executable.peak_bytes()
+
+    def output(self, name: str, inputs: list[np.ndarray]) -> np.ndarray:
+        """An output on given inputs, in the order of the net's inputs."""
+        ports = self.net.network().inputs
+        if len(inputs) != len(ports):
+            raise error("DG645", f"the net takes {len(ports)} inputs, not {len(inputs)}")
+        kinds = {"float": float, "int": np.int64, "bool": bool}
+        given = {p.name: np.asarray(a).astype(kinds[p.tensor.kind]) for p, a in zip(ports, inputs)}
+        return self.net(**given)[name]
+
+    def initial(self, path: str) -> np.ndarray:
+        """The initial value of a parameter or state."""
+        return self.net.storage[path]
+
+    @cached_property
+    def _after_training(self):
+        net = self.make()
+        return net, net.train(quiet=True)
+
+    def trained(self, name: str) -> Any:
+        """A loss, a metric or a parameter after the first train block."""
+        net, history = self._after_training
+        if name in history.final:
+            return history.final[name]
+        if name in net.storage:
+            return net.storage[name]
+        raise error("DG646", f"training measures no `{name}`", help=suggest(name, [*history.final, *net.storage]))
+
+    def gradients(self) -> str | None:
+        """The worst derivative, where one disagrees with finite differences."""
+        wrong = [c for c in check_net(self.make(target="reference", precision="f64")) if not c.ok]
+        if not wrong:
+            return None
+        worst = max(wrong, key=lambda c: c.error)
+        return f"the derivative by {worst.path} is {worst.derivative:.6g}, differences give {worst.difference:.6g}"
+
+    def fused(self, paths: list[str]) -> bool:
+        """Whether one kernel computes something of each instance."""
+        known = [i.path for i in self.net.network().instances]
+        for path in paths:
+            if path not in known:
+                raise error("DG921", f"the net has no layer `{path}`", help=suggest(path, known))
+        for kernel in self.net.inference_executable().kernels:
+            inside = {o.path for o in kernel.provenance}
+            if all(any(p == path or p.startswith(f"{path}.") for p in inside) for path in paths):
+                return True
+        return False
+
+
+def verdicts(module: Module, make: MakeNet, net: str | None = None) -> Iterator[tuple[syntax.Expect, Verdict]]:
+    """Judges every claim of a module's expect blocks. `make(block, **options)` makes the net that a block is about."""
+    for block in expectations(module, net):
+        facts = NetFacts(lambda block=block, **options: make(block, **options))
+        for claim in block.claims:
+            yield block, judge(claim, module, facts.net.network(), facts)
