@@ -21,6 +21,10 @@ from diffgraph.runtime import values
 from diffgraph.targets.reference import run_reference
 
 
+#: What a runner may give to any program; those that do not use it take no notice.
+RUN_SCALARS = frozenset(("seed", "step", "total_steps"))
+
+
 def build(program: Program, target: str = "cpu", precision: str = "f32", threads: int | None = None) -> Executable:
     """An executable of a program.
 
@@ -126,7 +130,7 @@ class Executable(ABC):
     def _arrays(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """An array of the right type for each given input, by path."""
         for path in inputs:
-            if path not in self.given:
+            if path not in self.given and path not in RUN_SCALARS:
                 raise values.unknown(path, self.given)
         found = {}
         for path, given in self.given.items():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import sys
 from functools import lru_cache
 from pathlib import Path
 
@@ -90,10 +91,20 @@ def _sources() -> list[Path]:
     return [*here.glob("*.py"), *(Path(module.__file__) for module in (random, scalar, special))]
 
 
+#: Functions of the C library that kernels may call.
+EXTERNALS = tuple(
+    name + suffix
+    for name in "exp exp2 expm1 log log2 log10 log1p sqrt sin cos tan asin acos atan atan2 sinh cosh tanh asinh acosh atanh"
+    " erf erfc pow fmod floor ceil rint trunc round fmax fmin fma".split()
+    for suffix in ("", "f")
+) + ("memcpy", "memmove", "memset", "sched_yield")
+
+
 def load(objects: dict[str, bytes]) -> tuple[object, dict[str, int]]:
     """(what keeps the code in memory, address by name) of functions, each in its object code."""
     import llvmlite.binding as llvm
 
+    _provide_externals()
     engine = _engine()
     for code in objects.values():
         engine.add_object_file(llvm.ObjectFileRef.from_data(code))
@@ -101,12 +112,39 @@ def load(objects: dict[str, bytes]) -> tuple[object, dict[str, int]]:
     return engine, {name: engine.get_function_address(name) for name in objects}
 
 
-def _engine():
+@lru_cache
+def _provide_externals() -> None:
+    """Tells LLVM where the functions of the C library are: it finds not all of them in every process by itself."""
+    import ctypes
+    import ctypes.util
+
+    import llvmlite.binding as llvm
+
+    sources = [ctypes.CDLL(None)] if sys.platform != "win32" else [ctypes.CDLL("ucrtbase"), ctypes.CDLL("kernel32")]
+    mathematics = ctypes.util.find_library("m") if sys.platform != "win32" else None
+    if mathematics:
+        sources.append(ctypes.CDLL(mathematics))
+    for name in EXTERNALS:
+        for source in sources:
+            found = getattr(source, name, None)
+            if found is not None:
+                llvm.add_symbol(name, ctypes.cast(found, ctypes.c_void_p).value)
+                break
+
+
+@lru_cache
+def _engine_machine():
     import llvmlite.binding as llvm
 
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
-    target = llvm.Target.from_default_triple()
+    return llvm.Target.from_default_triple()
+
+
+def _engine():
+    import llvmlite.binding as llvm
+
+    target = _engine_machine()
     relocation = "static" if target.name.startswith("x86") else "default"
     machine = target.create_target_machine(
         cpu=llvm.get_host_cpu_name(), opt=3, reloc=relocation, codemodel="jitdefault", jit=True
