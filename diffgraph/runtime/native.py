@@ -44,7 +44,7 @@ class NativeExecutable(Executable):
         word = ctypes.c_int64
         self._start = ctypes.CFUNCTYPE(None, *(word,) * 7)(entries["start"])
         self._team = _team(entries["serve"])
-        self._runs: dict[tuple, _Run] = {}
+        self._runs: dict[tuple, Run] = {}
         self._arena = _Arena()
         real = values.DTYPES[precision]
         tables = self.commits.schedule.tables
@@ -61,19 +61,22 @@ class NativeExecutable(Executable):
     def stepper(self, inputs, commit=False):
         arrays = self._arrays(inputs)
         shapes = tuple(a.shape for a in arrays.values())
-        key = (shapes, commit)
-        sizes = self._sizes(arrays)
-        run = self._runs.get(key)
-        if run is None:
-            run = self._remember(key, _Run(self, sizes, commit, Planner.step))
+        run = self.planned((shapes, commit), self._sizes(arrays), commit, Planner.step)
         pointers = {self.given[p].tensor.name: a for p, a in arrays.items()}
         return lambda: run.call(pointers)
 
-    def _remember(self, key: tuple, run: _Run) -> _Run:
-        if len(self._runs) >= MOST_PLANS:
-            self._runs.pop(next(iter(self._runs)))
-        self._runs[key] = run
+    def planned(self, key: tuple, sizes, commit: bool, around: Callable, own: frozenset[str] = frozenset()) -> Run:
+        """The run of a key, planned if need be. `own`: paths of inputs that the plan itself provides memory for."""
+        run = self._runs.get(key)
+        if run is None:
+            if len(self._runs) >= MOST_PLANS:
+                self._runs.pop(next(iter(self._runs)))
+            run = self._runs[key] = Run(self, sizes, commit, around, own)
         return run
+
+    def dtype(self, tensor: str) -> np.dtype:
+        """The type of the elements of a tensor."""
+        return values.DTYPES[self.precision][self.commits.schedule.tensors[tensor].kind]
 
     def _rebound(self) -> None:
         for run in self._runs.values():
@@ -104,14 +107,14 @@ class _Arena:
         return self._memory[offset : offset + count].view(dtype).reshape(shape)
 
 
-class _Run:
+class Run:
     """A plan with its table of addresses, ready to be started again and again."""
 
-    def __init__(self, owner: NativeExecutable, sizes: Mapping[str, int], commit: bool, around: Callable):
+    def __init__(self, owner: NativeExecutable, sizes: Mapping[str, int], commit: bool, around: Callable, own: frozenset[str]):
         self.owner = owner
         program, commits = owner.program, owner.commits
         stored = {i.tensor.name for i in owner.stored.values()}
-        given = stored | set(owner.tables) | {i.tensor.name for i in owner.given.values()}
+        given = stored | set(owner.tables) | {i.tensor.name for p, i in owner.given.items() if p not in own}
         self.kept_aside = frozenset() if commit else commits.in_place
         self.roots = {r: commits.before.get(commits.schedule.memory[r], r) for r in program.roots}
         self.roots = {r: (r if commits.schedule.memory[r] in commits.in_place and r not in stored else n)
@@ -126,6 +129,7 @@ class _Run:
             tuple(self.roots.values()),
         )
         self.planner.commit = commit
+        self.planner.roots = self.roots
         self.planner.kept_aside = self.kept_aside
         self.plan: Plan = self.planner.plan(around)
         self.addresses = np.zeros(len(self.plan.slots) + 1, np.int64)
@@ -173,6 +177,13 @@ class _Run:
         if memory in owner.tables:
             return owner.tables[memory].reshape(shape)
         return self.inputs[memory].reshape(shape)
+
+    def execute(self, pointers: Mapping[str, np.ndarray]) -> None:
+        """Runs the plan; what it gives is in memory that the caller knows."""
+        with self.owner._team.lock:
+            self.inputs = pointers
+            self.settle()
+            self.start(pointers)
 
     def call(self, pointers: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Runs the plan on inputs by tensor name; copies of the outputs by name."""

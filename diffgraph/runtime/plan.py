@@ -89,6 +89,7 @@ class Planner:
         self.tables: list[np.ndarray] = []
         self.commit = True
         self.kept_aside: frozenset[str] = frozenset()
+        self.roots: Mapping[str, str] = {}
         self._level = 0
         self._known: dict[Size, int] = {}
 
@@ -180,7 +181,11 @@ class Planner:
         """target = source."""
         self.touch(self.memory[target])
         self.touch(self.memory[source])
-        self.row(COPY, self.slot(target), self.slot(source), self.bytes(target))
+        self.copy_bytes(self.slot(target), self.slot(source), self.bytes(target))
+
+    def copy_bytes(self, target: int, source: int, size: int) -> None:
+        """Copies between slots."""
+        self.row(COPY, target, source, size)
 
     def _launch(self, kernel: Kernel) -> None:
         code = self.functions[kernel]
