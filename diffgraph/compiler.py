@@ -16,16 +16,23 @@ import numpy as np
 
 from diffgraph.diagnostics import error, suggest
 from diffgraph.interop import safetensors
-from diffgraph.ir.interpret import interpret
 from diffgraph.ir.program import Builder, Output, Program
+from diffgraph.language.blocks import train_block
+from diffgraph.language.computing import computing
 from diffgraph.language.elaborate import elaborate
+from diffgraph.language.evaluate import arguments_of
 from diffgraph.language.module import Module, load_module, load_text
 from diffgraph.language.network import Network
 from diffgraph.passes.select import select
 from diffgraph.runtime import values
 from diffgraph.runtime.executable import Executable, build
+from diffgraph.training import loop
+from diffgraph.training.assembly import assemble, dataset_of, fill_net, samples_of
 from diffgraph.training.checkpoint import is_resume_name
 from diffgraph.training.evaluation import Evaluation
+from diffgraph.training.initial import initial_values
+from diffgraph.training.progress import Progress
+from diffgraph.training.run_directory import LAST, RunDirectory
 from diffgraph.training.variables import Variables
 from diffgraph.training.weights import fit
 
@@ -36,7 +43,11 @@ class Compiler:
     sizes: values of the symbols other than the batch; the shapes of the first arrays decide them.
     """
 
-    def __init__(self, module: Module, net: str | None, settings: Mapping[str, Any], target: str, precision: str, threads):
+    def __init__(
+        self, module: Module, net: str | None, settings: Mapping[str, Any], target: str, precision: str, threads,
+        positional: tuple = (),
+    ):  # fmt: skip
+        self.positional = positional
         self.module = module
         self.net = net
         self.settings = dict(settings)
@@ -50,7 +61,7 @@ class Compiler:
         """The layer graph and its program, in one mode."""
         return self._once(
             ("network", training),
-            lambda: elaborate(self.module, self.net, self.settings, training=training, sizes=self.sizes),
+            lambda: elaborate(self.module, self.net, self.settings, training, self.sizes, self.positional),
         )
 
     def forward(self, outputs: Sequence[str], training: bool = False) -> Program:
@@ -115,16 +126,6 @@ class Compiler:
         return self._made[key]
 
 
-def initial_values(program: Program, seed: int, precision: str) -> dict[str, np.ndarray]:
-    """What a program of initial values gives for a seed, by output name. Computed in float64, whatever the precision."""
-    scalars = {"seed": seed, "step": 0, "total_steps": 0}
-    run = {i.tensor.name: np.int64(scalars[i.path]) for i in program.inputs if i.role == "run"}
-    found = interpret(program, run)
-    kinds = program.tensors
-    types = values.DTYPES[precision]
-    return {o.name: np.array(found[o.tensor], dtype=types[kinds[o.tensor].kind], order="C") for o in program.outputs}
-
-
 def _is_under(path: str, scope: str) -> bool:
     return path == scope or path.startswith(f"{scope}.")
 
@@ -145,8 +146,9 @@ class Net(Compiler):
         precision: str = "f32",
         seed: int = 0,
         threads: int | None = None,
+        positional: tuple = (),
     ):
-        super().__init__(module, net, settings or {}, target, precision, threads)
+        super().__init__(module, net, settings or {}, target, precision, threads, positional)
         self.seed = seed
 
     @cached_property
@@ -209,6 +211,16 @@ class Net(Compiler):
     def save(self, path: str | Path) -> None:
         """Writes parameters and states: the old file or the new one is there, never half of one."""
         safetensors.write(path, self.storage, {"format": "diffgraph", "net": self.network().name})
+
+    def inference_executable(self) -> Executable:
+        """What computes the outputs."""
+        return self._once(("outputs",), lambda: self._bound(self.forward([o.name for o in self.network().outputs])))
+
+    def training_executable(self) -> Executable:
+        """What computes the loss and its gradients by all trained parameters."""
+        trained = [v.path for v in self.network(True).parameters if v.trained]
+        key = ("gradients", True, tuple(trained))
+        return self._once(key, lambda: self._bound(self.gradient(trained)))
 
     def __repr__(self) -> str:
         network = self.network()
@@ -275,3 +287,10 @@ def load(path: str | Path, net: str | None = None, settings: Mapping[str, Any] |
 def loads(text: str, net: str | None = None, settings: Mapping[str, Any] | None = None, **options) -> Net:
     """The same from a text. Its files are looked for in the current directory."""
     return Net(load_text(text, folder=Path.cwd()), net, settings, **options)
+
+
+def net_of_block(module: Module, block, **options) -> Net:
+    """The net that a train or expect block is about, with the block's settings."""
+    with computing(module) as session:
+        positional, keywords = arguments_of(block.arguments, module, session)
+    return Net(module, block.net, keywords, positional=tuple(positional), **options)
