@@ -21,7 +21,8 @@ class Floor:
     divisor: int
 
     def __str__(self) -> str:
-        return f"({self.dimension}) // {self.divisor}"
+        inside = str(self.dimension)
+        return f"({inside}) // {self.divisor}" if " " in inside else f"{inside} // {self.divisor}"
 
 
 Atom = str | Floor
@@ -75,7 +76,8 @@ class Dimension:
     def __str__(self) -> str:
         text = ""
         for monomial, coefficient in self.terms:
-            factors = [f"{a}^{p}" if p > 1 else (f"({a})" if isinstance(a, Floor) else str(a)) for a, p in monomial]
+            alone = len(monomial) == 1 and monomial[0][1] == coefficient == 1
+            factors = [_factor_text(a, p, alone) for a, p in monomial]
             size = abs(coefficient)
             numerator = [str(size.numerator)] if size.numerator != 1 or not factors else []
             piece = " * ".join(numerator + factors) + (f" / {size.denominator}" if size.denominator != 1 else "")
@@ -87,6 +89,11 @@ class Dimension:
 
 
 Size = int | Dimension
+
+
+def _factor_text(atom: Atom, power: int, alone: bool) -> str:
+    text = f"({atom})" if isinstance(atom, Floor) and not alone else str(atom)
+    return f"{text}^{power}" if power > 1 else text
 
 
 def symbol(name: str) -> Dimension:
@@ -141,6 +148,8 @@ def floor_divide(size: Size, divisor: int) -> Size:
     rest = [(m, c) for m, c in size.terms if (c / divisor).denominator != 1]
     if not rest:
         return _total(whole)
+    if (nested := _nested_floor(size, divisor)) is not None:
+        return nested
     # Only the constant is left over: (k * n + c) // k == n + c // k when k * n is a multiple of k.
     if all(m == () for m, _ in rest):
         return _total([*whole, ((), Fraction(int(rest[0][1]) // divisor))])
@@ -148,6 +157,18 @@ def floor_divide(size: Size, divisor: int) -> Size:
     moved, constant = divmod(constant, divisor)
     remainder = _total([*((m, c) for m, c in rest if m != ()), ((), Fraction(constant))])
     return _total([*whole, ((), Fraction(moved)), (((Floor(remainder, divisor), 1),), Fraction(1))])
+
+
+def _nested_floor(size: Dimension, divisor: int) -> Size | None:
+    """floor((floor(d / p) + c) / q) is floor((d + c p) / (p q)); None for any other dimension."""
+    constant = sum((c for m, c in size.terms if m == ()), Fraction(0))
+    rest = [(m, c) for m, c in size.terms if m != ()]
+    if len(rest) != 1 or rest[0][1] != 1 or len(rest[0][0]) != 1 or constant.denominator != 1:
+        return None
+    atom, power = rest[0][0][0]
+    if power != 1 or not isinstance(atom, Floor):
+        return None
+    return floor_divide(atom.dimension + int(constant) * atom.divisor, atom.divisor * divisor)
 
 
 def divide_exactly(size: Size, divisor: Size) -> Size | None:

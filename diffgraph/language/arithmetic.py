@@ -115,7 +115,7 @@ def stacked(items: list, session: Session, span: Span | None) -> Pending:
     if not items:
         raise error("DG321", "an empty list is not a tensor", span)
     parts = [as_pending(i, session, span) for i in items]
-    shape = broadcast_shapes([p.shape for p in parts], session, span, [p.span for p in parts])
+    shape = _shape_of_all(parts, session, span)
     kind = _common_kind([p.kind for p in parts])
     # Elements along the new axis are picked by its index, a chain of conditions: lists are short.
     operands: list = []
@@ -125,6 +125,28 @@ def stacked(items: list, session: Session, span: Span | None) -> Pending:
     for k in range(len(moved) - 2, -1, -1):
         body = Call("where", (call("eq", index(0), Const(k)), _cast(moved[k], parts[k].kind, kind), body))
     return Pending((len(items), *shape), kind, body, tuple(operands), None, span)
+
+
+def _shape_of_all(parts: Sequence[Pending], session: Session, span: Span | None) -> tuple[Size, ...]:
+    """The one shape of the items of a list; numbers among tensors are spread."""
+    shape = next((p.shape for p in parts if p.shape), ())
+    for part in parts:
+        if not part.shape:
+            continue
+
+        def problem(part=part):
+            return error(
+                "DG323",
+                f"the items of this list have the shapes {show_shape(shape)} and {show_shape(part.shape)}",
+                span,
+                help="a list becomes a tensor where all its items have one shape",
+            )
+
+        if len(part.shape) != len(shape):
+            raise problem()
+        for a, b in zip(shape, part.shape):
+            session.require_equal(a, b, problem, span)
+    return shape
 
 
 def _as_array(items: list) -> np.ndarray | None:
@@ -191,18 +213,24 @@ def _mismatch(shapes, a: int, b: int, axis: int, span, spans):
             f" {left[axis]} against {right[axis]} on axis {axis}",
             span,
             *notes,
-            help=_broadcast_repair(left, right),
+            Note("axes are matched from the last one; two sizes must be equal, or one of them 1"),
+            help=_broadcast_repair(left, right) or _broadcast_repair(right, left),
         )
 
     return problem
 
 
-def _broadcast_repair(left, right) -> str:
-    if len(left) > len(right) and all(a == b or b == 1 for a, b in zip(left, right)):
-        return f"add axes of size 1 behind: reshape(x, {show_shape([*right, *[1] * (len(left) - len(right))])})"
-    if len(left) == 2 and len(right) == 2 and left == right[::-1]:
-        return "transpose one of them: transpose(x, 0, 1)"
-    return "sizes of an axis must be equal, or one of them 1"
+def _broadcast_repair(left: Sequence[Size], right: Sequence[Size]) -> str | None:
+    """What makes the second shape fit the first: axes of size 1 in the right places, or a transposition."""
+    missing = len(left) - len(right)
+    if missing > 0:
+        for behind in range(missing, 0, -1):
+            wide = [*right, *[1] * behind]
+            if all(a == b or 1 in (a, b) for a, b in zip(left[::-1], wide[::-1])):
+                return f"add axes of size 1 behind: reshape(..., {show_shape(wide)}) for what is {show_shape(right)}"
+    if len(left) == len(right) >= 2 and tuple(left) == (*right[:-2], right[-1], right[-2]):
+        return f"transpose what is {show_shape(right)}: transpose(..., -1, -2)"
+    return None
 
 
 def _aligned(value: Pending, shape, operands: list) -> Expr:
@@ -223,6 +251,8 @@ def _aligned(value: Pending, shape, operands: list) -> Expr:
 def apply_scalar(name: str, values: Sequence[Any], session: Session, span: Span | None) -> Any:
     """A scalar function of any values."""
     values = [only_output(v) for v in values]
+    if name in ("and", "or", "not"):
+        _refuse_numbers(name, values, span)
     if any(isinstance(v, Indexed) for v in values):
         return _indexed(name, values, session, span)
     whole_lists = name in ("eq", "ne")
@@ -243,6 +273,19 @@ def apply_scalar(name: str, values: Sequence[Any], session: Session, span: Span 
     if whole_lists:
         return (values[0] is values[1]) == (name == "eq")
     raise error("DG320", f"{describe(wrong)} is not a number or a tensor", span)
+
+
+def _refuse_numbers(name: str, values: Sequence[Any], span: Span | None) -> None:
+    """Logic is for bools: that a number is not 0 must be said."""
+    for value in values:
+        if is_tensor(value) or isinstance(value, Indexed):
+            if value.kind != "bool":
+                raise error(
+                    "DG322",
+                    f"`{name}` wants bools, and this is {describe(value)} of {value.kind}s",
+                    span,
+                    help="compare it, as in `x != 0`",
+                )
 
 
 def _indexed(name: str, values: Sequence[Any], session: Session, span: Span | None) -> Indexed:

@@ -232,11 +232,11 @@ class Notation:
         place = tuple(index(k) for k in free)
         return Indexed(Read(len(self.operands) - 1, place, None), result, span)
 
-    def finish(self, outputs: Sequence[int], value: Any) -> TensorValue | Indexed:
+    def finish(self, outputs: Sequence[int], value: Any, span: Span | None = None) -> TensorValue | Indexed:
         """The tensor whose element is `value` at the output indices. A reduction that depends on an element of a definition
         around it stays a part of that one."""
         value = self.beside(value, self.span)
-        expression, kind = scalar_in_notation(value, self.span)
+        expression, kind = scalar_in_notation(value, span or self.span)
         free = expression.indices - set(outputs)
         if any(k < self.first_index for k in free):
             if not outputs and isinstance(value, Indexed):

@@ -208,6 +208,10 @@ def _constant(call: Call, value) -> Any:
 
 
 def _clamp(call: Call, x, low, high) -> Any:
+    """Either limit may be left out."""
+    if low is None or high is None:
+        limits = [(name, limit) for name, limit in (("max", low), ("min", high)) if limit is not None]
+        return apply_scalar(limits[0][0], (x, limits[0][1]), call.session, call.span) if limits else x
     return apply_scalar("clamp", (x, low, high), call.session, call.span)
 
 
@@ -260,7 +264,7 @@ _ROWS = (
     *(_scalar(name, 1) for name in _UNARY),
     _scalar("atan2", 2),
     _function("where", _where, "condition", "a", "b"),
-    _function("clamp", _clamp, "x", "low", "high"),
+    _function("clamp", _clamp, "x", ("low", None), ("high", None)),
     *(_function(op, _reduce(op), *_AXIS, rest=True) for op in REDUCTIONS if op not in ("max", "min")),
     *(_function(op, _extreme(op), *_AXIS, rest=True) for op in ("max", "min")),
     _function("norm", _on(norm), "x", ("axis", None), ("keep", False)),

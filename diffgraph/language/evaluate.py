@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from fractions import Fraction
 from typing import Any
 
-from diffgraph.diagnostics import Span, error, suggest
+from diffgraph.diagnostics import Note, Span, error, suggest
 from diffgraph.ir.dimension import Dimension, product
 from diffgraph.ir.expression import Const
 from diffgraph.language import apply, syntax
@@ -21,6 +21,7 @@ from diffgraph.language.arithmetic import (
     is_tensor,
     materialize,
     only_output,
+    scalar_in_notation,
     unary,
 )
 from diffgraph.language.comprehension import Notation
@@ -91,6 +92,8 @@ def _name(node: syntax.Name, scope: Scope, session: Session) -> Any:
     if path is not None:
         return path
     hint = suggest(node.name, [*scope.names(), *CORE, "training", "step", "total_steps", "parameters"])
+    if notation_of(scope) is not None and len(node.name) == 1:
+        hint = f"an index is bound on the left, `y[..., {node.name}] =`, or by a reduction, `sum[{node.name}](...)`"
     raise error("DG201", f"`{node.name}` is not known here", node.span, help=hint)
 
 
@@ -128,6 +131,9 @@ def _binary(node: syntax.Binary, scope, session) -> Any:
     right = evaluate(node.right, scope, session)
     notation = notation_of(scope)
     left, right = _beside_indices(left, notation), _beside_indices(right, notation)
+    for value, other, side in ((left, right, node.left), (right, left, node.right)):
+        if isinstance(other, Indexed) and is_tensor(value):
+            scalar_in_notation(value, side.span)
     if node.op == "@":
         return matmul(left, right, session, node.span)
     if node.op == "~=":
@@ -350,6 +356,8 @@ def _bind_indices(indices, inner: Scope, scope: Scope, session: Session, notatio
     rest = None
     for node in indices:
         if node.name == "...":
+            if rest is not None:
+                raise error("DG414", "`...` stands twice here", node.span, Note("the first one", rest.span))
             rest = node
             continue
         holder = scope.find(node.name)
@@ -386,7 +394,7 @@ def define(hint: str, indices, value: syntax.Expr, span: Span, scope: Scope, ses
         if rest is not None:
             at = list(indices).index(rest)
             numbers = [*numbers[:at], *notation.axes_met(rest.span), *numbers[at:]]
-        return notation.finish(numbers, result)
+        return notation.finish(numbers, result, value.span)
 
 
 # ---------------------------------------------------------------- calls

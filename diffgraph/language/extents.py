@@ -95,8 +95,8 @@ class _Solver:
                 use.read.span,
                 Note(f"the other read, axis {first.axis} of {_described(first.read)}", first.read.span),
                 *_origins(first.read, use.read),
-                help="use two indices, or state a bound: "
-                + (f"`{name} < {min(first.size, use.size)}`" if _are_ints(first.size, use.size) else f"`{name} < ...`"),
+                help="use two indices, or say what is read outside"
+                + (f", or state a bound: `{name} < {min(first.size, use.size)}`" if _are_ints(first.size, use.size) else ""),
             )
 
         self.notation.session.require_equal(first.size, use.size, problem, use.read.span)
@@ -208,20 +208,23 @@ class _Solver:
         low, high = self.range_of(use.place)
         if low is None or high is None:
             raise self._unknown(use)
-        inside = (sizes.at_least(low, 0), sizes.at_least(use.size - 1, high))
-        if inside == (True, True):
-            return
-        if None in inside and False not in inside and isinstance(use.size, Dimension):
-            self.notation.session.require_at_least(use.size, high + 1, use.read.span)
-            return
-        raise error(
-            "DG423",
-            f"{use.text} reads the places {low} to {high} of axis {use.axis} of {_described(use.read)},"
-            f" which has {'only ' if inside[1] is False else ''}0 to {use.size - 1}",
-            use.read.span,
-            *_origins(use.read),
-            help=" or ".join(self._repairs(use)),
-        )
+
+        def problem() -> DiffgraphError:
+            return error(
+                "DG423",
+                f"{use.text} reads {_places(low, high)} of axis {use.axis} of {_described(use.read)},"
+                f" which has {_places(0, use.size - 1)}",
+                use.read.span,
+                *_origins(use.read),
+                help=" or ".join(self._repairs(use)),
+            )
+
+        session = self.notation.session
+        session.require_at_least(low, 0, problem, use.read.span)
+        if isinstance(use.size, Dimension):
+            session.require_at_least(use.size, high + 1, problem, use.read.span)
+        elif sizes.at_least(use.size - 1, high) is not True:
+            raise problem()
 
     def _unknown(self, use: _Use) -> DiffgraphError:
         culprit = next((a for a in _atoms(use.place) if self.range_of(a)[1] is None), None)
@@ -243,7 +246,7 @@ class _Solver:
                 kept, self.extents = self.extents, others
                 bound = self.limit(use.place, k, use.size)
                 self.extents = kept
-                if bound is not None and sizes.at_least(bound, 1) and self.notation.indices[k].name != "...":
+                if bound is not None and sizes.at_least(bound, 1) is not False and self.notation.indices[k].name != "...":
                     yield f"bound an index, `{self.notation.indices[k].name} < {bound}`,"
                     break
         yield f"say what is read outside, `({use.text} else 0)`"
@@ -281,6 +284,10 @@ def _described(read) -> str:
 def _origins(*reads) -> list[Note]:
     notes = {r.tensor.name: Note(f"{_described(r)} was made here", r.origin) for r in reads if r.origin is not None}
     return list(notes.values())
+
+
+def _places(low: Size, high: Size) -> str:
+    return f"the place {low}" if low == high else f"the places {low} to {high}"
 
 
 def _are_ints(*values: Size) -> bool:

@@ -20,7 +20,7 @@ from diffgraph.language.arithmetic import (
     show_shape,
 )
 from diffgraph.language.session import Session
-from diffgraph.language.values import Pending, TensorValue
+from diffgraph.language.values import Indexed, Pending, TensorValue
 
 #: Reductions of the language.
 REDUCTIONS = ("sum", "prod", "max", "min", "mean", "argmax", "argmin", "any", "all")
@@ -34,7 +34,8 @@ def axes_of(axis: Any, rank: int, span: Span | None) -> list[int]:
     found = []
     for a in given:
         if isinstance(a, bool) or not isinstance(a, int) or not -rank <= a < rank:
-            raise error("DG340", f"there is no axis {a} in a tensor of {rank} axes", span)
+            hint = f"its axes are 0 to {rank - 1}, or -{rank} to -1 from behind" if rank else None
+            raise error("DG340", f"there is no axis {a} in a tensor of {rank} axes", span, help=hint)
         found.append(a % rank)
     if len(set(found)) != len(found):
         raise error("DG341", "an axis is named twice", span)
@@ -43,6 +44,13 @@ def axes_of(axis: Any, rank: int, span: Span | None) -> list[int]:
 
 def reduce_axes(op: str, value: Any, axis: Any, keep: bool, session: Session, span: Span | None) -> Any:
     """A reduction over some axes; `keep` leaves them with size 1."""
+    if isinstance(value, Indexed):
+        raise error(
+            "DG344",
+            f"`{op}` of a single element",
+            span,
+            help=f"reduce over an index, `{op}[i](...)`; a call takes whole tensors" if op != "norm" else None,
+        )
     x = as_pending(value, session, span)
     rank = len(x.shape)
     axes = axes_of(axis, rank, span)
@@ -119,7 +127,7 @@ def matmul(a: Any, b: Any, session: Session, span: Span | None) -> TensorValue:
             f" {inner} against {other}",
             span,
             *notes,
-            help="transpose one of them" if len(right.shape) > 1 and right.shape[-1] == inner else None,
+            help=_product_repair(left.shape, right.shape),
         )
 
     session.require_equal(inner, other, problem, span)
@@ -139,6 +147,14 @@ def matmul(a: Any, b: Any, session: Session, span: Span | None) -> TensorValue:
     names = tuple(session.operand(t, span) for t in operands)
     kind = "float" if "float" in (left.kind, right.kind) else "int"
     return TensorValue(session.builder.define("product", (form, names), kind=kind), span)
+
+
+def _product_repair(left, right) -> str | None:
+    if len(right) > 1 and right[-1] == left[-1]:
+        return "transpose the second: a @ transpose(b, -1, -2)"
+    if len(left) > 1 and left[-2] == right[-2 if len(right) > 1 else 0]:
+        return "transpose the first: transpose(a, -1, -2) @ b"
+    return None
 
 
 def _lead_axes(x: Pending, lead, matrix: int) -> list[int]:

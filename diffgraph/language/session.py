@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from diffgraph.diagnostics import DiffgraphError, Note, Span, error
-from diffgraph.ir.dimension import Size
+from diffgraph.ir.dimension import Size, symbols
 from diffgraph.ir.program import Builder, Input, Origin, Table, Tensor
 from diffgraph.language import sizes
 from diffgraph.language.network import Instance, Variable
@@ -81,7 +81,7 @@ class Session:
         self.variables: dict[str, Variable] = {}
         self.by_path: dict[str, Any] = {}
         self.updates: dict[str, str] = {}
-        self.requirements: dict[str, Span | None] = {}
+        self._required: dict[tuple[str, Size, Size], str] = {}
         self.steps = 0
         self.calls: list[Any] = []
         self.shared: dict[int, dict] = {}
@@ -182,19 +182,35 @@ class Session:
 
     # ------------------------------------------------------------ sizes
 
+    @property
+    def batch(self) -> str | None:
+        """The symbol that stays symbolic when compiled: the first axis of the first input, else of the first target."""
+        for role in ("input", "target"):
+            first = next((i.tensor for i in self.main.inputs if i.role == role), None)
+            if first is not None:
+                return str(first.shape[0]) if first.shape and symbols(first.shape[0]) else None
+        return None
+
+    def depends_on_batch(self, *values: Size) -> bool:
+        """Whether what is asked of sizes is asked of the batch, which may have any size."""
+        return self.batch in frozenset().union(*(symbols(v) for v in values))
+
     def require_equal(self, a: Size, b: Size, problem, span: Span | None, where: str = "") -> None:
         """Two sizes must agree. Where symbols leave it open it becomes a requirement; `problem()` makes the error."""
         if a == b:
             return
         same = sizes.equal(a, b)
-        if same is False:
+        if same is False or same is None and self.depends_on_batch(a, b):
             raise problem()
         if same is None:
             self.require(Undecided((("==", a, b),)), span, where)
 
-    def require_at_least(self, a: Size, b: Size, span: Span | None, where: str = "") -> None:
-        """a >= b must hold, where symbols leave it open."""
-        if sizes.at_least(a, b) is None:
+    def require_at_least(self, a: Size, b: Size, problem, span: Span | None, where: str = "") -> None:
+        """a >= b must hold; as `require_equal`."""
+        enough = sizes.at_least(a, b)
+        if enough is False or enough is None and self.depends_on_batch(a, b):
+            raise problem()
+        if enough is None:
             self.require(Undecided(((">=", a, b),)), span, where)
 
     def require(self, condition: Undecided, span: Span | None, where: str = "") -> None:
@@ -203,7 +219,19 @@ class Session:
         line = f"at line {span.line}" if span else ""
         place = " ".join(w for w in (where, line) if w)
         for one in condition.conditions:
-            self.requirements.setdefault(f"{Undecided((one,))}, {place}" if place else str(Undecided((one,))), span)
+            text = str(Undecided((one,)))
+            self._required.setdefault(one, f"{text}, {place}" if place else text)
+
+    @property
+    def requirements(self) -> tuple[str, ...]:
+        """What symbols must fulfil and where that comes from, without what follows from the rest."""
+        found = dict(self._required)
+        for condition in self._required:
+            others = [sizes.difference(c) for c in found if c != condition and c[0] == "=="]
+            known = [pair for d in others if (pair := sizes.divisibility(d)) is not None]
+            if condition[0] == "==" and sizes.where_divisible(sizes.difference(condition), known) == 0:
+                del found[condition]
+        return tuple(dict.fromkeys(found.values()))
 
 
 def _within(problem: DiffgraphError, frame: Frame) -> DiffgraphError:

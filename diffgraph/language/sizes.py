@@ -6,6 +6,7 @@ whole. Questions that the symbols leave open are answered with None.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from fractions import Fraction
 from functools import lru_cache
 from math import ceil, floor, lcm
@@ -134,6 +135,43 @@ def largest_int(value: Exact) -> int | None:
     """The largest int that the value, where it is whole, can be."""
     high = bounds(value)[1]
     return None if high is None else floor(high)
+
+
+def difference(condition: tuple[str, Size, Size]) -> Exact:
+    """left - right of a comparison (op, left, right)."""
+    _, left, right = condition
+    return add(left, multiply(right, -1))
+
+
+def divisibility(difference: Exact) -> tuple[Size, int] | None:
+    """(d, q) where `difference == 0` says that q divides d: d - q * floor(d / q), or its negative."""
+    if not isinstance(difference, Dimension):
+        return None
+    for monomial, coefficient in difference.terms:
+        atom, power = monomial[0] if len(monomial) == 1 else (None, 0)
+        if isinstance(atom, Floor) and power == 1 and abs(coefficient) == atom.divisor:
+            sign = -1 if coefficient > 0 else 1
+            if add(multiply(difference, sign), Dimension(((monomial, Fraction(atom.divisor)),))) == atom.dimension:
+                return atom.dimension, atom.divisor
+    return None
+
+
+def where_divisible(value: Exact, known: Iterable[tuple[Size, int]]) -> Exact:
+    """The value where each q divides its d: floor(d / p) is d / p for every p that divides q."""
+    if not isinstance(value, Dimension):
+        return value
+    known = tuple(known)
+    total: Exact = 0
+    for monomial, coefficient in value.terms:
+        factor: Exact = quotient(coefficient.numerator, coefficient.denominator)
+        for atom, power in monomial:
+            whole: Exact = Dimension(((((atom, 1),), Fraction(1)),))
+            if isinstance(atom, Floor) and any(atom.dimension == d and q % atom.divisor == 0 for d, q in known):
+                whole = quotient(atom.dimension, atom.divisor)
+            for _ in range(power):
+                factor = multiply(factor, whole)
+        total = add(total, factor)
+    return total
 
 
 def _never_whole(value: Exact) -> bool:

@@ -105,6 +105,11 @@ def _binds(statement) -> tuple[str, ...]:
         return statement.names
     if isinstance(statement, (syntax.Define, syntax.Draw, syntax.Variable, syntax.Port)):
         return (statement.name,)
+    if isinstance(statement, syntax.If):
+        blocks = [statement.then, *([statement.otherwise] if statement.otherwise else [])]
+        return tuple(name for block in blocks for inner in block.statements for name in _binds(inner))
+    if isinstance(statement, syntax.For):
+        return tuple(name for inner in statement.body.statements for name in _binds(inner))
     return ()
 
 
@@ -385,9 +390,20 @@ def _assert(node: syntax.Assert, scope: Scope, session: Session) -> None:
         tensor = materialize(every, session, "holds", node.span)
         session.root.checks.append(Check(tensor.tensor.name, _message(node, scope, session), node.span))
     elif isinstance(value, Undecided):
-        session.require(value, node.span)
+        _require(value, node, scope, session)
     elif not value:
         raise error("DG500", _message(node, scope, session), node.span)
+
+
+def _require(value: Undecided, node: syntax.Assert, scope: Scope, session: Session) -> None:
+    """What symbols leave open becomes a requirement; of the batch, which may have any size, it is checked at each call."""
+    for condition in value.conditions:
+        one = Undecided((condition,))
+        if session.depends_on_batch(*condition[1:]):
+            holds = materialize(as_pending(one, session, node.span), session, "holds", node.span)
+            session.root.checks.append(Check(holds.tensor.name, _message(node, scope, session), node.span))
+        else:
+            session.require(one, node.span)
 
 
 def _message(node: syntax.Assert, scope: Scope, session: Session) -> str:

@@ -117,28 +117,64 @@ def take(x: Pending, subscripts: list, session: Session, span: Span | None) -> P
     for axis, subscript in enumerate(subscripts):
         size = x.shape[axis]
         if isinstance(subscript, tuple):
-            start, stop = (_place(s, size, d, span) for s, d in zip(subscript, (0, size)))
-            length = sizes.add(stop, sizes.multiply(start, -1))
-            if sizes.at_least(length, 0) is False:
-                length = 0
-            if sizes.at_least(size, stop) is False:
-                stop, length = size, sizes.add(size, sizes.multiply(start, -1))
+            start, length = _part(subscript, size, session, span)
             places[axis] = affine(0, ((index(len(shape)), 1), (at(start), 1)))
             shape.append(length)
         elif is_tensor(subscript):
             tensor = materialize(subscript, session, "place", span).tensor
             if tensor.kind != "int" or tensor.shape:
                 raise error("DG354", "a place must be an int of rank 0", span)
+            _refuse_outside(tensor, size, session, span)
             if tensor not in operands:
                 operands.append(tensor)
             places[axis] = affine(0, ((Read(operands.index(tensor), (), None), 1),))
         else:
             place = _place(subscript, size, 0, span)
-            if sizes.at_least(place, size) is True or sizes.at_least(place, 0) is False:
-                raise error("DG355", f"there is no place {subscript} on an axis of {size}", span)
+            problem = _no_place(subscript, size, span)
+            session.require_at_least(place, 0, problem, span)
+            session.require_at_least(size, sizes.add(place, 1), problem, span)
             places[axis] = at(place)
     body = substitute(x.body, places, tuple(shape))
     return Pending(tuple(shape), x.kind, body, tuple(operands), x.bound, x.span)
+
+
+def _part(ends: tuple, size: Size, session: Session, span: Span | None) -> tuple[Size, Size]:
+    """(start, length) of a slice. Ends that are outside are drawn in, as in Python; where symbols leave that open, they
+    must be inside."""
+    start, stop = (_place(end, size, default, span) for end, default in zip(ends, (0, size)))
+    drawn = []
+    for end, low in ((start, 0), (stop, start)):
+        inner = sizes.smaller(end, size)
+        inner = None if inner is None else sizes.larger(inner, low)
+        if inner is None:
+            problem = _no_place(end, size, span)
+            session.require_at_least(size, end, problem, span)
+            session.require_at_least(end, low, problem, span)
+        drawn.append(end if inner is None else inner)
+    return drawn[0], sizes.add(drawn[1], sizes.multiply(drawn[0], -1))
+
+
+def _no_place(place: Any, size: Size, span: Span | None):
+    likely = "is" if isinstance(size, int) else "may be"
+    hint = None if isinstance(size, int) else "the batch may have any size from 1"
+    return lambda: error("DG355", f"there {likely} no place {place} on an axis of {size}", span, help=hint)
+
+
+def _refuse_outside(place: Tensor, size: Size, session: Session, span: Span | None) -> None:
+    """A place that the run computes must have a range that is known to be inside."""
+
+    def problem():
+        known = "may be any int" if place.bound is None else f"is below {place.bound}"
+        return error(
+            "DG422",
+            f"`{place.name}` {known}, so it may be outside an axis of {size}",
+            span,
+            help=f"give it a range: clamp(..., 0, {sizes.add(size, -1)}) or ... % {size}",
+        )
+
+    if place.bound is None:
+        raise problem()
+    session.require_at_least(size, place.bound, problem, span)
 
 
 def _place(value: Any, size: Size, default: Size, span) -> Size:
@@ -213,24 +249,32 @@ def concat(values: list, axis: Any, session: Session, span: Span | None) -> Any:
 
 
 def _agree_beside(first: Pending, other: Pending, axis: int, session: Session, span) -> None:
+    """Tensors that are joined agree on all axes but one (`axis`; -1 for all)."""
+    name = "concat" if axis >= 0 else "stack"
+    shapes = f"{show_shape(first.shape)} and {show_shape(other.shape)}"
+    notes = [Note(f"this is {show_shape(x.shape)}", x.span) for x in (first, other) if x.span]
     if len(first.shape) != len(other.shape):
-        raise error(
-            "DG358", f"concat of {show_shape(first.shape)} and {show_shape(other.shape)}: the ranks differ", span
-        )
-    for k, (a, b) in enumerate(zip(first.shape, other.shape)):
-        if k != axis:
+        raise error("DG358", f"{name} of {shapes}: the ranks differ", span, *notes)
+    differing = [k for k, (a, b) in enumerate(zip(first.shape, other.shape)) if a != b and k != axis]
+    for k in differing:
 
-            def problem(a=a, b=b, k=k):
-                notes = [Note(f"this is {show_shape(x.shape)}", x.span) for x in (first, other) if x.span]
-                return error(
-                    "DG358",
-                    f"concat along axis {axis} of {show_shape(first.shape)} and {show_shape(other.shape)}:"
-                    f" {a} against {b} on axis {k}",
-                    span,
-                    *notes,
-                )
+        def problem(k=k):
+            where = f" along axis {axis}" if axis >= 0 else ""
+            return error(
+                "DG358",
+                f"{name}{where} of {shapes}: {first.shape[k]} against {other.shape[k]} on axis {k}",
+                span,
+                *notes,
+                help=_join_repair(name, differing, first, other, axis),
+            )
 
-            session.require_equal(a, b, problem, span, "from concat")
+        session.require_equal(first.shape[k], other.shape[k], problem, span, f"from {name}")
+
+
+def _join_repair(name: str, differing: list[int], first: Pending, other: Pending, axis: int) -> str:
+    if len(differing) == 1 and (axis < 0 or first.shape[axis] == other.shape[axis]):
+        return f"they can be joined along axis {differing[0]}: concat(..., axis = {differing[0]})"
+    return "all other axes must be equal" if name == "concat" else "all shapes must be equal"
 
 
 def _joined(places, axis: int, shape, session: Session, span) -> TensorValue:
@@ -281,6 +325,8 @@ def stack(values: list, axis: Any, session: Session, span: Span | None) -> Any:
         raise error("DG357", "stack wants at least one tensor", span)
     rank = len(parts[0].shape) + 1
     (axis,) = axes_of(axis, rank, span)
+    for part in parts[1:]:
+        _agree_beside(parts[0], part, -1, session, span)
     wide = []
     for part in parts:
         shape = (*part.shape[:axis], 1, *part.shape[axis:])
