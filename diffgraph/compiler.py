@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import numpy as np
 from diffgraph.diagnostics import error, suggest
 from diffgraph.interop import safetensors
 from diffgraph.ir.program import Builder, Output, Program
-from diffgraph.language.blocks import train_block
+from diffgraph.language.blocks import TrainPlan, train_block
 from diffgraph.language.computing import computing
 from diffgraph.language.elaborate import elaborate
 from diffgraph.language.evaluate import arguments_of
@@ -27,7 +28,7 @@ from diffgraph.passes.select import select
 from diffgraph.runtime import values
 from diffgraph.runtime.executable import Executable, build
 from diffgraph.training import loop
-from diffgraph.training.assembly import assemble, dataset_of, fill_net, samples_of
+from diffgraph.training.assembly import assemble, dataset_of, samples_of
 from diffgraph.training.checkpoint import is_resume_name
 from diffgraph.training.evaluation import Evaluation
 from diffgraph.training.initial import initial_values
@@ -142,14 +143,28 @@ class Net(Compiler):
         module: Module,
         net: str | None = None,
         settings: Mapping[str, Any] | None = None,
+        train: str | None = None,
         target: str = "cpu",
         precision: str = "f32",
-        seed: int = 0,
+        seed: int | None = None,
         threads: int | None = None,
         positional: tuple = (),
     ):
-        super().__init__(module, net, settings or {}, target, precision, threads, positional)
-        self.seed = seed
+        self.block = train
+        own: dict[str, Any] = {}
+        if train is not None:
+            plan = train_block(module, net, train)
+            net, own, positional = plan.net, dict(plan.settings), plan.positional
+        super().__init__(module, net, {**own, **(settings or {})}, target, precision, threads, positional)
+        self._seed = seed
+
+    @cached_property
+    def seed(self) -> int:
+        """The seed of initial values and draws: what was given, else that of the train block, else 0."""
+        if self._seed is not None:
+            return self._seed
+        name = self.network(True).name
+        return self.plan().seed if any(block.net == name for block in self.module.trains) else 0
 
     @cached_property
     def storage(self) -> dict[str, np.ndarray]:
@@ -198,8 +213,54 @@ class Net(Compiler):
         """The losses and metrics over a whole set, exactly. columns: every input and target, by name."""
         network = self.network()
         names = [r.name for r in (*network.losses, *network.metrics)]
-        samples = self._samples(columns)
-        return self._evaluation(tuple(names)).run(columns, samples)
+        return self._evaluation(tuple(names)).run(columns, samples_of(network, columns))
+
+    def plan(self, **overrides) -> TrainPlan:
+        """The train block of this net, with fields overridden: `epochs = 5`, `optimizer = "adam(lr = 1e-3)"`."""
+        name = self.network(True).name
+        plan = train_block(self.module, name, self.block, overrides)
+        if (plan.settings or plan.positional) and self.block is None:
+            raise error(
+                "DG763",
+                f"the train block `{plan.name}` is for `{name}` with settings of its own",
+                help=f'load the net for it: dg.load(..., train="{plan.name}")',
+            )
+        return replace(plan, net=name, settings=tuple(self.settings.items()), positional=self.positional)
+
+    def train(
+        self, data=None, *, held_out=None, directory: str | Path | None = None, resume: bool = False,
+        progress: Progress | None = None, **overrides,
+    ) -> loop.History:  # fmt: skip
+        """Trains as the train block says; any field of it can be overridden.
+
+        data, held_out: arrays in the order of inputs and targets, or by name; without them the data of the block. directory:
+        where the run is kept, or gone on from with `resume`. Afterwards the net has the final, averaged weights.
+        """
+        plan = self.plan(**overrides)
+        run = assemble(self, plan, dataset_of(plan, data, held_out, self, self.folder))
+        run.progress = progress or Progress()
+        if directory is not None:
+            run.directory = RunDirectory(Path(directory), safetensors.write)
+            self._open(run, plan, resume)
+        history = loop.train(run)
+        for path, array in run.weights().items():
+            self.storage[path][...] = array
+        return history
+
+    def _open(self, run: loop.Run, plan: TrainPlan, resume: bool) -> None:
+        """Begins the directory of a run, or goes on from what is there."""
+        last = run.directory.path / LAST
+        if resume:
+            loop.resume(run, *safetensors.read(last), str(last))
+            return
+        about = {"net": plan.net, "train": plan.name, "settings": self.settings, "seed": plan.seed, "batch": run.batch}
+        about |= {"steps": run.total, "target": self.target, "precision": self.precision}
+        run.directory.begin(self.module.source.text, about)
+
+    @property
+    def folder(self) -> Path:
+        """The directory of the program: where its files are."""
+        return self.module.folder or Path.cwd()
 
     def load(self, path: str | Path) -> None:
         """Takes parameters and states from a file. One that does not fit is refused, and nothing has changed."""
@@ -252,11 +313,6 @@ class Net(Compiler):
             ("evaluation", names), lambda: Evaluation(self.forward(names), self.network().batch, self._bound)
         )
 
-    def _samples(self, columns: Mapping[str, np.ndarray]) -> int:
-        network = self.network()
-        first = (*network.inputs, *network.targets)[0]
-        return len(columns[first.name]) if network.batch is not None else 1
-
     def _losses(self) -> list[str]:
         network = self.network()
         if not network.losses:
@@ -277,9 +333,10 @@ class Net(Compiler):
 
 
 def load(path: str | Path, net: str | None = None, settings: Mapping[str, Any] | None = None, **options) -> Net:
-    """A net of a `.net` file. options: target ("cpu", "reference"), precision ("f32", "f64"), seed, threads.
+    """A net of a `.net` file.
 
-    net: its name, where the file has several. settings: by name; texts are expressions of the language.
+    net: its name, where the file has several. settings: by name; texts are expressions of the language. options: `train`,
+    a train block whose settings the net gets; target ("cpu", "reference"), precision ("f32", "f64"), seed, threads.
     """
     return Net(load_module(path), net, settings, **options)
 

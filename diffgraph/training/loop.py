@@ -40,7 +40,7 @@ class Run:
     steps: what makes steps. samples, batch: of the training set; a net without a batch has one sample. total: steps to make.
     every: epochs between two evaluations. storage: all parameters and states, as they are in memory. weights: gives the
     parameters and states of the net as they are evaluated. evaluate: gives losses and metrics at those; the first one
-    is the loss. patience: evaluations without a lower loss before the run stops. losses: of the steps of the epoch under
+    is the loss. patience: evaluations without a loss lower by `least` before the run stops. losses: of the steps of the epoch under
     way, where the run goes on from a checkpoint.
     """
 
@@ -55,6 +55,7 @@ class Run:
     on: str = "held out"
     every: int = 1
     patience: int | None = None
+    least: float = 0.0
     directory: RunDirectory | None = None
     progress: Progress = field(default_factory=Progress)
     position: Position = field(default_factory=Position)
@@ -242,7 +243,7 @@ class _Loop:
         if run.directory is not None:
             run.directory.record(record.as_json())
         value = next(iter(numbers.values()), loss)
-        if np.isfinite(value) and (self.position.best is None or value < self.position.best):
+        if np.isfinite(value) and (self.position.best is None or value < self.position.best - run.least):
             self.position = replace(self.position, best=value, best_epoch=epoch)
             if run.directory is not None:
                 self.best = {path: array.copy() for path, array in run.weights().items()}
