@@ -27,13 +27,18 @@ def cse(program: Program, report: Report) -> Program:
         y[n, i] = a[n, i] + a[n, i]
         output y
     """
+    return _merge(program, report)[0]
+
+
+def _merge(program: Program, report: Report) -> tuple[Program, dict[str, str]]:
+    """The program without duplicates, and what each tensor that went is called now."""
     first: dict[tuple, int] = {}
     names: dict[str, str] = {}
     kept: list[Statement] = []
     for statement in program.statements:
         statement = rename_statement(statement, names)
         if isinstance(statement, Scan):
-            statement = replace(statement, body=cse(statement.body, report))
+            statement = _merge_body(statement, report)
         key = _key(statement)
         if key is not None and key in first:
             same = kept[first[key]]
@@ -45,7 +50,18 @@ def cse(program: Program, report: Report) -> Program:
         kept.append(statement)
     if names:
         report.did(f"merged {len(names)} definition{'s' if len(names) > 1 else ''} that compute the same")
-    return rename_program(program.with_(statements=()), names).with_(statements=tuple(kept))
+    return rename_program(program.with_(statements=()), names).with_(statements=tuple(kept)), names
+
+
+def _merge_body(scan: Scan, report: Report) -> Scan:
+    """The scan with a body without duplicates: what it carries and yields follows."""
+    body, names = _merge(scan.body, report)
+    return replace(
+        scan,
+        body=body,
+        carries=tuple(replace(c, next=names.get(c.next, c.next)) for c in scan.carries),
+        yields=tuple(replace(y, inner=names.get(y.inner, y.inner)) for y in scan.yields),
+    )
 
 
 def _key(statement: Statement) -> tuple | None:
