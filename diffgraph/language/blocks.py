@@ -17,7 +17,7 @@ from diffgraph.language.parser import parse_expression
 from diffgraph.language.rewriting import rewrite
 from diffgraph.language.scopes import Scope
 from diffgraph.language.session import Naming, Session
-from diffgraph.language.statements import uniform_noise
+from diffgraph.language.variables import uniform_noise
 from diffgraph.language.tensors import filled
 from diffgraph.language.values import FunctionValue, LayerValue
 

@@ -2,44 +2,21 @@
 
 from __future__ import annotations
 
-from hashlib import blake2b
 from typing import Any
 
-from diffgraph.diagnostics import Diagnostic, DiffgraphError, Note, Span, error
-from diffgraph.ir.dimension import product, symbol
-from diffgraph.ir.expression import Call, Const, Expr, Extent, Index, Read
-from diffgraph.ir.program import Check, Output
-from diffgraph.ir.simplify import call
-from diffgraph.language import apply, paths, syntax
+from diffgraph.diagnostics import Diagnostic, DiffgraphError, Span, error
+from diffgraph.ir.dimension import symbol
+from diffgraph.ir.program import Check
+from diffgraph.language import apply, syntax, variables
 from diffgraph.language import evaluate as expressions
-from diffgraph.language.arithmetic import (
-    as_pending,
-    binary,
-    broadcast_shapes,
-    constant_expr,
-    describe,
-    is_tensor,
-    materialize,
-    only_output,
-    show_shape,
-)
-from diffgraph.language.network import Variable
-from diffgraph.language.numbers import open_question
+from diffgraph.language.arithmetic import as_pending, describe, is_tensor, materialize, only_output
 from diffgraph.language.reductions import reduce_axes
 from diffgraph.language.scans import LoopScope
 from diffgraph.language.scopes import Scope
 from diffgraph.language.session import Session
-from diffgraph.language.tensors import as_size, filled
-from diffgraph.language.values import (
-    BuiltinFunction,
-    FunctionValue,
-    Indexed,
-    LayerValue,
-    NetResult,
-    Pending,
-    TensorValue,
-    Undecided,
-)
+from diffgraph.language.tensors import as_size
+from diffgraph.language.values import LayerValue, NetResult, Pending, Undecided
+from diffgraph.language.variables import condition, shape_of
 
 
 class Returned(Exception):
@@ -73,8 +50,8 @@ def run_block(block: syntax.Block, scope: Scope, session: Session) -> None:
 
 
 def run_collecting(block: syntax.Block, scope: Scope, session: Session) -> None:
-    """Runs statements in order and goes on after one that fails, so that independent problems are all found. What a failed
-    statement would have bound is unknown; statements that need it are passed over in silence."""
+    """Runs statements in order and goes on after one that fails, so that independent problems are all found. What a
+    failed statement would have bound is unknown; statements that need it are passed over in silence."""
     problems: list[Diagnostic] = []
     for statement in block.statements:
         try:
@@ -144,224 +121,11 @@ def _define(node: syntax.Define, scope: Scope, session: Session) -> None:
     scope.bind(node.name, expressions.define(node.name, node.indices, node.value, node.span, scope, session))
 
 
-def shape_of(nodes, scope: Scope, session: Session) -> tuple:
-    """A declared shape; lists are spliced in."""
-    shape: list = []
-    for node in nodes:
-        value = only_output(expressions.evaluate(node, scope, session))
-        items = value if isinstance(value, (list, range, tuple)) else [value]
-        shape += [as_size(i, node.span) for i in items]
-    return tuple(shape)
-
-
-# ---------------------------------------------------------------- draws
-
-
-def _draw(node: syntax.Draw, scope: Scope, session: Session) -> None:
-    shape = shape_of(node.shape, scope, session)
-    path = f"{session.frame.path}.{node.name}" if session.frame.path else node.name
-    noise = uniform_noise(path, shape, session, node.span, session.run_scalar("step"))
-    value = _distributed(node.distribution, noise, scope, session, node.span)
-    scope.bind(node.name, materialize(_spread(value, shape, session, node.span), session, session.hint(node.name)))
-
-
-def uniform_noise(path: str, shape, session: Session, span: Span, step: TensorValue | None) -> TensorValue:
-    """Numbers evenly spread over [0, 1), each a function of (seed, step, path, scan iteration, element)."""
-    site = int.from_bytes(blake2b(path.encode(), digest_size=4).digest(), "big") >> 1
-    place: Expr = Const(0)
-    operands = [session.run_scalar("seed").tensor]
-    if step is not None:
-        operands.append(step.tensor)
-    for t, length in session.iteration if step is not None else ():
-        operands.append(t)
-        place = call("add", call("mul", place, _extent(length)), Read(len(operands) - 1, (), None))
-    for axis, size in enumerate(shape):
-        place = call("add", call("mul", place, _extent(size)), Index(axis))
-    when = Const(0) if step is None else Read(1, (), None)
-    body = Call("random", (Read(0, (), None), when, Const(site), place))
-    noise = Pending(tuple(shape), "float", body, tuple(operands), None, span)
-    return materialize(noise, session, session.hint("noise"), span)
-
-
-def _extent(size) -> Expr:
-    return Const(size) if isinstance(size, int) else Extent(size)
-
-
-def _distributed(node: syntax.Expr, noise: TensorValue, scope: Scope, session: Session, span: Span) -> Any:
-    """A distribution is a function of noise: its name, or a call without that first argument."""
-    positional: list = []
-    keywords: dict = {}
-    function = None
-    if isinstance(node, syntax.CallOf):
-        function = expressions.evaluate(node.function, scope, session)
-        positional, keywords = expressions.arguments_of(node.arguments, scope, session)
-    else:
-        function = expressions.evaluate(node, scope, session)
-    if isinstance(function, BuiltinFunction):
-        return apply.call_builtin(function, [noise, *positional], keywords, session, span)
-    if not isinstance(function, FunctionValue):
-        raise error("DG503", f"{describe(function)} is not a distribution", node.span, help="normal(0, 1), for example")
-    return apply.call_function(function, [noise, *positional], keywords, session, span)
-
-
-def _spread(value: Any, shape, session: Session, span: Span) -> Pending:
-    """A value over a declared shape: numbers are repeated, what has another shape is refused."""
-    pending = as_pending(value, session, span)
-    if pending.shape == tuple(shape):
-        return pending
-
-    def problem():
-        return error(
-            "DG504", f"{show_shape(pending.shape)} does not fill the declared shape {show_shape(shape)}", span
-        )
-
-    if len(pending.shape) > len(shape):
-        raise problem()
-    for own, size in zip(pending.shape[::-1], tuple(shape)[::-1]):
-        if own != 1:
-            session.require_equal(own, size, problem, span)
-    broadcast_shapes([pending.shape, tuple(shape)], session, span)
-    return as_pending(binary("+", pending, _zero(pending.kind, shape, session, span), session, span), session, span)
-
-
-def _zero(kind: str, shape, session, span):
-    return filled(list(shape), 0.0 if kind == "float" else 0, session, span)
-
-
-# ---------------------------------------------------------------- parameters and states
-
-
-def _variable(node: syntax.Variable, scope: Scope, session: Session) -> None:
-    path = f"{session.frame.path}.{node.name}" if session.frame.path else node.name
-    shape = shape_of(node.shape, scope, session)
-    there = node.condition is None or _condition(node.condition, scope, session)
-    if not there:
-        constant = 0.0 if node.drawn else expressions.evaluate(node.value, scope, session)
-        scope.bind(node.name, _constant(constant, shape, session, node.span))
-        return
-    if path in session.variables:
-        scope.bind(node.name, _again(node, path, shape, session))
-    else:
-        scope.bind(node.name, _new_variable(node, path, shape, scope, session))
-    scope.bind(f"&{node.name}", path)
-
-
-def _constant(value: Any, shape, session: Session, span) -> Any:
-    expression = constant_expr(value)
-    if expression is not None:
-        return filled(list(shape), float(value), session, span)
-    return _spread(value, shape, session, span)
-
-
-def _again(node: syntax.Variable, path: str, shape, session: Session) -> TensorValue:
-    if not any(f.reuse for f in session.frames):
-        raise error(
-            "DG526", f"two parameters are called `{path}`", node.span, Note("the first one", session.variables[path].span)
-        )
-    known = session.variables[path].tensor
-    if known.shape != shape:
-        raise error(
-            "DG527", f"the shared `{path}` is {show_shape(known.shape)}, and is wanted as {show_shape(shape)} here", node.span
-        )
-    return session.by_path[path]
-
-
-def _new_variable(node: syntax.Variable, path: str, shape, scope: Scope, session: Session) -> TensorValue:
-    trained = node.role == "param" and not any(f.frozen for f in session.frames)
-    trained = trained and not any(paths.matches(pattern, path) for pattern in session.freeze)
-    role = "parameter" if node.role == "param" else "state"
-    for size in shape:
-        if not isinstance(size, int):
-            raise error(
-                "DG505", f"the {role} `{path}` depends on `{size}`, which is not known when compiling", node.span,
-                help="give the size a number in the net's settings, or fix it in the declared input",
-            )  # fmt: skip
-    if product(shape) > MOST_ELEMENTS:
-        raise error("DG596", f"the {role} `{path}` {show_shape(shape)} has more than {MOST_ELEMENTS:,} elements", node.span)
-    tensor = session.root.input(path, shape, role, path=path, span=node.span)
-    session.variables[path] = Variable(path, tensor, trained, node.span)
-    value = TensorValue(tensor, node.span)
-    session.by_path[path] = value
-    _initial(node, path, shape, scope, session)
-    return value
-
-
-#: Elements of one parameter or state.
-MOST_ELEMENTS = 2**32
-
-
-def _initial(node: syntax.Variable, path: str, shape, scope: Scope, session: Session) -> None:
-    """Adds the initial value to the program of initial values."""
-    with session.building(session.initial):
-        if node.drawn:
-            noise = uniform_noise(path, shape, session, node.span, None)
-            value = _distributed(node.value, noise, scope, session, node.span)
-        else:
-            value = expressions.evaluate(node.value, scope, session)
-        pending = _spread(value, shape, session, node.span)
-        if pending.kind != "float":
-            pending = as_pending(binary("*", 1.0, pending, session, node.span), session, node.span)
-        tensor = materialize(pending, session, path, node.span)
-        session.initial.outputs.append(Output(path, tensor.tensor.name))
-
-
-def _update(node: syntax.Update, scope: Scope, session: Session) -> None:
-    path, name = _target(node, scope, session)
-    variable = session.variables[path]
-    if node.indices is not None:
-        value = expressions.define(name, node.indices, node.value, node.span, scope, session)
-    else:
-        value = expressions.evaluate(node.value, scope, session)
-        pending = _spread(value, variable.tensor.shape, session, node.span)
-        if pending.kind != "float":
-            pending = as_pending(binary("*", 1.0, pending, session, node.span), session, node.span)
-        value = materialize(pending, session, session.hint(f"{name}_new"), node.span)
-    if value.shape != variable.tensor.shape:
-        raise error(
-            "DG506", f"`{path}` is {show_shape(variable.tensor.shape)} and cannot become {show_shape(value.shape)}", node.span
-        )
-    session.by_path[path] = value
-    session.updates[path] = value.tensor.name
-    holder = scope.find(f"&{name}")
-    if holder is not None and holder.get(f"&{name}") == path:
-        scope.bind(name, value)
-        scope.bind(f"&{name}", path)
-
-
-def _target(node: syntax.Update, scope: Scope, session: Session) -> tuple[str, str]:
-    target = node.target
-    if isinstance(target, str):
-        name = target
-    else:
-        name = target.name if isinstance(target, syntax.Name) else target.span.text
-    holder = scope.find(f"&{name}")
-    if holder is not None:
-        return holder.get(f"&{name}"), name
-    path = f"{session.frame.path}.{name}" if session.frame.path else name
-    if path in session.variables:
-        return path, name
-    raise error("DG507", f"`{name}` is neither a state nor a parameter", node.span, help=f"declare it: state {name} = 0")
-
-
 # ---------------------------------------------------------------- control
 
 
-def _condition(node: syntax.Expr, scope: Scope, session: Session) -> bool:
-    value = only_output(expressions.evaluate(node, scope, session))
-    if is_tensor(value) or isinstance(value, Indexed):
-        raise error(
-            "DG508", "a condition on values is not known when compiling", node.span,
-            help="write where(condition, a, b), or `a if condition else b`",
-        )  # fmt: skip
-    if isinstance(value, Undecided):
-        raise open_question(value, node.span)
-    if isinstance(value, (bool, int, float)):
-        return bool(value)
-    raise error("DG322", f"{describe(value)} is neither true nor false", node.span)
-
-
 def _if(node: syntax.If, scope: Scope, session: Session) -> None:
-    if _condition(node.condition, scope, session):
+    if condition(node.condition, scope, session):
         run_block(node.then, scope, session)
     elif node.otherwise is not None:
         run_block(node.otherwise, scope, session)
@@ -396,10 +160,10 @@ def _assert(node: syntax.Assert, scope: Scope, session: Session) -> None:
 
 
 def _require(value: Undecided, node: syntax.Assert, scope: Scope, session: Session) -> None:
-    """What symbols leave open becomes a requirement; of the batch, which may have any size, it is checked at each call."""
-    for condition in value.conditions:
-        one = Undecided((condition,))
-        if session.depends_on_batch(*condition[1:]):
+    """What symbols leave open becomes a requirement; of the batch, which may have any size, it is checked at a call."""
+    for open_condition in value.conditions:
+        one = Undecided((open_condition,))
+        if session.depends_on_batch(*open_condition[1:]):
             holds = materialize(as_pending(one, session, node.span), session, "holds", node.span)
             session.root.checks.append(Check(holds.tensor.name, _message(node, scope, session), node.span))
         else:
@@ -438,7 +202,8 @@ def _yield(node: syntax.YieldOf, scope: Scope, session: Session) -> None:
     loop = _loop(scope, node.span, "yield")
     if loop.yields is not None:
         raise error("DG556", "a scan yields once in a step", node.span, help="yield several values: yield a, b")
-    loop.yields = tuple(settle(expressions.evaluate(v, scope, session), session, "yielded", node.span) for v in node.values)
+    values = [expressions.evaluate(v, scope, session) for v in node.values]
+    loop.yields = tuple(settle(v, session, "yielded", node.span) for v in values)
 
 
 # ---------------------------------------------------------------- nets
@@ -556,9 +321,9 @@ def result_name(node: syntax.Expr, default: str) -> str:
 _RULES = {
     syntax.Bind: _bind,
     syntax.Define: _define,
-    syntax.Draw: _draw,
-    syntax.Update: _update,
-    syntax.Variable: _variable,
+    syntax.Draw: variables.draw,
+    syntax.Update: variables.update,
+    syntax.Variable: variables.variable,
     syntax.Port: _port,
     syntax.OutputOf: _outputs,
     syntax.Loss: _loss,
