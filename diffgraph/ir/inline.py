@@ -1,57 +1,118 @@
-"""Fusion is substitution: the body of a producer takes the place of the reads of it."""
+"""Fusion is substitution: a read of a map is what the map makes at that place.
+
+    u[n, c] = relu(x[n, c] * s[c]);  y[n, o] = sum[c](w[o, c] * u[n, c])
+    y[n, o] = sum[c](w[o, c] * relu(x[n, c] * s[c]))
+"""
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
+from diffgraph.diagnostics import CompilerBug
 from diffgraph.ir.affine import is_inside
 from diffgraph.ir.expression import Expr, Read
 from diffgraph.ir.form import Form, alone_index
-from diffgraph.ir.settle import bounds_of, settle
-from diffgraph.ir.simplify import conjunction, rewrite, substitute, where, zero_like
+from diffgraph.ir.guards import ZERO_OF, inside, kinds_of
+from diffgraph.ir.settle import settle
+from diffgraph.ir.simplify import as_float, call, certain_kind, conjunction, rewrite, substitute, truth, where
 
 
-@lru_cache(maxsize=None)
+@lru_cache(maxsize=1 << 14)
 def inline(consumer: Form, slot: int, producer: Form) -> Form:
-    """The consumer with every read of `slot` replaced by the producer's value there.
+    """The consumer with each read of `slot` replaced by the body of a pointwise producer. Its slots are those of the
+    consumer (of which `slot` may now be unread) followed by those of the producer."""
+    if not producer.is_pointwise:
+        raise CompilerBug("inline", f"only a map can be substituted, not {producer!r}")
+    return _Inlining(consumer, slot, producer).form()
 
-    The producer is pointwise. Its operands follow the consumer's: slot k of the producer is slot len(consumer.operands) + k;
-    the slot that was replaced stays, unread.
-    """
-    assert producer.is_pointwise
-    first = len(consumer.operands)
-    operands = consumer.operands + producer.operands
-    kinds = tuple(o.kind for o in operands)
-    slots = {k: first + k for k in range(len(producer.operands))}
-    axes = [alone_index(w) for w in producer.write]
-    joined = Form(consumer.domain, consumer.op, consumer.write, consumer.shape, operands, consumer.body)
 
-    def replaced(e: Expr) -> Expr:
-        if type(e) is not Read or e.slot != slot:
+class _Inlining:
+    def __init__(self, consumer: Form, slot: int, producer: Form):
+        self.consumer = consumer
+        self.slot = slot
+        self.producer = producer
+        count = len(consumer.operands)
+        self.slots = {k: count + k for k in range(len(producer.operands))}
+        self.joined = Form(
+            consumer.domain,
+            consumer.op,
+            consumer.write,
+            consumer.shape,
+            consumer.operands + producer.operands,
+            consumer.body,
+        )
+        self.kinds = kinds_of(self.joined)
+        self.axes = [alone_index(w) for w in producer.write]
+
+    def form(self) -> Form:
+        """The joined form."""
+        old = self.joined
+        memo: dict[Expr, Expr] = {}
+        body = rewrite(old.body, self._replace, self.kinds, memo)
+        write = tuple(rewrite(w, self._replace, self.kinds, memo) for w in old.write)
+        return settle(Form(old.domain, old.op, write, old.shape, old.operands, body))
+
+    def _replace(self, e: Expr) -> Expr:
+        if type(e) is not Read or e.slot != self.slot:
             return e
-        places = dict(zip(axes, e.place))
-        value = substitute(producer.body, places, joined.domain, slots)
         if e.otherwise is None:
-            return value
-        conditions = [c for p, s in zip(e.place, producer.shape) for c in bounds_of(p, s, joined)]
-        if not conditions:
-            return value
-        return where(conjunction(*conditions), _guarded(value, joined, first), e.otherwise, kinds=kinds)
+            return self._value(self.producer, e)
+        if self._is_renaming():
+            moved = self._value(self.producer, e)
+            return Read(moved.slot, moved.place, e.otherwise)
+        conditions = [
+            c
+            for place, extent in zip(e.place, self.producer.shape)
+            if not is_inside(place, extent, self.joined.domain, self.joined.operands)
+            for c in inside(place, extent, self.joined)
+        ]
+        value = self._value(self.guarded, e)
+        return where(conjunction(*conditions), value, e.otherwise, self.kinds)
 
-    body = rewrite(consumer.body, replaced)
-    return settle(Form(consumer.domain, consumer.op, consumer.write, consumer.shape, operands, body))
+    def _value(self, producer: Form, read: Read) -> Expr:
+        """What the producer makes at the place that is read, in the kind of the operand."""
+        indices = dict(zip(self.axes, read.place))
+        body = substitute(producer.body, indices, self.joined.domain, self.slots, self.kinds)
+        return in_kind(body, self.consumer.operands[self.slot].kind, self.kinds)
+
+    def _is_renaming(self) -> bool:
+        """The producer is a read that is inside exactly where the producer is: a transpose."""
+        body = self.producer.body
+        if type(body) is not Read or body.otherwise is not None:
+            return False
+        operand = self.producer.operands[body.slot]
+        places = [alone_index(p) for p in body.place]
+        return (
+            sorted(k for k in places if k is not None) == sorted(self.axes)
+            and all(self.producer.domain[k] == s for k, s in zip(places, operand.shape))
+            and operand.kind == self.consumer.operands[self.slot].kind
+        )
+
+    @cached_property
+    def guarded(self) -> Form:
+        """The producer with a guard on each read that its indices move, as it is evaluated outside of its domain too;
+        those that turn out not to be needed are dropped again when the joined form is settled."""
+
+        def guard(e: Expr) -> Expr:
+            if type(e) is not Read or e.otherwise is not None or not e.indices:
+                return e
+            return Read(e.slot, e.place, ZERO_OF[self.producer.operands[e.slot].kind])
+
+        body = rewrite(self.producer.body, guard, kinds_of(self.producer))
+        return replace_body(self.producer, body)
 
 
-def _guarded(value: Expr, form: Form, first: int) -> Expr:
-    """The value with reads that were inside only where the guard holds saying what they are outside: nothing looks there."""
+def replace_body(form: Form, body: Expr) -> Form:
+    """The form with another body over the same slots."""
+    return Form(form.domain, form.op, form.write, form.shape, form.operands, body)
 
-    def guard(e: Expr) -> Expr:
-        if type(e) is not Read or e.slot < first or e.otherwise is not None:
-            return e
-        shape = form.operands[e.slot].shape
-        if all(is_inside(p, s, form.domain, form.operands) for p, s in zip(e.place, shape)):
-            return e
-        kind = form.operands[e.slot].kind
-        return Read(e.slot, e.place, zero_like(e, [kind] * (e.slot + 1)))
 
-    return rewrite(value, guard)
+def in_kind(body: Expr, kind: str, kinds) -> Expr:
+    """A value cast to a kind, as a definition casts what its terms make."""
+    if certain_kind(body, kinds) == kind:
+        return body
+    if kind == "float":
+        return as_float(body, kinds)
+    if kind == "bool":
+        return truth(body, kinds)
+    return call("int", body, kinds=kinds)
