@@ -60,7 +60,7 @@ class NetFacts:
     @cached_property
     def _after_training(self):
         net = self.make()
-        return net, net.train(quiet=True)
+        return net, net.train()
 
     def trained(self, name: str) -> Any:
         """A loss, a metric or a parameter after the first train block."""

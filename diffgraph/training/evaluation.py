@@ -71,3 +71,27 @@ def confusion(predicted: np.ndarray, actual: np.ndarray, classes: int) -> np.nda
     counts = np.zeros((classes, classes), np.int64)
     np.add.at(counts, (actual.ravel(), predicted.ravel()), 1)
     return counts
+
+
+def class_confusion(net, columns: Columns) -> np.ndarray | None:
+    """The confusion matrix of a net that gives one score for each class [N, classes, ...] of its only bounded int target
+    [N, ...]; None for any other net. `net` is a `compiler.Net`."""
+    network = net.network()
+    targets = [p for p in network.targets if p.tensor.kind == "int" and isinstance(p.tensor.bound, int)]
+    if len(targets) != 1 or network.batch is None:
+        return None
+    target = targets[0]
+    for output in network.outputs:
+        tensor = network.program.tensors[output.tensor]
+        wanted = (*target.tensor.shape[:1], target.tensor.bound, *target.tensor.shape[1:])
+        if tensor.kind == "float" and tensor.shape == wanted:
+            break
+    else:
+        return None
+    counts = np.zeros((target.tensor.bound, target.tensor.bound), np.int64)
+    samples = len(columns[target.name])
+    for first in range(0, samples, BATCH):
+        given = {p.name: columns[p.name][first : first + BATCH] for p in network.inputs}
+        predicted = np.argmax(net(**given)[output.name], axis=1)
+        counts += confusion(predicted, columns[target.name][first : first + BATCH], target.tensor.bound)
+    return counts

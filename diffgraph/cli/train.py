@@ -1,0 +1,70 @@
+"""`diffgraph train`: runs the train block of a file."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import click
+
+from diffgraph.cli.options import model_options, read_assignments
+
+#: Fields of the train block that have an option of their own.
+FIELDS = ("epochs", "steps", "batch", "optimizer")
+
+
+@click.command(name="train")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--train", "block", metavar="NAME", help="Which train block, where the file has several.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="The run's directory; runs/NAME by default.")
+@click.option("--resume", is_flag=True, help="Go on from the last checkpoint of the run's directory.")
+@click.option("--weights", type=click.Path(path_type=Path), help="Start from these weights.")
+@click.option("--epochs", type=click.IntRange(1), help="Instead of the block's.")
+@click.option("--steps", type=click.IntRange(1), help="Instead of the block's epochs or steps.")
+@click.option("--batch", type=click.IntRange(1), help="Instead of the block's.")
+@click.option("--optimizer", metavar="TEXT", help='Instead of the block\'s: "adam(lr = 1e-3)".')
+@model_options
+def command(file, block, output, resume, weights, net_name, assignments, target, precision, threads, seed, as_json, quiet,
+            **fields) -> int:  # fmt: skip
+    """Run the `train` block of FILE. `--set` reaches settings of the net and fields of the block."""
+    from diffgraph.compiler import Net
+    from diffgraph.language.module import load_module
+    from diffgraph.training.progress import progress_for
+
+    module = load_module(file)
+    settings, overrides = _split(read_assignments(assignments), module, net_name, block)
+    overrides |= {name: value for name, value in fields.items() if value is not None}
+    if seed is not None:
+        overrides["seed"] = seed
+    net = Net(module, net_name, settings, block, target, precision, seed, threads)
+    plan = net.plan(**overrides)
+    if weights is not None:
+        net.load(weights)
+    directory = output or Path("runs") / plan.name
+    progress = progress_for(sys.stderr, quiet or as_json)
+    history = net.train(directory=directory, resume=resume, progress=progress, **overrides)
+    if as_json:
+        click.echo(json.dumps({"run": str(directory), "ended": history.ended, "final": dict(history.final)}))
+    elif not quiet:
+        numbers = ", ".join(f"{name} {value:.6g}" for name, value in history.final.items())
+        click.echo(f"{plan.name}: {numbers}   ({history.ended}; kept in {directory})")
+    return 0
+
+
+def _split(assignments: dict[str, str], module, net: str | None, block: str | None) -> tuple[dict, dict]:
+    """(settings of the net, fields of the train block): a setting that the net declares is one, all else is a field."""
+    from diffgraph.language import syntax
+    from diffgraph.language.blocks import train_block
+
+    name = net or train_block(module, None, block).net
+    declaration = module.nets.get(name)
+    while isinstance(declaration, syntax.NetAlias):
+        inner = declaration.value
+        target = inner.function if isinstance(inner, syntax.CallOf) else inner
+        declaration = module.nets.get(target.name) if isinstance(target, syntax.Name) else None
+    known = {s.name for s in declaration.settings} if declaration is not None else set()
+    return (
+        {k: v for k, v in assignments.items() if k in known},
+        {k: v for k, v in assignments.items() if k not in known},
+    )
