@@ -62,7 +62,7 @@ class QuasiNewton:
 
     def __init__(
         self, gradient: Executable, columns: Arrays, losses: Sequence[str], trained: Mapping[str, np.ndarray],
-        scalars: Mapping[str, int], memory: int = 10, update: Executable | None = None,
+        scalars: Mapping[str, int], memory: int | None = None, update: Executable | None = None,
     ):  # fmt: skip
         self.gradient = gradient
         self.update = update
