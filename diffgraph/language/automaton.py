@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from diffgraph.language.lexing import Token
-from diffgraph.language.tables import END, Tables
+from diffgraph.language.tables import Tables
 
 #: `build(rule name, children, start, end)` gives the value of a rule that was read from `start` to `end`.
 Build = Callable[[str, list, int, int], Any]
@@ -31,28 +31,38 @@ class Automaton:
     def feed(self, token: Token, kind: str) -> bool:
         """Takes a token as a terminal of the given kind; False, with nothing read, where it cannot stand."""
         actions = self.tables.actions
+        states = self.states
         while True:
-            action = actions[self.states[-1]].get(kind)
+            action = actions[states[-1]].get(kind)
             if action is None:
                 return False
             if action >= 0:
-                self.states.append(action)
+                states.append(action)
                 self.values.append(token)
                 self.starts.append(token.start)
                 self.end = token.end
                 return True
-            self._reduce(~action)
+            if self.tables.rules[~action].name is None:
+                states[-1] = self._through(states[-2], states[-1], kind)
+            else:
+                self._reduce(~action)
 
-    def finish(self, token: Token) -> Any:
-        """The value of the whole text, once the `END` token has been fed."""
-        return self.values[0]
+    def _through(self, below: int, top: int, kind: str) -> int:
+        """The state after all rules in a row that vanish into their only child. Every name that stands alone passes
+        through a dozen of them, one for each level of precedence, so the way is remembered."""
+        tables = self.tables
+        key = (below, top, kind)
+        known = tables.passages.get(key)
+        if known is not None:
+            return known
+        while (action := tables.actions[top].get(kind, 0)) < 0 and tables.rules[~action].name is None:
+            top = tables.gotos[below][tables.rules[~action].origin]
+        tables.passages[key] = top
+        return top
 
     def _reduce(self, index: int) -> None:
         rule = self.tables.rules[index]
         states = self.states
-        if rule.name is None:
-            states[-1] = self.tables.gotos[states[-2]][rule.origin]
-            return
         bottom = len(self.values) - rule.size
         parts = self.values[bottom:]
         start = self.starts[bottom] if parts else self.end
@@ -93,6 +103,3 @@ def _children(rule, parts: list) -> list:
         else:
             children.append(parts[place] if place >= 0 else None)
     return children
-
-
-__all__ = ["END", "Automaton", "Build"]

@@ -26,9 +26,9 @@ _LARGEST_INT = 2**63 - 1
 class ExpressionBuilder:
     """Builds the nodes of expressions, and notes what the grammar lets through but the language does not."""
 
-    def __init__(self, source: Source, problems: list[Diagnostic], read_inside: ReadInside):
+    def __init__(self, source: Source, read_inside: ReadInside):
         self.source = source
-        self.problems = problems
+        self.problems: list[Diagnostic] = []
         self.read_inside = read_inside
 
     def build(self, rule: str, children: list, start: int, end: int):
@@ -246,10 +246,7 @@ class ExpressionBuilder:
         if isinstance(name, syntax.Name):
             self.check_bindable(name.name, name.span)
             return syntax.BoundIndex(index.span, name.name, bound)
-        help = "write `i` or `i < 4`"
-        if isinstance(index, syntax.Binary) and index.op == "<=" and isinstance(index.left, syntax.Name):
-            help = f"an index runs up to, not including, its bound: `{index.left.name} < {index.right.span.text} + 1`"
-        self.problem("DG116", f"`{index.span.text}` is no index to bind", index.span, help)
+        self.problem("DG116", f"`{index.span.text}` is no index to bind", index.span, _index_help(index))
         return syntax.BoundIndex(index.span, "_", None)
 
     # ------------------------------------------------------------ scans
@@ -273,6 +270,19 @@ class ExpressionBuilder:
 
     def interpolation(self, span: Span, value: Expr) -> Expr:
         return value
+
+    def nothing(self, start: int, end: int) -> Expr:
+        """Stands for an expression that could not be read and has been reported."""
+        return syntax.Name(Span(self.source, start, end), "_")
+
+
+def _index_help(index: Expr) -> str:
+    if isinstance(index, syntax.Binary) and index.op == "<=" and isinstance(index.left, syntax.Name):
+        last = index.right
+        whole = isinstance(last, syntax.Number) and isinstance(last.value, int)
+        bound = last.value + 1 if whole else f"{last.span.text} + 1"
+        return f"an index runs up to, not including, its bound: `{index.left.name} < {bound}`"
+    return "write a name, `i` or `i < 4`; a computed place is an equality: `y[k] = sum[i](... if k == 2*i else 0)`"
 
 
 def _names_reduction(value: Expr) -> bool:

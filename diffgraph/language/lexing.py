@@ -7,6 +7,7 @@ Nothing raises: what is no token is reported and left out.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from functools import lru_cache
 
 from diffgraph.diagnostics import Diagnostic, Source, Span
@@ -27,12 +28,16 @@ CONTINUES = frozenset(f"{_SIGNS_BETWEEN} <- or and else as with within".split())
 GOES_ON = frozenset(f"{_SIGNS_BETWEEN} , or and not if else as with".split())
 
 
+#: After this many problems a text is not read further.
+MOST_PROBLEMS = 100
+
+
 class Token:
     """A piece of text. `kind` is a terminal of the grammar: the name of a pattern, or a sign itself."""
 
     __slots__ = ("kind", "text", "start", "end")
 
-    def __init__(self, kind: str, text: str, start: int, end: int):
+    def __init__(self, kind: str | None, text: str, start: int, end: int):
         self.kind = kind
         self.text = text
         self.start = start
@@ -48,19 +53,23 @@ class Token:
 
 def tokenize(
     source: Source, tables: Tables, problems: list[Diagnostic], start: int = 0, stop: int | None = None
-) -> list[Token]:
-    """Every token from `start` up to `stop`, comments and line ends included, spaces left out."""
+) -> Iterator[Token]:
+    """Every token from `start` up to `stop`, comments and line ends included, spaces left out.
+
+    Ends early where there are `MOST_PROBLEMS`."""
     match, template = _patterns(tables)
     text = source.text
     stop = len(text) if stop is None else stop
     place = start
     after_as = False
-    tokens = []
-    while place < stop:
+    while place < stop and len(problems) < MOST_PROBLEMS:
         found = after_as and template(text, place, stop) or match(text, place, stop)
         if found is None:
-            place = _report(source, place, tokens, problems)
+            token = _report(source, place, problems)
+            place = token.end
             after_as = False
+            if token.kind is not None:
+                yield token
             continue
         kind = found.lastgroup
         end = found.end()
@@ -68,10 +77,11 @@ def tokenize(
             word = found.group()
             if kind == "SIGN":
                 kind = word
-            tokens.append(Token(kind, word, place, end))
+            elif kind == "NAME" and not word.isidentifier():
+                problems.append(_odd_name(source, place, word))
+            yield Token(kind, word, place, end)
             after_as = word == "as"
         place = end
-    return tokens
 
 
 @lru_cache(maxsize=1)
@@ -86,20 +96,53 @@ def _patterns(tables: Tables):
     return re.compile("|".join(alternatives)).match, re.compile(f"(?P<TEMPLATE>{template})").match
 
 
-def _report(source: Source, place: int, tokens: list[Token], problems: list[Diagnostic]) -> int:
-    """Says what is wrong with the character at `place`; gives the place to go on at."""
-    character = source.text[place]
-    if character == '"':
-        end = re.compile(r"[^\r\n]*").match(source.text, place).end()
-        problems.append(
-            Diagnostic(
-                "DG104", "this string is never closed", Span(source, place, end), help='close it with `"` on the same line'
-            )
-        )
-        tokens.append(Token("STRING", source.text[place:end] + '"', place, end))
-        return end
-    problems.append(Diagnostic("DG103", f"`{character}` means nothing here", Span(source, place, place + 1)))
-    return place + 1
+#: Signs of other languages: what is said of them, and the word to read in their place.
+_FOREIGN = {
+    "&&": ("write `and`", "and"),
+    "&": ("write `and`", "and"),
+    "||": ("write `or`", "or"),
+    "|": ("write `or`", "or"),
+    "!": ("write `not`", "not"),
+    "?": ("a choice is written `a if c else b`", None),
+    "\\": ("a line that ends in an operator goes on in the next", None),
+    "`": ("strings stand in double quotes", None),
+    "'": ("strings stand in double quotes", None),
+}
+
+
+def _report(source: Source, place: int, problems: list[Diagnostic]) -> Token:
+    """Says what is wrong with the character at `place`; gives what to read instead, of kind None for nothing."""
+    text = source.text
+    if text[place] in "\"'":
+        return _report_string(source, place, problems)
+    sign = text[place : place + 2] if text[place : place + 2] in _FOREIGN else text[place]
+    end = place + len(sign)
+    help, meant = _FOREIGN.get(sign, (None, None))
+    shown = sign if sign.isprintable() else f"\\u{ord(sign):04x}"
+    problems.append(Diagnostic("DG103", f"`{shown}` means nothing here", Span(source, place, end), help=help))
+    return Token(None if meant is None else "NAME", meant or "", place, end)
+
+
+def _report_string(source: Source, place: int, problems: list[Diagnostic]) -> Token:
+    quote = source.text[place]
+    line_end = re.compile(r"[^\r\n]*").match(source.text, place).end()
+    closing = source.text.find(quote, place + 1, line_end)
+    end = closing + 1 if closing >= 0 else line_end
+    span = Span(source, place, end)
+    if quote == '"':
+        problem = Diagnostic("DG104", "this string is never closed", span, help='close it with `"` on the same line')
+    else:
+        problem = Diagnostic("DG103", "strings stand in double quotes", span, help='write `"` instead of `\'`')
+    problems.append(problem)
+    return Token("STRING", '""', place, end)
+
+
+def _odd_name(source: Source, place: int, word: str) -> Diagnostic:
+    odd = next(i for i in range(1, len(word) + 1) if not word[:i].isidentifier()) - 1
+    span = Span(source, place + odd, place + odd + 1)
+    power = "²³".find(word[odd])
+    help = f"write `{word[:odd]}^{power + 2}`" if power >= 0 else None
+    return Diagnostic("DG103", f"`{word[odd]}` cannot stand in a name", span, help=help)
 
 
 def significant(tokens: list[Token], end: int) -> list[Token]:

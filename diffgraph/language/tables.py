@@ -12,15 +12,15 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
 #: Raised whenever the form of the cached tables changes.
 FORMAT = 1
 
-#: What a text may be: a whole file, or an expression between braces in a string.
-STARTS = ("file", "interpolation")
+#: What may be read: a file, an expression between braces in a string, what stands between the braces of a declaration.
+STARTS = ("file", "interpolation", "block", "fields", "claims")
 
 #: The terminal after the last token.
 END = "$END"
@@ -50,6 +50,8 @@ class Tables:
     actions: tuple[dict[str, int], ...]
     gotos: tuple[dict[str, int], ...]
     starts: dict[str, int]
+    #: A memo of the automaton: (state below, state, terminal) -> state after the rules that vanish.
+    passages: dict[tuple[int, int, str], int] = field(default_factory=dict)
 
 
 @lru_cache(maxsize=1)

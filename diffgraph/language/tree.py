@@ -14,6 +14,9 @@ from diffgraph.language.words import REDUCTIONS
 
 _ELEMENT_KINDS = ("int", "float", "bool")
 
+#: Fields of a train block that stand in it once.
+_GIVEN_ONCE = frozenset("data batch epochs steps clip_norm stop_early average seed".split())
+
 
 class TreeBuilder(ExpressionBuilder):
     """Builds a whole file."""
@@ -164,9 +167,13 @@ class TreeBuilder(ExpressionBuilder):
     def net_name(self, span: Span, *names: Token) -> str:
         return ".".join(name.text for name in names)
 
-    def train(self, span: Span, net: str, arguments, name: Token | None, *fields: syntax.Field) -> syntax.Train:
+    def train(self, span: Span, net: str, arguments, name: Token | None, fields) -> syntax.Train:
         self.check_arguments(arguments or [])
         return syntax.Train(span, net, tuple(arguments or ()), self.bound(name) if name else None, fields)
+
+    def fields(self, span: Span, *fields: syntax.Field) -> tuple[syntax.Field, ...]:
+        self.check_unique([field for field in fields if field.name in _GIVEN_ONCE], "given")
+        return fields
 
     def field(self, span: Span, name: Token, values: list[Expr], scope: list[Expr] | None) -> syntax.Field:
         return syntax.Field(span, name.text, _one_or_tuple(values), _one_or_tuple(scope) if scope else None)
@@ -176,9 +183,12 @@ class TreeBuilder(ExpressionBuilder):
         function = syntax.Name(self.token_span(name), name.text)
         return syntax.Field(span, name.text, syntax.CallOf(span, function, arguments), None)
 
-    def expect(self, span: Span, net: str, arguments, *claims: syntax.Claim) -> syntax.Expect:
+    def expect(self, span: Span, net: str, arguments, claims) -> syntax.Expect:
         self.check_arguments(arguments or [])
         return syntax.Expect(span, net, tuple(arguments or ()), claims)
+
+    def claims(self, span: Span, *claims: syntax.Claim) -> tuple[syntax.Claim, ...]:
+        return claims
 
     def holds(self, span: Span, value: Expr, within: Expr | None) -> syntax.Claim:
         return syntax.Claim(span, "holds", value, within)
