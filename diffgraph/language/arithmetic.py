@@ -1,5 +1,5 @@
-"""Arithmetic on every kind of value, by one rule: with an `Indexed` operand the result is indexed; else with a tensor it is a
-pending expression, broadcast as NumPy does; else it is computed now, exactly.
+"""Arithmetic on every kind of value, by one rule: with an `Indexed` operand the result is indexed; else with a tensor
+it is a pending expression, broadcast as NumPy does; else it is computed now, exactly.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 
 from diffgraph.diagnostics import Note, Span, error
-from diffgraph.ir.affine import affine, index
-from diffgraph.ir.dimension import Dimension, Size
+from diffgraph.ir.affine import affine, index, interval
+from diffgraph.ir.dimension import Dimension, Size, product
 from diffgraph.ir.expression import Call, Const, Expr, Extent, Read
 from diffgraph.ir.form import Form
 from diffgraph.ir.scalar import result_kind
 from diffgraph.ir.simplify import call, conjunction, constant, substitute
 from diffgraph.language import sizes
-from diffgraph.language.numbers import SYMBOLS, compute, is_exact, is_known, is_list, is_number, kind_of_number
+from diffgraph.language.numbers import SYMBOLS, compute, is_known, is_list, is_number, kind_of_number
 from diffgraph.language.session import Session
 from diffgraph.language.values import Indexed, NetResult, Pending, TensorValue, Undecided
 
@@ -75,7 +75,7 @@ def only_output(value: Any) -> Any:
 
 
 def constant_expr(value: Any) -> Expr | None:
-    """A number known now, or a size, or an undecided comparison of sizes, as a scalar expression; None for anything else."""
+    """A number known now, a size or an undecided comparison of sizes as a scalar expression; None for anything else."""
     if isinstance(value, int):
         return Const(value)
     if isinstance(value, (float, Fraction)):
@@ -203,9 +203,8 @@ def broadcast_shapes(shapes, session: Session, span: Span | None, spans=()) -> t
 
 def _mismatch(shapes, a: int, b: int, axis: int, span, spans):
     def problem():
-        notes = [
-            Note(f"this is {show_shape(shapes[k])}", spans[k]) for k in (a, b) if k < len(spans) and spans[k] is not None
-        ]
+        known = [k for k in (a, b) if k < len(spans) and spans[k] is not None]
+        notes = [Note(f"this is {show_shape(shapes[k])}", spans[k]) for k in known]
         left, right = shapes[a], shapes[b]
         return error(
             "DG301",
@@ -267,8 +266,7 @@ def apply_scalar(name: str, values: Sequence[Any], session: Session, span: Span 
         bodies = [_aligned(p, shape, operands) for p in parts]
         kinds = [p.kind for p in parts]
         body = call(name, *bodies, kinds=[t.kind for t in operands])
-        bound = _bound(name, values, kinds, [p.bound for p in parts])
-        return Pending(shape, result_kind(name, kinds), body, tuple(operands), bound, span)
+        return Pending(shape, result_kind(name, kinds), body, tuple(operands), None, span)
     wrong = next(v for v in values if not (is_tensor(v) or is_known(v)))
     if whole_lists:
         return (values[0] is values[1]) == (name == "eq")
@@ -291,8 +289,7 @@ def _refuse_numbers(name: str, values: Sequence[Any], span: Span | None) -> None
 def _indexed(name: str, values: Sequence[Any], session: Session, span: Span | None) -> Indexed:
     expressions, kinds = zip(*(scalar_in_notation(v, span) for v in values))
     body = call(name, *expressions, kinds=session.notations[-1].kinds)
-    bounds = [getattr(v, "bound", None) for v in values]
-    return Indexed(body, result_kind(name, kinds), span, _bound(name, values, kinds, bounds))
+    return Indexed(body, result_kind(name, kinds), span)
 
 
 def scalar_in_notation(value: Any, span: Span | None) -> tuple[Expr, str]:
@@ -311,26 +308,6 @@ def scalar_in_notation(value: Any, span: Span | None) -> tuple[Expr, str]:
             help="give each of its axes an index, or name the whole expression first",
         )
     raise error("DG402", f"{describe(value)} cannot stand in index notation", span)
-
-
-def _bound(name: str, values: Sequence[Any], kinds: Sequence[str], bounds: Sequence[Size | None]) -> Size | None:
-    """A size that the int result of a function stays below, being at least 0; None where none is known."""
-    if result_kind(name, kinds) != "int":
-        return None
-    if name in ("mod", "clamp"):
-        low, top = (1, values[1]) if name == "mod" else (0, values[2])
-        if not is_exact(values[1]) or not is_exact(top) or sizes.at_least(values[1], low) is not True:
-            return None
-        return top if name == "mod" else sizes.add(top, 1)
-    if name == "floordiv" and bounds[0] is not None and is_exact(values[1]) and sizes.at_least(values[1], 1):
-        return bounds[0]
-    if name in ("where", "max", "min"):
-        known = [v + 1 if b is None and isinstance(v, int) and v >= 0 else b for v, b in zip(values, bounds)]
-        known = known[1:] if name == "where" else known
-        if None in known:
-            return None
-        return (sizes.smaller if name == "min" else sizes.larger)(*known)
-    return bounds[0] if name in ("int", "stop_gradient") else None
 
 
 # ---------------------------------------------------------------- operators of the language
@@ -395,5 +372,18 @@ def define(session: Session, hint: str, pending: Pending, span: Span | None):
     write = tuple(index(k) for k in range(len(pending.shape)))
     form = Form(pending.shape, "sum", write, pending.shape, tuple(t.operand for t in operands), body)
     names = tuple(session.operand(t, span) for t in operands)
-    return session.builder.define(hint, (form, names), kind=pending.kind, bound=pending.bound)
+    bound = int_bound(form) if pending.kind == "int" and pending.bound is None else pending.bound
+    return session.builder.define(hint, (form, names), kind=pending.kind, bound=bound)
+
+
+def int_bound(form: Form) -> Size | None:
+    """A size that the elements of an int tensor stay below, being at least 0; None where none is known."""
+    if form.op in ("argmax", "argmin"):
+        return product(form.domain[k] for k in form.reduced)
+    if form.op not in ("sum", "max", "min") or form.op == "sum" and not form.is_pointwise:
+        return None
+    low, high = interval(form.body, form.domain, form.operands)
+    if low is None or high is None or sizes.at_least(low, 0) is not True:
+        return None
+    return sizes.add(high, 1)
 

@@ -11,23 +11,22 @@ from collections.abc import Mapping
 from fractions import Fraction
 
 from diffgraph.ir.absorb import absorb
-from diffgraph.ir.affine import as_affine, index, interval
+from diffgraph.ir.affine import as_affine, index
 from diffgraph.ir.dimension import Size, product
 from diffgraph.ir.expression import Call, Const, Expr, Extent, Read
 from diffgraph.ir.form import Form
 from diffgraph.ir.program import Tensor
 from diffgraph.ir.simplify import add, as_float, call, certain_kind, constant, mul, substitute, where
-from diffgraph.language import sizes
-from diffgraph.language.arithmetic import materialize
+from diffgraph.language.arithmetic import int_bound, materialize
 from diffgraph.language.values import TensorValue
 
 Extents = Mapping[int, Size]
 Made = tuple[Form, tuple[str, ...]]
 
 
-def close(notation, outputs: tuple[int, ...], value, expression: Expr, kind: str, extents: Extents) -> Tensor:
+def close(notation, outputs: tuple[int, ...], expression: Expr, kind: str, extents: Extents) -> Tensor:
     """Defines the tensor whose element is the expression, and whatever it needs before."""
-    return _Closing(notation, extents).define(notation.hint, outputs, expression, kind, getattr(value, "bound", None))
+    return _Closing(notation, extents).define(notation.hint, outputs, expression, kind)
 
 
 class _Closing:
@@ -38,13 +37,12 @@ class _Closing:
         self.session = notation.session
         self.extents = extents
 
-    def define(self, hint: str, outputs, expression: Expr, kind: str, bound: Size | None) -> Tensor:
+    def define(self, hint: str, outputs, expression: Expr, kind: str) -> Tensor:
         terms = self._terms(hint, outputs, expression, kind)
         self.session.at(self.notation.span)
         self.session.count_definitions(self.notation.span)
-        if kind == "int" and bound is None:
-            bound = int_bound(terms[0][0])
-        return self.session.builder.define(hint, *terms, kind=kind, bound=bound if kind == "int" else None)
+        bound = int_bound(terms[0][0]) if kind == "int" else None
+        return self.session.builder.define(hint, *terms, kind=kind, bound=bound)
 
     # ------------------------------------------------------------ terms
 
@@ -66,8 +64,9 @@ class _Closing:
         return terms
 
     def _alone(self, addend: Expr, outputs):
-        """(factor or None, part) where an addend is a reduction times a number that is known when the program starts, and
-        every output index counts in it; else (None, None). Were one left out, the reduction would be done again for each."""
+        """(factor or None, part) where an addend is a reduction times a number that is known when the program starts,
+        and every output index counts in it: for one that does not, the reduction would be done again at each of its
+        places. Else (None, None)."""
         factors = addend.args if type(addend) is Call and addend.function == "mul" else (addend,)
         reads = [f for f in factors if type(f) is Read and self._is_part(f.slot)]
         others = [f for f in factors if f not in reads]
@@ -139,18 +138,6 @@ class _Closing:
         form = self._reduction(f"{hint}_{part.op}", part, part.free, part.kind)
         bound = int_bound(form[0]) if part.kind == "int" else None
         part.tensor = self.session.builder.define(f"{hint}_{part.op}", form, kind=part.kind, bound=bound)
-
-
-def int_bound(form: Form) -> Size | None:
-    """A size that the elements of an int tensor stay below, being at least 0; None where none is known."""
-    if form.op in ("argmax", "argmin"):
-        return product(form.domain[k] for k in form.reduced)
-    if form.op == "sum" and not form.is_pointwise or form.op == "prod":
-        return None
-    low, high = interval(form.body, form.domain, form.operands)
-    if low is None or high is None or sizes.at_least(low, 0) is not True:
-        return None
-    return sizes.add(high, 1)
 
 
 def _prepared(part, kinds) -> Expr:

@@ -1,11 +1,11 @@
 """Index notation: a tensor by its element.
 
 A `Notation` is open while a definition or a reduction is read. Indices are numbered in order of binding; elements of
-tensors are reads whose places are affine in those indices; a reduction inside is set aside as a `Part`. When all is read,
-`extents.py` finds how far each index runs, and `closing.py` makes terms and definitions of it.
+tensors are reads whose places are affine in those indices; a reduction inside is set aside as a `Part`. When all is
+read, `extents.py` finds how far each index runs, and `closing.py` makes terms and definitions of it.
 
-A definition inside a function that is called on an element shares the tables of the one around it, so that an index or a
-slot means the same in both.
+A definition inside a function that is called on an element shares the tables of the one around it, so that an index or
+a slot means the same in both.
 """
 
 from __future__ import annotations
@@ -172,7 +172,7 @@ class Notation:
         place = tuple(self._place(s, span) for s in subscripts)
         self.reads.append(ReadInfo(value.tensor, place, self.otherwise is not None, span, value.span))
         guard = _as_kind(self.otherwise, value.kind)
-        return Indexed(Read(self.slot(value.tensor), place, guard), value.kind, span, value.tensor.bound)
+        return Indexed(Read(self.slot(value.tensor), place, guard), value.kind, span)
 
     def _place(self, value: Any, span: Span) -> Affine:
         value = self.beside(value, span)
@@ -185,7 +185,7 @@ class Notation:
 
     def scalar(self, value: TensorValue) -> Indexed:
         """A tensor of rank 0 as a value beside indices."""
-        return Indexed(Read(self.slot(value.tensor), (), None), value.kind, value.span, value.tensor.bound)
+        return Indexed(Read(self.slot(value.tensor), (), None), value.kind, value.span)
 
     def beside(self, value: Any, span: Span | None) -> Any:
         """A value as it stands beside indices: a tensor or expression of rank 0 becomes a number of this definition."""
@@ -197,22 +197,19 @@ class Notation:
         pending = as_pending(value, self.session, span)
         slots = {old: self.slot(tensor) for old, tensor in enumerate(pending.operands)}
         body = substitute(pending.body, {}, None, slots, self.kinds)
-        return Indexed(body, pending.kind, span, pending.bound)
+        return Indexed(body, pending.kind, span)
 
     # ------------------------------------------------------------ guards
 
     def guarded(self, value: Any, otherwise: Any, first: int, span: Span) -> Indexed:
-        """`(value else otherwise)`: the reads made since `first` were read with a guard. A lone read says itself what it is
-        outside; anything else asks whether its reads are inside."""
+        """`(value else otherwise)`: the reads made since `first` were read with a guard. A lone read says itself what
+        it is outside; anything else asks whether its reads are inside."""
         own = [r for r in self.reads[first:] if r.guarded]
         if not own or not isinstance(value, Indexed):
             raise error("DG407", "there is no read to guard here", span, help="a guard holds a read: (x[i - 1] else 0)")
         known = constant_expr(otherwise)
         if type(value.expression) is Read and known is not None:
-            bound = value.bound
-            within = type(known) is Const and isinstance(known.value, int) and bound is not None
-            within = within and 0 <= known.value and (not isinstance(bound, int) or known.value < bound)
-            return Indexed(value.expression, value.kind, span, bound if within else None)
+            return value
         expression, kind = scalar_in_notation(self.beside(otherwise, span), span)
         inside = conjunction(*(c for r in own for c in _inside(r)))
         if kind != value.kind:
@@ -233,8 +230,8 @@ class Notation:
         return Indexed(Read(len(self.operands) - 1, place, None), result, span)
 
     def finish(self, outputs: Sequence[int], value: Any, span: Span | None = None) -> TensorValue | Indexed:
-        """The tensor whose element is `value` at the output indices. A reduction that depends on an element of a definition
-        around it stays a part of that one."""
+        """The tensor whose element is `value` at the output indices. A reduction that depends on an element of a
+        definition around it stays a part of that one."""
         value = self.beside(value, self.span)
         expression, kind = scalar_in_notation(value, span or self.span)
         free = expression.indices - set(outputs)
@@ -251,7 +248,7 @@ class Notation:
             name = self.indices[min(free)].name
             raise error("DG413", f"the index `{name}` is neither on the left nor reduced over", self.span)
         extents = solve(self)
-        tensor = close(self, tuple(outputs), value, expression, kind, extents)
+        tensor = close(self, tuple(outputs), expression, kind, extents)
         del self.indices[self.first_index :], self.reads[self.first_read :]
         return TensorValue(tensor, self.span)
 

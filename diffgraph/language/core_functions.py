@@ -23,6 +23,7 @@ from diffgraph.language.arithmetic import (
     is_tensor,
     only_output,
 )
+from diffgraph.language.numbers import is_list
 from diffgraph.language.reductions import REDUCTIONS, matmul, norm, reduce_axes
 from diffgraph.language.session import Session
 from diffgraph.language.tensors import (
@@ -57,7 +58,7 @@ class Call:
 
 @dataclass(frozen=True)
 class CoreFunction:
-    """A function of the core. `parameters`: (name, default); `rest`: whether any number of positional arguments is taken."""
+    """A function of the core. `parameters`: (name, default); `rest`: it takes any number of positional arguments."""
 
     name: str
     parameters: tuple[tuple[str, Any], ...]
@@ -65,7 +66,7 @@ class CoreFunction:
     rest: bool = False
 
     def bind(self, positional: list, keywords: dict[str, Any], span: Span | None) -> dict[str, Any] | None:
-        """Arguments by parameter; None where a required one is missing though keywords were given (a partial application)."""
+        """Arguments by parameter; None for a partial application: keywords are given and a required one is missing."""
         names = [n for n, _ in self.parameters]
         for name in keywords:
             if name not in names:
@@ -248,9 +249,9 @@ def _on(function):
     return lambda call, *arguments: function(*arguments, call.session, call.span)
 
 
-def _shape_argument(call: Call, shape) -> list:
+def _filled(call: Call, shape, value) -> Any:
     shape = only_output(shape)
-    return list(shape) if isinstance(shape, (list, range, tuple)) else [shape]
+    return filled(list(shape) if is_list(shape) else [shape], value, call.session, call.span)
 
 
 _UNARY = (
@@ -268,15 +269,15 @@ _ROWS = (
     *(_function(op, _reduce(op), *_AXIS, rest=True) for op in REDUCTIONS if op not in ("max", "min")),
     *(_function(op, _extreme(op), *_AXIS, rest=True) for op in ("max", "min")),
     _function("norm", _on(norm), "x", ("axis", None), ("keep", False)),
-    _function("concat", lambda call, values, axis: concat(values, axis, call.session, call.span), ("axis", 0), rest=True),
-    _function("stack", lambda call, values, axis: stack(values, axis, call.session, call.span), ("axis", 0), rest=True),
+    _function("concat", _on(concat), ("axis", 0), rest=True),
+    _function("stack", _on(stack), ("axis", 0), rest=True),
     _function("split", _on(split), "x", "parts", ("axis", 0)),
     _function("reshape", _on(reshape), "x", "shape"),
     _function("transpose", _on(transpose), "x", ("a", -2), ("b", -1)),
     _function("pad", _on(pad), "x", "widths", ("value", 0)),
-    _function("zeros", lambda call, shape: filled(_shape_argument(call, shape), 0.0, call.session, call.span), "shape"),
-    _function("ones", lambda call, shape: filled(_shape_argument(call, shape), 1.0, call.session, call.span), "shape"),
-    _function("full", lambda call, s, v: filled(_shape_argument(call, s), v, call.session, call.span), "shape", "value"),
+    _function("zeros", lambda call, shape: _filled(call, shape, 0.0), "shape"),
+    _function("ones", lambda call, shape: _filled(call, shape, 1.0), "shape"),
+    _function("full", _filled, "shape", "value"),
     _function("eye", _on(eye), "n"),
     _function("range", _on(range_tensor), "n"),
     _function("one_hot", _on(one_hot), "label", "classes"),

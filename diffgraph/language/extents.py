@@ -1,8 +1,8 @@
 """How far each index of a definition runs, and whether every read stays inside.
 
 The extent of an index is the first of these that applies: (1) a stated bound; (2) the axes where it stands alone in
-unguarded reads, which must agree; (3) the same in guarded reads; (4) the largest extent that keeps inside all unguarded affine
-reads it occurs in, once their other indices are known, repeated until nothing changes.
+unguarded reads, which must agree; (3) the same in guarded reads; (4) the largest extent that keeps inside all unguarded
+affine reads it occurs in, once their other indices are known, repeated until nothing changes.
 """
 
 from __future__ import annotations
@@ -87,6 +87,7 @@ class _Solver:
 
     def _agree(self, k: int, first: _Use, use: _Use) -> None:
         name = self.notation.indices[k].name
+        least = sizes.smaller(first.size, use.size)
 
         def problem() -> DiffgraphError:
             return error(
@@ -96,7 +97,7 @@ class _Solver:
                 Note(f"the other read, axis {first.axis} of {_described(first.read)}", first.read.span),
                 *_origins(first.read, use.read),
                 help="use two indices, or say what is read outside"
-                + (f", or state a bound: `{name} < {min(first.size, use.size)}`" if _are_ints(first.size, use.size) else ""),
+                + ("" if least is None else f", or state a bound: `{name} < {least}`"),
             )
 
         self.notation.session.require_equal(first.size, use.size, problem, use.read.span)
@@ -138,7 +139,8 @@ class _Solver:
         return best
 
     def limit(self, place: Expr, k: int, size: Size) -> Size | None:
-        """The largest extent of index k that keeps a place below a size (above 0, where it falls); None while that is open."""
+        """The largest extent of index k that keeps a place below a size, or from 0 up where it falls; None while that
+        is open."""
         place = as_affine(place)
         own = [(a, c) for a, c in place.terms if k in a.indices]
         if len(own) != 1:
@@ -240,15 +242,15 @@ class _Solver:
 
     def _repairs(self, use: _Use) -> Iterator[str]:
         low, _ = self.range_of(use.place)
-        if sizes.at_least(low, 0):
-            for k in sorted(use.place.indices):
-                others = {j: e for j, e in self.extents.items() if j != k}
-                kept, self.extents = self.extents, others
-                bound = self.limit(use.place, k, use.size)
-                self.extents = kept
-                if bound is not None and sizes.at_least(bound, 1) is not False and self.notation.indices[k].name != "...":
-                    yield f"bound an index, `{self.notation.indices[k].name} < {bound}`,"
-                    break
+        named = [k for k in sorted(use.place.indices) if self.notation.indices[k].name != "..."]
+        for k in named if sizes.at_least(low, 0) else ():
+            kept = self.extents
+            self.extents = {j: e for j, e in kept.items() if j != k}
+            bound = self.limit(use.place, k, use.size)
+            self.extents = kept
+            if bound is not None and sizes.at_least(bound, 1) is not False:
+                yield f"bound an index, `{self.notation.indices[k].name} < {bound}`,"
+                break
         yield f"say what is read outside, `({use.text} else 0)`"
 
 
@@ -290,5 +292,3 @@ def _places(low: Size, high: Size) -> str:
     return f"the place {low}" if low == high else f"the places {low} to {high}"
 
 
-def _are_ints(*values: Size) -> bool:
-    return all(isinstance(v, int) for v in values)

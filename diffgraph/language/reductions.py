@@ -16,6 +16,7 @@ from diffgraph.language.arithmetic import (
     as_pending,
     binary,
     broadcast_shapes,
+    int_bound,
     materialize,
     show_shape,
 )
@@ -61,25 +62,23 @@ def reduce_axes(op: str, value: Any, axis: Any, keep: bool, session: Session, sp
     places = {old: index(new) for new, old in enumerate(order)}
     body = substitute(x.body, places, domain, {old: new for new, old in enumerate(used)})
     kind = x.kind
-    bound = None
     if op == "mean":
         count = product(x.shape[k] for k in axes)
         factor = Const(Fraction(1, count)) if isinstance(count, int) and count else _reciprocal(count)
         body, op, kind = mul(factor, body), "sum", "float"
     elif op in ("argmax", "argmin"):
-        kind, bound = "int", product(x.shape[k] for k in axes)
+        kind = "int"
     elif op in ("any", "all"):
         kind = "bool"
     elif op in ("sum", "prod") and kind == "bool":
         kind = "int"
-    elif op in ("max", "min"):
-        bound = x.bound
     operands = [x.operands[s] for s in used]
     write = tuple(index(k) for k in range(len(kept)))
     form = Form(domain, op, write, domain[: len(kept)], tuple(t.operand for t in operands), body)
     session.at(span)
     session.count_definitions(span)
     names = tuple(session.operand(t, span) for t in operands)
+    bound = int_bound(form) if kind == "int" else None
     result = TensorValue(session.builder.define(op, (form, names), kind=kind, bound=bound), span)
     return _with_ones(result, axes, rank) if keep else result
 

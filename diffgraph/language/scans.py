@@ -13,11 +13,11 @@ from diffgraph.language.arithmetic import (
     broadcast_shapes,
     define,
     describe,
-    is_exact,
     materialize,
     only_output,
     show_shape,
 )
+from diffgraph.language.numbers import is_exact
 from diffgraph.language.scopes import Scope
 from diffgraph.language.session import BodyBuilder, Session
 from diffgraph.language.tensors import filled

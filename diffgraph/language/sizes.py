@@ -208,8 +208,8 @@ def _first_floor(polynomial: _Polynomial) -> tuple[Monomial, Floor] | None:
 
 
 def _without_floor(polynomial: _Polynomial, monomial: Monomial, atom: Floor) -> _Polynomial:
-    """(d - q + 1) / q <= floor(d / q) <= d / q: one factor of the monomial gives way to the bound that is the lower one.
-    The other factors are not negative, for sizes are not."""
+    """(d - q + 1) / q <= floor(d / q) <= d / q: one factor of the monomial gives way to the bound that makes the whole
+    smaller. The other factors are not negative, for sizes are not."""
     coefficient = polynomial[monomial]
     rest = dict(monomial)
     rest[atom] -= 1

@@ -21,12 +21,12 @@ from diffgraph.language.arithmetic import (
     constant_expr,
     constant_kind,
     describe,
-    is_exact,
     is_tensor,
     materialize,
     only_output,
     show_shape,
 )
+from diffgraph.language.numbers import is_exact
 from diffgraph.language.reductions import axes_of
 from diffgraph.language.session import Session
 from diffgraph.language.values import Pending, TensorValue
@@ -336,7 +336,7 @@ def stack(values: list, axis: Any, session: Session, span: Span | None) -> Any:
 
 
 def pad(value: Any, widths: Any, fill: Any, session: Session, span: Span | None) -> Pending:
-    """`pad(x, [[1, 1], [2, 0]])`: places before and behind, for the last axes; an int means both sides of the last axis.
+    """`pad(x, [[1, 1], [2, 0]])`: places before and behind, for the last axes; an int is both sides of the last axis.
 
     The new places hold `value`."""
     x = materialize(value, session, "x", span)

@@ -61,7 +61,6 @@ class Indexed:
     expression: Any
     kind: str
     span: Span | None = None
-    bound: Size | None = None
 
 
 @dataclass(frozen=True, eq=False)
