@@ -41,7 +41,7 @@ def command(file, block, output, resume, weights, net_name, assignments, target,
     plan = net.plan(**overrides)
     if weights is not None:
         net.load(weights)
-    directory = output or Path("runs") / plan.name
+    directory = output or _free_directory(plan.name, resume)
     progress = progress_for(sys.stderr, quiet or as_json)
     history = net.train(directory=directory, resume=resume, progress=progress, **overrides)
     if as_json:
@@ -50,6 +50,16 @@ def command(file, block, output, resume, weights, net_name, assignments, target,
         numbers = ", ".join(f"{name} {value:.6g}" for name, value in history.final.items())
         click.echo(f"{plan.name}: {numbers}   ({history.ended}; kept in {directory})")
     return 0
+
+
+def _free_directory(name: str, resume: bool) -> Path:
+    """runs/NAME, or runs/NAME-2, ... where that is taken; to resume, the newest of them."""
+    first = Path("runs") / name
+    number = 1
+    while (first if number == 1 else first.with_name(f"{name}-{number}")).exists():
+        number += 1
+    number -= resume and number > 1
+    return first if number == 1 else first.with_name(f"{name}-{number}")
 
 
 def _split(assignments: dict[str, str], module, net: str | None, block: str | None) -> tuple[dict, dict]:
