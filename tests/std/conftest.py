@@ -13,6 +13,8 @@ from diffgraph.ir.interpret import interpret
 from diffgraph.ir.program import Builder, Output
 from diffgraph.language.elaborate import elaborate
 from diffgraph.language.module import load_text
+from diffgraph.passes.pipeline import optimize
+from diffgraph.runtime.executable import build
 
 #: Largest relative disagreement with PyTorch in float64, and in float32 on the cpu target.
 EXACT = 1e-9
@@ -140,6 +142,17 @@ def difference(f: Formula, step=1e-6) -> tuple[float, float]:
     return derivative, float(np.sum(central * noise(central.shape, 7)))
 
 
+def compiled(f: Formula, shape) -> Result:
+    """The formula through all passes, by the cpu target in float32. `shape` is that of y."""
+    executable = build(optimize(f.program), "cpu", "f32")
+    values = f.values | {f.cotangent: noise(shape, 7)}
+    by_path = {i.path: values[i.tensor.name] for i in f.program.inputs}
+    stored = {path: np.ascontiguousarray(by_path[path], np.float32) for path in executable.stored}
+    executable.bind(stored)
+    named = executable.run({path: by_path[path] for path in executable.given}, commit=True)
+    return Result(named["y"], part(named, "first "), part(named, "second "), stored)
+
+
 def part(named: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
     return {name.removeprefix(prefix): value for name, value in named.items() if name.startswith(prefix)}
 
@@ -182,21 +195,30 @@ def same(ours, theirs, what: str, tolerance=EXACT) -> None:
 
 
 def check(text, inputs, function, *, training=False, second=True, differences=True, declarations="", targets=(),
-          tolerance=EXACT) -> Result:  # fmt: skip
-    """A formula against PyTorch: value, first derivatives, and where `second` those of a random combination of them."""
+          single=False, tolerance=EXACT) -> Result:  # fmt: skip
+    """A formula against PyTorch: value, first derivatives, and where `second` those of a random combination of them; by
+    the interpreter, and where `single` without the second ones by the cpu target in float32, all passes on."""
     drawn = {name: noise(v, k) for k, (name, v) in enumerate(inputs.items()) if isinstance(v, tuple)}
     arrays = {name: drawn[name] if name in drawn else np.asarray(v) for name, v in inputs.items()}
     f = formula(text, arrays, training, second, declarations, targets)
     ours, theirs = interpreted(f), by_torch(f, function, second)
-    same(ours.value, theirs.value, "value", tolerance)
-    for path, expected in theirs.first.items():
-        same(ours.first.get(path, 0 * expected), expected, f"derivative by {path}", tolerance)
+    agree(ours, theirs, tolerance)
     for path, expected in theirs.second.items():
         same(ours.second.get(path, 0 * expected), expected, f"second derivative by {path}", tolerance)
     if differences and f.wrt:
         derivative, central = difference(f)
         assert derivative == pytest.approx(central, rel=1e-6, abs=1e-7), "derivative and finite difference"
+    if single:
+        f = formula(text, arrays, training, False, declarations, targets)
+        agree(compiled(f, ours.value.shape), theirs, SINGLE)
     return ours
+
+
+def agree(ours: Result, theirs: Result, tolerance: float) -> None:
+    """Fails where a value or a first derivative differs."""
+    same(ours.value, theirs.value, "value", tolerance)
+    for path, expected in theirs.first.items():
+        same(ours.first.get(path, 0 * expected), expected, f"derivative by {path}", tolerance)
 
 
 @pytest.fixture(scope="session")

@@ -53,9 +53,17 @@ def test_cornered(agrees, text, function):
     agrees(text, {"x": (3, 4, 5)}, lambda x, p: function(x), second=False)
 
 
+def test_all_at_once(agrees):
+    """One program of all of them, so that the cpu target compiles few kernels."""
+    rows = [(t, f) for t, f in SMOOTH + CORNERED if "logsumexp" not in t and "glu" not in t]
+    text = ", ".join(t for t, _ in rows)
+    agrees(f"stack({text}, axis = 0)", {"x": (3, 4, 5)}, lambda x, p: torch.stack([f(x) for _, f in rows]),
+           second=False, single=True)  # fmt: skip
+
+
 @pytest.mark.parametrize("text", ["prelu", "prelu(4)"])
 def test_prelu(agrees, text):
-    agrees(f"x -> {text} as f", {"x": (3, 4, 5)}, lambda x, p: F.prelu(x, p["weight"]))
+    agrees(f"x -> {text} as f", {"x": (3, 4, 5)}, lambda x, p: F.prelu(x, p["weight"]), single=True)
 
 
 def test_extremes_do_not_overflow(agrees):

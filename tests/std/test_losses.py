@@ -80,6 +80,24 @@ def test_function(agrees, text, function):
     agrees(text, {"x": (2, 4, 3)}, lambda x, p: function(x))
 
 
+@pytest.mark.filterwarnings("ignore:reduction")
+def test_pairs_at_once(agrees):
+    """One program of all scalar ones, so that the cpu target compiles few kernels."""
+    rows = [(t, f) for t, f in PAIRS if not t.startswith(("cosine", "outer"))]
+    agrees(f"stack({', '.join(t for t, _ in rows)})", {"x": (4, 3), "y": (4, 3)},
+           lambda x, y, p: torch.stack([f(x, y) for _, f in rows]), second=False, single=True)  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore:reduction")
+@pytest.mark.parametrize("label", [LABEL, SHARES, LABELS], ids=["label", "shares", "labels"])
+def test_targets_at_once(agrees, label):
+    """One program of all that take the same target, so that the cpu target compiles few kernels."""
+    rows = [(t, f) for t, _, y, f in TARGETED if y is label]
+    x = PIXELS if label is LABELS else SCORES
+    agrees(f"stack({', '.join(t for t, _ in rows)})", {"x": x, "y": label},
+           lambda x, y, p: torch.stack([f(x, y) for _, f in rows]), second=False, targets="y", single=True)  # fmt: skip
+
+
 @pytest.mark.parametrize("text, x, y, function", [t for t in TARGETED if t[2] is SHARES], ids=lambda t: str(t)[:40])
 def test_target_that_is_itself_computed(agrees, text, x, y, function):
     agrees(text, {"x": x, "y": y}, lambda x, y, p: function(x, y))

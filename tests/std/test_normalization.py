@@ -30,7 +30,7 @@ BATCHNORM = [
 
 @pytest.mark.parametrize("text, inputs, training, options", BATCHNORM)
 def test_batchnorm(agrees, text, inputs, training, options):
-    agrees(f"x -> {text} as f", inputs, batchnorm(training, **options), training=training)
+    agrees(f"x -> {text} as f", inputs, batchnorm(training, **options), training=training, single=True)
 
 
 @pytest.mark.parametrize("text, make", [
@@ -75,4 +75,4 @@ CASES = [
 
 @pytest.mark.parametrize("text, inputs, function", CASES, ids=[t for t, _, _ in CASES])
 def test_norm(agrees, text, inputs, function):
-    agrees(f"x -> {text} as f", inputs, function)
+    agrees(f"x -> {text} as f", inputs, function, single=True)
