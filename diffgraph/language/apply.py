@@ -69,16 +69,13 @@ def _run_function(declaration: syntax.Function, given: dict, outer: Scope, sessi
 
 
 class _calling:
-    """Refuses cycles of calls, and nesting without end."""
+    """Refuses nesting without end. Cycles of names have been refused before; functions given to themselves end here."""
 
     def __init__(self, declaration, session: Session, span):
         self.declaration, self.session, self.span = declaration, session, span
 
     def __enter__(self):
         calls = self.session.calls
-        if self.declaration in calls:
-            chain = " -> ".join(d.name for d in (*calls[calls.index(self.declaration) :], self.declaration))
-            raise error("DG510", f"`{self.declaration.name}` uses itself: {chain}", self.span)
         if len(calls) >= MOST_DEPTH:
             raise error("DG590", f"calls are nested deeper than {MOST_DEPTH}", self.span)
         calls.append(self.declaration)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from diffgraph.diagnostics import Span, error, suggest
+from diffgraph.diagnostics import Diagnostic, DiffgraphError, Span, error, suggest
 from diffgraph.ir.dimension import symbols
 from diffgraph.ir.program import Commit, Output
 from diffgraph.language import evaluate as expressions
@@ -172,8 +172,42 @@ def elaborate(
         elaboration.session.freeze = freeze
         return elaboration.run(extend)
     # Training mode gives the automatic names; inference mode finds them again.
-    _Elaboration(True, {}, *arguments).run()
-    return _Elaboration(False, {}, *arguments).run()
+    trained = _Elaboration(True, {}, *arguments).run()
+    inferring = _Elaboration(False, {}, *arguments).run()
+    _refuse_conditional(trained, inferring, "training")
+    _refuse_conditional(inferring, trained, "inference")
+    return inferring
+
+
+def _refuse_conditional(network: Network, other: Network, mode: str) -> None:
+    """Refuses parameters and states that are made in one mode only, or with another shape."""
+    there = {v.path: v.tensor.shape for v in (*other.parameters, *other.states)}
+    instances = {i.path: i.span for i in network.instances}
+    for instance in other.instances:
+        instances.pop(instance.path, None)
+    places: dict[str, Span | None] = {}
+    for variable in (*network.parameters, *network.states):
+        if there.get(variable.path) != variable.tensor.shape:
+            path = next((p for p in _ancestors(variable.path) if p in instances), variable.path)
+            places[path] = instances.get(path, variable.span)
+    text = f"is made in {mode} mode only; both modes must have the same parameters"
+    help = "make it in both, outside what depends on `training`"
+    if places:
+        raise DiffgraphError(*(Diagnostic("DG518", f"`{p}` {text}", span, (), help) for p, span in places.items()))
+
+
+def _ancestors(path: str) -> list[str]:
+    """The paths of the layers around something, outermost first."""
+    parts = path.split(".")
+    return [".".join(parts[:k]) for k in range(1, len(parts))]
+
+
+def _distinct(problems) -> list[Diagnostic]:
+    """Each problem once: a layer that is wrong is wrong wherever it is applied."""
+    found: dict[tuple, Diagnostic] = {}
+    for problem in problems:
+        found.setdefault((problem.code, problem.message, problem.span), problem)
+    return list(found.values())
 
 
 class _Elaboration:
@@ -201,10 +235,12 @@ class _Elaboration:
             body = NetScope(scope.parent, self.ports)
             body.values.update(scope.values)
             kept = dict(scope.values)
-            statements.run_collecting(value.declaration.body, body, session)
+            statements.run_block(value.declaration.body, body, session)
             if extend is not None:
                 extend(session, self.ports)
             return self._network(value, kept, span)
+        except DiffgraphError as problem:
+            raise DiffgraphError(*_distinct(problem.diagnostics)) from None
         finally:
             CURRENT.pop()
 

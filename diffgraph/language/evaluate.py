@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from fractions import Fraction
 from typing import Any
 
-from diffgraph.diagnostics import Note, Span, error, suggest
+from diffgraph.diagnostics import DiffgraphError, Note, Span, error, suggest
 from diffgraph.ir.dimension import Dimension, product
 from diffgraph.ir.expression import Const
 from diffgraph.language import apply, syntax
@@ -28,7 +28,7 @@ from diffgraph.language.comprehension import Notation
 from diffgraph.language.core_functions import CORE
 from diffgraph.language.reductions import matmul
 from diffgraph.language.scans import evaluate_scan
-from diffgraph.language.scopes import Scope
+from diffgraph.language.scopes import FAILED, Scope, Unavailable
 from diffgraph.language.session import Session
 from diffgraph.language.tensors import as_size, filled, take
 from diffgraph.language.values import (
@@ -101,7 +101,12 @@ def lookup(name: str, scope: Scope, session: Session, span: Span | None) -> Any:
     """The value of a name, or None where it has none."""
     holder = scope.find(name)
     if holder is not None:
-        return holder.get(name)
+        value = holder.get(name)
+        if value is FAILED:
+            raise DiffgraphError()  # It has been reported why.
+        if isinstance(value, Unavailable):
+            raise error("DG227", f"`{name}` {value.reason}", span)
+        return value
     special = _SPECIAL.get(name)
     if special is not None:
         return special(session)
@@ -277,6 +282,8 @@ def _attribute(node: syntax.Attribute, scope: Scope, session: Session) -> Any:
         found = apply.under_path(dotted, session)
         if found is not None:
             return found
+        if session.failed:
+            raise DiffgraphError()  # The layer that would have made it may be the one that failed.
         raise error("DG202", f"nothing here is called `{dotted}`", node.span, help=suggest(dotted, session.by_path))
     value = evaluate(node.value, scope, session)
     if isinstance(value, NetResult) and node.name in value.outputs:

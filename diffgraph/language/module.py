@@ -10,6 +10,7 @@ from typing import Any
 
 from diffgraph.diagnostics import Diagnostic, DiffgraphError, Note, Source, error, suggest
 from diffgraph.language import syntax
+from diffgraph.language.cycles import cycles
 from diffgraph.language.parser import parse, read_source
 from diffgraph.language.scopes import Scope
 from diffgraph.language.values import FunctionValue, LayerValue
@@ -31,8 +32,6 @@ class Module(Scope):
         self.trains: list[syntax.Train] = []
         self.expects: list[syntax.Expect] = []
         self.session: Any = None
-        self._constants: dict[tuple[int, str], Any] = {}
-        self._busy: list[str] = []
 
     # ------------------------------------------------------------ names
 
@@ -60,24 +59,18 @@ class Module(Scope):
 
     def _computed(self, name: str, declaration: syntax.NetAlias | syntax.Bind) -> Any:
         from diffgraph.language.evaluate import evaluate
+        from diffgraph.language.statements import unpack
 
         session = self.current_session()
-        key = (id(session), name)
-        if key not in self._constants:
-            if name in self._busy:
-                chain = " -> ".join([*self._busy[self._busy.index(name) :], name])
-                raise error("DG510", f"`{name}` is defined by itself: {chain}", declaration.span)
-            self._busy.append(name)
-            try:
-                value = evaluate(declaration.value, self, session)
-                if isinstance(declaration, syntax.Bind) and len(declaration.names) > 1:
-                    value = value[declaration.names.index(name)]
-                if isinstance(declaration, syntax.NetAlias) and not isinstance(value, LayerValue):
-                    raise error("DG513", f"`{name}` is not a net", declaration.value.span)
-            finally:
-                self._busy.pop()
-            self._constants[key] = value
-        return self._constants[key]
+        known = session.constants
+        if (self, name) not in known:
+            value = evaluate(declaration.value, self, session)
+            if isinstance(declaration, syntax.Bind) and len(declaration.names) > 1:
+                value = unpack(value, declaration)[declaration.names.index(name)]
+            if isinstance(declaration, syntax.NetAlias) and not isinstance(value, LayerValue):
+                raise error("DG513", f"`{name}` is not a net", declaration.value.span)
+            known[self, name] = value
+        return known[self, name]
 
     def current_session(self):
         """The elaboration that is under way."""
@@ -139,6 +132,7 @@ def _declare(module: Module, tree: syntax.File, chain: tuple) -> None:
             problems.append(
                 Diagnostic("DG203", f"there is no net `{block.net}` for this {kind} block", block.span, (), hint)
             )
+    problems += cycles(module.declarations)
     if problems:
         raise DiffgraphError(*problems)
 

@@ -6,6 +6,20 @@ from collections.abc import Iterator
 from typing import Any
 
 
+class Unavailable:
+    """Stands in a scope for a value that is not there, though its name is known."""
+
+    def __init__(self, reason: str):
+        self.reason = reason
+
+
+#: The statement that would have made it has failed, which has been reported.
+FAILED = Unavailable("could not be made")
+
+#: A target of a net that is applied inside another net.
+MISSING = Unavailable("is a target of a net that is applied inside another: only its loss may use it")
+
+
 class Scope:
     """Names of one body, and the scope around it. Bodies of `if` and `for` share the scope of what holds them."""
 
@@ -38,7 +52,7 @@ class Scope:
         """Every name that can be seen from here, for suggestions."""
         scope: Scope | None = self
         while scope is not None:
-            yield from scope.own_names()
+            yield from (name for name in scope.own_names() if name.isidentifier())
             scope = scope.parent
 
     def own_names(self) -> Iterator[str]:

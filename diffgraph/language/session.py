@@ -83,7 +83,10 @@ class Session:
         self.updates: dict[str, str] = {}
         self._required: dict[tuple[str, Size, Size], str] = {}
         self.steps = 0
+        self.failed = False
+        self.draws: dict[str, int] = {}
         self.calls: list[Any] = []
+        self.constants: dict[tuple[Any, str], Any] = {}
         self.shared: dict[int, dict] = {}
         self.results: dict[str, TensorValue] = {}
         self.phase = "forward"
@@ -174,11 +177,25 @@ class Session:
 
     def operand(self, tensor: Tensor, span: Span | None = None) -> str:
         """The name under which the program being built reads a tensor; a body captures what is outside."""
-        if tensor.name not in self.builder.tensors:
-            if not isinstance(self.builder, BodyBuilder):
-                raise error("DG540", "an initial value cannot depend on tensors of the program", span)
-            self.builder.capture(tensor)
-        return tensor.name
+        known = self.builder.tensors.get(tensor.name)
+        if isinstance(self.builder, BodyBuilder):
+            if known is None:
+                self.builder.capture(tensor)
+            return tensor.name
+        if known is tensor:
+            return tensor.name
+        return self._initial_of(tensor, span)
+
+    def _initial_of(self, tensor: Tensor, span: Span | None) -> str:
+        """Inside the program of initial values a parameter or state stands for its initial value."""
+        path = next((p for p, v in self.variables.items() if v.tensor is tensor), None)
+        for made in self.initial.outputs:
+            if made.name == path:
+                return made.tensor
+        raise error(
+            "DG540", "an initial value cannot depend on tensors of the program", span,
+            help="it may use settings, numbers, and parameters made before",
+        )  # fmt: skip
 
     # ------------------------------------------------------------ sizes
 

@@ -12,7 +12,7 @@ from diffgraph.language import evaluate as expressions
 from diffgraph.language.arithmetic import as_pending, describe, is_tensor, materialize, only_output
 from diffgraph.language.reductions import reduce_axes
 from diffgraph.language.scans import LoopScope
-from diffgraph.language.scopes import Scope
+from diffgraph.language.scopes import FAILED, MISSING, Scope
 from diffgraph.language.session import Session
 from diffgraph.language.tensors import as_size
 from diffgraph.language.values import LayerValue, NetResult, Pending, Undecided
@@ -44,50 +44,41 @@ def run_body(block: syntax.Block, scope: Scope, session: Session, owner: str) ->
 
 
 def run_block(block: syntax.Block, scope: Scope, session: Session) -> None:
-    """Runs statements in order."""
-    for statement in block.statements:
-        _RULES[type(statement)](statement, scope, session)
-
-
-def run_collecting(block: syntax.Block, scope: Scope, session: Session) -> None:
-    """Runs statements in order and goes on after one that fails, so that independent problems are all found. What a
-    failed statement would have bound is unknown; statements that need it are passed over in silence."""
+    """Runs statements in order, and goes on after one that fails, so that independent problems are all found. What a failed
+    statement would have bound is unknown; what needs it is passed over in silence."""
     problems: list[Diagnostic] = []
     for statement in block.statements:
         try:
             _RULES[type(statement)](statement, scope, session)
+        except Returned:
+            if not session.failed:
+                raise
+            raise DiffgraphError(*problems) from None
         except DiffgraphError as failure:
-            problems += [d for d in failure.diagnostics if not (problems and _is_consequence(d, scope))]
-            for name in _binds(statement):
+            session.failed = True
+            problems += failure.diagnostics
+            for name in _binds(statement, scope):
                 scope.bind(name, FAILED)
     if problems:
         raise DiffgraphError(*problems)
 
 
-class _Failed:
-    """Stands for a value whose statement failed."""
-
-    name = "a value that could not be made"
-
-
-FAILED = _Failed()
-
-
-def _is_consequence(problem: Diagnostic, scope: Scope) -> bool:
-    return _Failed.name in problem.message
-
-
-def _binds(statement) -> tuple[str, ...]:
+def _binds(statement: syntax.Statement, scope: Scope) -> Iterator[str]:
+    """The names that a statement binds, were it to succeed."""
     if isinstance(statement, syntax.Bind):
-        return statement.names
-    if isinstance(statement, (syntax.Define, syntax.Draw, syntax.Variable, syntax.Port)):
-        return (statement.name,)
-    if isinstance(statement, syntax.If):
-        blocks = [statement.then, *([statement.otherwise] if statement.otherwise else [])]
-        return tuple(name for block in blocks for inner in block.statements for name in _binds(inner))
-    if isinstance(statement, syntax.For):
-        return tuple(name for inner in statement.body.statements for name in _binds(inner))
-    return ()
+        yield from statement.names
+    elif isinstance(statement, (syntax.Define, syntax.Draw, syntax.Variable)):
+        yield statement.name
+    elif isinstance(statement, syntax.OutputOf):
+        yield from (item.name for item in statement.items if item.name is not None)
+    elif isinstance(statement, syntax.Port):
+        yield statement.name
+        yield from (d.name for d in statement.shape if isinstance(d, syntax.Name) and scope.find(d.name) is None)
+    elif isinstance(statement, syntax.If):
+        for block in (statement.then, statement.otherwise):
+            yield from (name for inner in (block.statements if block else ()) for name in _binds(inner, scope))
+    elif isinstance(statement, syntax.For):
+        yield from (name for inner in statement.body.statements for name in _binds(inner, scope))
 
 
 # ---------------------------------------------------------------- binding
@@ -98,12 +89,18 @@ def _bind(node: syntax.Bind, scope: Scope, session: Session) -> None:
     if len(node.names) == 1:
         scope.bind(node.names[0], settle(value, session, node.names[0], node.span))
         return
-    values = list(only_output(value)) if isinstance(only_output(value), (tuple, list)) else None
+    for name, item in zip(node.names, unpack(value, node)):
+        scope.bind(name, settle(item, session, name, node.span))
+
+
+def unpack(value: Any, node: syntax.Bind) -> list:
+    """The values of `a, b = value`."""
+    value = only_output(value)
+    values = list(value) if isinstance(value, (tuple, list, range)) else None
     if values is None or len(values) != len(node.names):
         got = f"{len(values)} values" if values is not None else describe(value)
         raise error("DG502", f"{len(node.names)} names are bound to {got}", node.span)
-    for name, item in zip(node.names, values):
-        scope.bind(name, settle(item, session, name, node.span))
+    return values
 
 
 def settle(value: Any, session: Session, hint: str, span: Span) -> Any:
@@ -278,9 +275,9 @@ class NestedPorts:
         self.outputs: dict[str, Any] = {}
 
     def port(self, node: syntax.Port, scope: Scope, session: Session) -> None:
-        """Inputs take the given tensors in order; targets stay unknown."""
+        """Inputs take the given tensors in order; targets are not there."""
         if node.role == "target":
-            scope.bind(node.name, FAILED)
+            scope.bind(node.name, MISSING)
             return
         if not self.waiting:
             raise error("DG521", f"`{self.layer.name}` wants the input `{node.name}`", self.span)

@@ -61,9 +61,15 @@ def condition(node: syntax.Expr, scope: Scope, session: Session) -> bool:
 def draw(node: syntax.Draw, scope: Scope, session: Session) -> None:
     shape = shape_of(node.shape, scope, session)
     path = f"{session.frame.path}.{node.name}" if session.frame.path else node.name
-    noise = uniform_noise(path, shape, session, node.span, session.run_scalar("step"))
+    noise = uniform_noise(_own(path, session), shape, session, node.span, session.run_scalar("step"))
     value = _distributed(node.distribution, noise, scope, session, node.span)
     scope.bind(node.name, materialize(_spread(value, shape, session, node.span), session, session.hint(node.name)))
+
+
+def _own(path: str, session: Session) -> str:
+    """The path of this draw alone: a name that is drawn again (in a loop, in a shared layer) is another draw."""
+    times = session.draws[path] = session.draws.get(path, 0) + 1
+    return path if times == 1 else f"{path}~{times}"
 
 
 def uniform_noise(path: str, shape, session: Session, span: Span, step: TensorValue | None) -> TensorValue:
@@ -202,7 +208,7 @@ def _initial(node: syntax.Variable, path: str, shape, scope: Scope, session: Ses
         if pending.kind != "float":
             pending = as_pending(binary("*", 1.0, pending, session, node.span), session, node.span)
         tensor = materialize(pending, session, path, node.span)
-        session.initial.outputs.append(Output(path, tensor.tensor.name))
+        session.initial.outputs.append(Output(path, session.operand(tensor.tensor, node.span)))
 
 
 def update(node: syntax.Update, scope: Scope, session: Session) -> None:
@@ -239,5 +245,7 @@ def _target(node: syntax.Update, scope: Scope, session: Session) -> tuple[str, s
     path = f"{session.frame.path}.{name}" if session.frame.path else name
     if path in session.variables:
         return path, name
+    if isinstance(target, syntax.Name):
+        expressions.lookup(name, scope, session, node.span)  # Nothing more to say of what has failed.
     text = f"`{name}` is neither a state nor a parameter"
     raise error("DG507", text, node.span, help=f"declare it: state {name} = 0")
