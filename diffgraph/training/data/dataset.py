@@ -43,8 +43,11 @@ def check(dataset: Dataset) -> Dataset:
 
 def refuse_non_finite(values: np.ndarray, what: str) -> None:
     """Raises an error that names the first NaN or infinity in an array. Makes no copy of a large one."""
-    if not np.issubdtype(values.dtype, np.floating) or np.isfinite(np.sum(values, dtype=np.float64)):
+    if not np.issubdtype(values.dtype, np.floating):
         return
+    with np.errstate(over="ignore", invalid="ignore"):
+        if np.isfinite(np.sum(values, dtype=np.float64)):
+            return
     bad = ~np.isfinite(values)
     if not bad.any():
         return
