@@ -25,7 +25,7 @@ net fit {{
     output p
     loss   mean((p - y)^2)
 }}
-train fit {{ data table([[0, 0, 0, 0, 0]]); batch 5; steps {steps}; optimizer {optimizer} }}
+train fit {{ data table([[0, 0, 0, 0, 0]]); batch 5; steps {steps}; optimizer {optimizer}; {more} }}
 """
 
 
@@ -37,9 +37,9 @@ def double_precision():
     torch.set_default_dtype(torch.float32)
 
 
-def ours(optimizer: str) -> list[dict[str, np.ndarray]]:
-    """The weights after each step, by the interpreter."""
-    module = load_text(TEXT.format(steps=STEPS, optimizer=optimizer))
+def ours(optimizer: str, more: str = "") -> list[dict[str, np.ndarray]]:
+    """The weights, states and averages after each step, by the interpreter."""
+    module = load_text(TEXT.format(steps=STEPS, optimizer=optimizer, more=more))
     _, program = training_program(module, train_block(module))
     inputs = {i.path: i for i in program.inputs if i.table is None}
     paths = {i.tensor.name: i.path for i in program.inputs}
@@ -53,12 +53,14 @@ def ours(optimizer: str) -> list[dict[str, np.ndarray]]:
             values[declared.tensor.name] = initial(optimizer, declared) if value is None else value
         results = interpret(program, values)
         kept |= {paths[c.state]: results[c.tensor] for c in program.commits}
-        history.append({path: kept[path] for path in START})
+        history.append(dict(kept))
     return history
 
 
 def initial(optimizer: str, declared) -> np.ndarray:
-    """The states of the optimizers here start at 0, but for these."""
+    """Averages start at the weight, and the states of the optimizers here at 0, but for these."""
+    if declared.path.endswith(".average"):
+        return START[declared.path.removesuffix(".average")]
     value = 1.0 if "product_of_mu" in declared.path else 0.3 if "initial = 0.3" in optimizer else 0.0
     return np.full([s if isinstance(s, int) else 1 for s in declared.tensor.shape], value)
 
@@ -170,3 +172,29 @@ class Lamb(torch.optim.Optimizer):
 ])  # fmt: skip
 def test_optimizer_from_its_paper(text, make):
     test_optimizer(text, make)
+
+
+@pytest.mark.parametrize("field, clip", [
+    ("clip_norm 0.05", lambda ws: torch.nn.utils.clip_grad_norm_(ws, 0.05)),
+    ("clip_norm 100", lambda ws: torch.nn.utils.clip_grad_norm_(ws, 100)),
+    ("clip_value 0.02", lambda ws: torch.nn.utils.clip_grad_value_(ws, 0.02)),
+])  # fmt: skip
+def test_clipping(field, clip):
+    class Clipped(torch.optim.SGD):
+        def step(self):
+            clip(self.param_groups[0]["params"])
+            super().step()
+
+    for mine, theirs in zip(ours("sgd(0.5)", field), by_torch(lambda o, w: Clipped(w, 0.5)), strict=True):
+        for path in START:
+            np.testing.assert_allclose(mine[path], theirs[path], rtol=1e-9)
+
+
+def test_average():
+    """ema(d) in step s keeps min(d, (1 + s) / (10 + s)) of the average."""
+    history = ours("sgd(0.5)", "average ema(0.4)")
+    expected = START["a"]
+    for step, kept in enumerate(history, 1):
+        rate = min(0.4, (1 + step) / (10 + step))
+        expected = rate * expected + (1 - rate) * kept["a"]
+        np.testing.assert_allclose(kept["a.average"], expected, rtol=1e-12)

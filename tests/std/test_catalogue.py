@@ -1,0 +1,56 @@
+"""The text of the standard library itself: documented, with examples that parse, and tested."""
+
+import re
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+
+from diffgraph.diagnostics import DiffgraphError, Source
+from diffgraph.language import syntax
+from diffgraph.language.parser import parse, parse_text
+
+FILES = sorted((e for e in (files("diffgraph") / "std").iterdir() if e.name.endswith(".net")), key=lambda e: e.name)
+DECLARATIONS = [
+    pytest.param(declaration, id=f"{file.name}:{declaration.name}")
+    for file in FILES
+    for declaration in parse(Source(file.name, file.read_text(encoding="utf-8"))).declarations
+]
+TESTS = "\n".join(path.read_text(encoding="utf-8") for path in sorted(Path(__file__).parent.glob("test_*.py")))
+
+
+@pytest.mark.parametrize("declaration", DECLARATIONS)
+def test_is_documented(declaration):
+    assert declaration.doc.strip(), "a comment above it says what it does"
+    for example in re.findall(r"^Example: (.*)$", declaration.doc, re.MULTILINE):
+        assert parses(example), f"the example does not parse: {example}"
+    if isinstance(declaration, syntax.Layer):
+        assert "Example: " in declaration.doc
+
+
+def parses(text: str) -> bool:
+    """As an expression, a statement of a net, or a field of a train block."""
+    for whole in (f"fn f(x) = {text}", f"net n {{ {text} }}", f"train n {{ {text} }}"):
+        try:
+            parse_text(whole)
+        except DiffgraphError:
+            continue
+        return True
+    return False
+
+
+@pytest.mark.parametrize("declaration", DECLARATIONS)
+def test_settings_are_documented(declaration):
+    """Where a comment lists settings, it lists no others, and each is named in the signature or by a reference."""
+    listed = re.findall(r"^  ([\w, ]+?)  +\S", declaration.doc, re.MULTILINE)
+    names = {n.strip() for group in listed for n in group.split(",")}
+    given = declaration.parameters if isinstance(declaration, syntax.Function) else declaration.settings
+    assert names <= {s.name for s in given}
+
+
+@pytest.mark.parametrize("declaration", DECLARATIONS)
+def test_is_tested(declaration):
+    """Its name stands in a test of this folder, or in a declaration of the library that does."""
+    users = [d.values[0] for d in DECLARATIONS if d.values[0] is not declaration]
+    named = re.compile(rf"\b{declaration.name}\b")
+    assert named.search(TESTS) or any(named.search(u.span.text) and re.search(rf"\b{u.name}\b", TESTS) for u in users)
