@@ -1,0 +1,69 @@
+"""`diffgraph predict`: the outputs of a net for files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from diffgraph.cli.options import model_options, read_assignments
+
+
+@click.command(name="predict")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("inputs", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--weights", type=click.Path(path_type=Path), required=True, help="A checkpoint or other weights.")
+@click.option("--train", "block", metavar="NAME", help="The train block whose settings the net has.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write the outputs to this .npz file.")
+@model_options
+def command(file, inputs, weights, block, output, net_name, assignments, target, precision, threads, seed, as_json, quiet,
+            **_) -> int:  # fmt: skip
+    """Outputs of FILE's net for INPUTS: PNG images, or one .npz, .npy or .csv file."""
+    from diffgraph.compiler import Net
+    from diffgraph.language.module import load_module
+    from diffgraph.training.data.reading import read_inputs
+
+    net = Net(load_module(file), net_name, read_assignments(assignments), block, target, precision, seed, threads)
+    given = read_inputs(inputs, net)
+    net.load(weights)
+    found = net(**given)
+    if output is not None:
+        _write(output, found)
+        if not quiet:
+            click.echo(f"wrote {', '.join(found)} to {output}")
+        return 0
+    if as_json:
+        click.echo(json.dumps({name: array.tolist() for name, array in found.items()}))
+        return 0
+    names = [str(p) for p in inputs] if len(inputs) > 1 else None
+    for name, array in found.items():
+        click.echo(_shown(name, array, names))
+    return 0
+
+
+def _write(path: Path, arrays: dict) -> None:
+    import io
+
+    import numpy as np
+
+    from diffgraph.interop.safetensors import write_atomically
+
+    content = io.BytesIO()
+    np.savez(content, **arrays)
+    write_atomically(path, content.getvalue())
+
+
+def _shown(name: str, array, files) -> str:
+    """A row for each sample; for scores of classes also the likeliest class."""
+    import numpy as np
+
+    rows = array.reshape(len(array), -1) if array.ndim else array.reshape(1, 1)
+    lines = [f"{name} {list(array.shape)}"]
+    for k, row in enumerate(rows[:100]):
+        numbers = np.array2string(row, precision=4, suppress_small=True, threshold=16, max_line_width=100)
+        best = f"   class {int(row.argmax())}" if array.ndim == 2 and array.shape[1] > 1 else ""
+        lines.append(f"  {files[k] if files else k}: {numbers}{best}")
+    if len(rows) > 100:
+        lines.append(f"  ... {len(rows) - 100} more; -o FILE.npz keeps all")
+    return "\n".join(lines)
