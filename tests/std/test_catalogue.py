@@ -21,7 +21,7 @@ TESTS = "\n".join(path.read_text(encoding="utf-8") for path in sorted(Path(__fil
 
 @pytest.mark.parametrize("declaration", DECLARATIONS)
 def test_is_documented(declaration):
-    assert declaration.doc.strip(), "a comment above it says what it does"
+    assert declaration.doc.strip().splitlines()[0].endswith("."), "its first line is a sentence that says what it is"
     for example in re.findall(r"^Example: (.*)$", declaration.doc, re.MULTILINE):
         assert parses(example), f"the example does not parse: {example}"
     if isinstance(declaration, syntax.Layer):
