@@ -184,14 +184,14 @@ def _read_classes(folder: Path, classes, size, channels) -> Columns:
             image = read_png(path)
             channels = channels or image.shape[2]
             shape = shape or image.shape[:2]
-            images.append(_fitted(image, path, tuple(shape), channels, resizes=size is not None))
+            images.append(fitted(image, path, tuple(shape), channels, resizes=size is not None))
             labels.append(number)
     if not images:
         raise error("DG706", f"{folder} holds no PNG files in its folders", help="convert the images to PNG")
     return {"image": np.stack(images), "label": np.array(labels, np.int64)}
 
 
-def _fitted(image: np.ndarray, path: Path, shape, channels: int, resizes: bool) -> np.ndarray:
+def fitted(image: np.ndarray, path: Path, shape, channels: int, resizes: bool) -> np.ndarray:
     """One image as float32 [channels, height, width]."""
     pixels = with_channels(image.astype(np.float32) / np.float32(255), channels).transpose(2, 0, 1)
     if pixels.shape[1:] == tuple(shape):

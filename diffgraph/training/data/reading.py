@@ -10,7 +10,7 @@ import numpy as np
 from diffgraph.diagnostics import error
 from diffgraph.runtime.values import DTYPES
 from diffgraph.training.data.dataset import Dataset, refuse_non_finite
-from diffgraph.training.data.images import resize, with_channels
+from diffgraph.training.data.images import fitted
 from diffgraph.training.data.png import read_png
 from diffgraph.training.data.slots import fill, slots_of
 from diffgraph.training.data.tables import read_csv, read_npz
@@ -61,10 +61,9 @@ def _images(paths: Sequence[Path], port) -> np.ndarray:
     channels, height, width = shape[1:]
     images = []
     for path in paths:
-        image = with_channels(read_png(path), channels if isinstance(channels, int) else 1)
-        if isinstance(height, int) and isinstance(width, int) and image.shape[1:] != (height, width):
-            image = resize(image[None], height, width)[0]
-        images.append(image)
+        image = read_png(path)
+        size = (height, width) if isinstance(height, int) and isinstance(width, int) else image.shape[:2]
+        images.append(fitted(image, path, size, channels if isinstance(channels, int) else image.shape[2], resizes=True))
     if len({i.shape for i in images}) > 1:
         raise error("DG774", "the images differ in size, and the net declares none")
     return np.stack(images)
