@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from diffgraph.diagnostics import Note, Span, error, suggest
@@ -292,13 +293,14 @@ def apply_value(target: Any, values: tuple, node, name, scope: Scope, session: S
 
 def _instance(name, type_name: str, node, scope, session: Session, shared) -> tuple[str, bool]:
     """(path, whether its parameters are there already)."""
-    if shared is not None and id(shared) in session.shared:
+    first = None if shared is None else session.shared.get(shared)
+    if first is not None:
         if name is not None:
             _path_for(name, type_name, node, scope, session)
-        return session.shared[id(shared)]["path"], True
+        return first.path, True
     path = _path_for(name, type_name, node, scope, session)
     if shared is not None:
-        session.shared[id(shared)] = {"path": path, "layer": shared}
+        session.shared[shared] = Frame(path, type_name, node.span)
     return path, session.frame.reuse
 
 
@@ -315,13 +317,30 @@ def _apply_composition(target: Composition, values, node, name, scope, session: 
 
 
 def _apply_wrapped(target: Composition, values, node, name, scope, session, frozen: bool, shared) -> Any:
-    """A shared or frozen composition is a group: it needs a path of its own to be found again."""
+    """A shared or frozen composition: a group of its own where it has a name, else its stages stand in the layer around."""
+    first = None if shared is None else session.shared.get(shared)
+    if name is None if first is None else first.type == "":
+        if name is not None:
+            _path_for(name, "group", node, scope, session)
+        return _apply_in_place(target, values, node, session, frozen, shared, first)
     path, reuse = _instance(name, "group", node, scope, session, shared)
     frame = Frame(path, "group", node.span, frozen=frozen or session.frame.frozen, reuse=reuse)
     with session.inside(frame):
         result = _run_stages(target, values, session)
     record(path, "group", "group", node.span, values, result, session)
     return result
+
+
+def _apply_in_place(target: Composition, values, node, session: Session, frozen: bool, shared, first: Frame | None) -> Any:
+    """Runs stages as part of the open instance; when shared ones come again, they find their first names."""
+    around = session.frame
+    frame = Frame(around.path, "", node.span, around.calls, around.names, frozen or around.frozen, around.reuse)
+    if first is not None:
+        frame = replace(frame, path=first.path, calls=dict(first.calls), names=first.names, reuse=True)
+    elif shared is not None:
+        session.shared[shared] = replace(frame, calls=dict(around.calls))
+    with session.inside(frame):
+        return _run_stages(target, values, session)
 
 
 def _run_stages(target: Composition, values: tuple, session: Session) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from diffgraph.diagnostics import Note, Span, error
+from diffgraph.diagnostics import DiffgraphError, Note, Span, error
 from diffgraph.ir.affine import affine, index, interval
 from diffgraph.ir.dimension import Dimension, Size, product
 from diffgraph.ir.expression import Call, Const, Expr, Extent, Read
@@ -20,7 +20,7 @@ from diffgraph.ir.simplify import call, conjunction, constant, substitute
 from diffgraph.language import sizes
 from diffgraph.language.numbers import SYMBOLS, compute, is_known, is_list, is_number, kind_of_number
 from diffgraph.language.session import Session
-from diffgraph.language.values import Indexed, NetResult, Pending, TensorValue, Undecided
+from diffgraph.language.values import Indexed, LayerValue, NetResult, Pending, TensorValue, Undecided
 
 #: Operators of the language -> scalar functions. `^` chooses its function by the kind of the exponent.
 OPERATORS = {symbol: name for name, symbol in SYMBOLS.items() if symbol != "^"}
@@ -55,6 +55,8 @@ def describe(value: Any) -> str:
         return "a list"
     if isinstance(value, tuple):
         return f"{len(value)} values"
+    if isinstance(value, NetResult):
+        return f"a net with the outputs {', '.join(value.outputs)}"
     name = getattr(value, "name", None)
     return f"`{name}`, a function or layer" if name else "a layer"
 
@@ -62,6 +64,16 @@ def describe(value: Any) -> str:
 def show_shape(shape: Sequence[Size]) -> str:
     """`[N, 10]`"""
     return "[" + ", ".join(str(s) for s in shape) + "]"
+
+
+def not_a_tensor(value: Any, span: Span | None) -> DiffgraphError:
+    """The error of a value that stands where a number or a tensor is wanted."""
+    help = None
+    if isinstance(value, NetResult) and value.outputs:
+        help = f"name one of them: {value.path.rpartition('.')[2]}.{next(iter(value.outputs))}"
+    elif isinstance(value, LayerValue):
+        help = f"a layer is applied by an arrow: x -> {value.name}"
+    return error("DG320", f"{describe(value)} is not a number or a tensor", span, help=help)
 
 
 def only_output(value: Any) -> Any:
@@ -102,7 +114,7 @@ def as_pending(value: Any, session: Session, span: Span | None) -> Pending:
         return Pending((), constant_kind(value), expression, (), None, span)
     if isinstance(value, (list, range, tuple)):
         return stacked(list(value), session, span)
-    raise error("DG320", f"{describe(value)} is not a number or a tensor", span)
+    raise not_a_tensor(value, span)
 
 
 def stacked(items: list, session: Session, span: Span | None) -> Pending:
@@ -270,7 +282,7 @@ def apply_scalar(name: str, values: Sequence[Any], session: Session, span: Span 
     wrong = next(v for v in values if not (is_tensor(v) or is_known(v)))
     if whole_lists:
         return (values[0] is values[1]) == (name == "eq")
-    raise error("DG320", f"{describe(wrong)} is not a number or a tensor", span)
+    raise not_a_tensor(wrong, span)
 
 
 def _refuse_numbers(name: str, values: Sequence[Any], span: Span | None) -> None:

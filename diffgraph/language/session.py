@@ -87,7 +87,7 @@ class Session:
         self.draws: dict[str, int] = {}
         self.calls: list[Any] = []
         self.constants: dict[tuple[Any, str], Any] = {}
-        self.shared: dict[int, dict] = {}
+        self.shared: dict[Any, Frame] = {}
         self.results: dict[str, TensorValue] = {}
         self.phase = "forward"
         self.notations: list[Any] = []
@@ -253,6 +253,8 @@ class Session:
 
 def _within(problem: DiffgraphError, frame: Frame) -> DiffgraphError:
     """The error with a note of the layer that it happened in."""
+    if not frame.type:
+        return problem
     name = f" as {frame.path}" if frame.path else ""
     note = Note(f"in {frame.type}, applied at {frame.span}{name}") if frame.span else Note(f"in {frame.type}")
     noted = tuple(replace(d, notes=(*d.notes, note)) for d in problem.diagnostics)

@@ -175,13 +175,12 @@ def _new_variable(node: syntax.Variable, path: str, shape, scope: Scope, session
     trained = node.role == "param" and not any(f.frozen for f in session.frames)
     trained = trained and not any(paths.matches(pattern, path) for pattern in session.freeze)
     role = "parameter" if node.role == "param" else "state"
-    for size in shape:
-        if not isinstance(size, int):
-            raise error(
-                "DG505", f"the {role} `{path}` depends on `{size}`, which is not known when compiling", node.span,
-                help="give the size a number in the net's settings, or fix it in the declared input",
-            )  # fmt: skip
-    if product(shape) > MOST_ELEMENTS:
+    if session.depends_on_batch(*shape):
+        raise error(
+            "DG505", f"the {role} `{path}` {show_shape(shape)} depends on the size of the batch, which may be any", node.span,
+            help="give it a shape that the settings and the other sizes decide",
+        )  # fmt: skip
+    if product(s for s in shape if isinstance(s, int)) > MOST_ELEMENTS:
         text = f"the {role} `{path}` {show_shape(shape)} has more than {MOST_ELEMENTS:,} elements"
         raise error("DG596", text, node.span)
     tensor = session.root.input(path, shape, role, path=path, span=node.span)

@@ -272,9 +272,15 @@ def test_an_initial_value_may_be_that_of_another_parameter():
     assert np.allclose(found["b"], 2 * found["a"])
 
 
-def test_a_parameter_of_unknown_size():
-    found = problem(body("input x[N, D]\nparam w[D] = 0\noutput y = x * w"))
-    assert found.code == "DG505" and "`D`" in found.message
+def test_a_parameter_of_the_size_of_the_batch():
+    found = problem(body("input x[N, D]\nparam w[N, 2] = 0\noutput y = x"))
+    assert found.code == "DG505" and "[N, 2]" in found.message
+
+
+def test_a_parameter_may_depend_on_a_size_that_each_compilation_fixes():
+    text = body("input x[N, D]\noutput y = x -> linear(2)")
+    assert str(network(text).parameters[0].tensor.shape) == "(2, D)"
+    assert network(text, sizes={"D": 5}).parameters[0].tensor.shape == (2, 5)
 
 
 @pytest.mark.parametrize("text", [
