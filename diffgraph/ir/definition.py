@@ -2,7 +2,8 @@
 
 Every form can be written. Where a place that is not an index of its own is written, an output index occurs only in an
 equality with that place: `d_x[n, h < 9] = sum[i, p](w[p] * d_y[n, i] if h == 2 * i + p else 0)`; it is read back as the
-same write. The extent of an index is stated where it does not follow from what is read.
+same write. The extent of an index is stated where it does not follow from what is read. A single number is written
+`loss[] = ...`: so it is a tensor of that name, also where its value is known when compiling.
 """
 
 from __future__ import annotations
@@ -46,11 +47,8 @@ def definition_text(name: str, kind: str, is_weight: bool, terms: Sequence[Named
     outputs = _output_letters(shape, is_weight, terms, letters)
     sights: dict[str, list[Sight]] = {}
     pieces = [_term(term, kind, outputs, letters.fork(), sights) for term in terms]
-    if not shape and len(terms) == 1 and isinstance(terms[0].form.body, Const):
-        # A bare number would be one while compiling, and no tensor.
-        pieces = [Text(f"full([], {pieces[0].text})")]
     target = ", ".join(_bounded(letter, extent, sights) for letter, extent in zip(outputs, shape))
-    return _lines(f"{name}[{target}]" if shape else name, pieces)
+    return _lines(f"{name}[{target}]", pieces)
 
 
 def _lines(target: str, pieces: list[Text]) -> list[str]:

@@ -41,7 +41,7 @@ from diffgraph.ir.program import (
 INDENT = "    "
 
 #: Functions that printed programs call, which therefore name nothing else in them.
-CALLED = frozenset({*scalar.FUNCTIONS, "reshape", "argsort", "last", "full"})
+CALLED = frozenset({*scalar.FUNCTIONS, "reshape", "argsort", "last"})
 
 
 def show(program: Program, name: str = "program") -> str:

@@ -6,7 +6,8 @@ from typing import Any
 
 from diffgraph.diagnostics import Diagnostic, DiffgraphError, Span, error
 from diffgraph.ir.dimension import symbol
-from diffgraph.ir.program import Check
+from diffgraph.ir.program import Argsort, Check, Reshape
+from diffgraph.ir.rename import rename_results
 from diffgraph.language import apply, syntax, variables
 from diffgraph.language import evaluate as expressions
 from diffgraph.language.arithmetic import as_pending, describe, is_tensor, materialize, only_output
@@ -15,7 +16,7 @@ from diffgraph.language.scans import LoopScope
 from diffgraph.language.scopes import FAILED, MISSING, Scope
 from diffgraph.language.session import Session
 from diffgraph.language.tensors import as_size
-from diffgraph.language.values import LayerValue, NetResult, Pending, Undecided
+from diffgraph.language.values import LayerValue, NetResult, Pending, TensorValue, Undecided
 from diffgraph.language.variables import condition, shape_of
 
 
@@ -87,10 +88,26 @@ def _binds(statement: syntax.Statement, scope: Scope) -> Iterator[str]:
 def _bind(node: syntax.Bind, scope: Scope, session: Session) -> None:
     value = expressions.evaluate(node.value, scope, session)
     if len(node.names) == 1:
-        scope.bind(node.names[0], settle(value, session, node.names[0], node.span))
+        scope.bind(node.names[0], settle(_under_its_name(value, node, session), session, node.names[0], node.span))
         return
     for name, item in zip(node.names, unpack(value, node)):
         scope.bind(name, settle(item, session, name, node.span))
+
+
+def _under_its_name(value: Any, node: syntax.Bind, session: Session) -> Any:
+    """`y = reshape(x, ...)`: the view that was just made is called `y`, as a definition would be."""
+    builder = session.builder
+    made = builder.statements[-1] if builder.statements else None
+    is_call = isinstance(node.value, syntax.CallOf) and isinstance(node.value.function, syntax.Name)
+    if not is_call or node.value.function.name not in ("reshape", "argsort"):
+        return value
+    if not isinstance(made, (Reshape, Argsort)) or not isinstance(value, TensorValue) or made.tensor is not value.tensor:
+        return value
+    del builder.tensors[made.tensor.name]
+    name = builder.fresh(session.hint(node.names[0]))
+    builder.statements[-1] = renamed = rename_results(made, {made.tensor.name: name})
+    builder.tensors[name] = renamed.tensor
+    return TensorValue(renamed.tensor, value.span)
 
 
 def unpack(value: Any, node: syntax.Bind) -> list:
