@@ -103,7 +103,13 @@ class Compiler:
 
     def initial(self, seed: int) -> dict[str, np.ndarray]:
         """The initial values of parameters and states by path, in the program's precision."""
-        return initial_values(self.network(True).initial, seed, self.precision)
+        network = self.network(True)
+        for variable in (*network.parameters, *network.states):
+            for size in variable.tensor.shape:
+                if not isinstance(size, int):
+                    text = f"`{variable.path}` depends on `{size}`, which is not known before the net has seen data"
+                    raise error("DG761", text, variable.span, help="run the net on arrays first, or declare the size")
+        return initial_values(network.initial, seed, self.precision)
 
     def fix(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Fixes the symbols other than the batch by the shapes of arrays; what was made for other sizes is dropped."""

@@ -40,7 +40,7 @@ def values_of(made: Network, variables=None, seed: int = 0, step: int = 0, **inp
 
 def run(statements: str, head: str = "", training: bool = False, **inputs) -> dict[str, np.ndarray]:
     """What a net of some statements gives."""
-    return values_of(network(body(statements, head), training=training), **inputs)
+    return values_of(network(body(statements, head), "test", training=training), **inputs)
 
 
 def value(expression: str, head: str = "", **inputs) -> np.ndarray:
