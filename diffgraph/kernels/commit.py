@@ -123,12 +123,22 @@ def _only_store(body: tuple[Statement, ...], number: int) -> Address | None:
 
 
 def _reads_in_place(body: tuple[Statement, ...], old: int, new: int, place: Address) -> bool:
-    """Whether every load of the old buffer is of the element that is written, and comes before it is."""
+    """Whether every load of the old buffer is of the element that is written, and first occurs before it is. (What a body
+    has computed once it does not compute again.)"""
+    here = any(isinstance(s, Store) and s.buffer == new for s in body)
+    known: set[Load] = set()
     done = False
-    for statement in _statements(body):
-        for load in _loads(statement):
-            if load.buffer == old and (done or load.address != place or load.conditions):
+    for statement in body:
+        if isinstance(statement, (Loop, When)):
+            if not _reads_in_place(statement.body, old, new, place):
                 return False
+            continue
+        for load in _loads(statement):
+            if load.buffer != old or load in known:
+                continue
+            if not here or done or load.address != place or load.conditions:
+                return False
+            known.add(load)
         done = done or (isinstance(statement, Store) and statement.buffer == new)
     return True
 

@@ -12,7 +12,8 @@ write to one place, and every unit gives the same bits whoever runs it.
               | When(condition, body)
 
 Values are expressions of `ir.expression` in which `Index(k)` is the variable of the loop with axis k, places are flat
-addresses (`Load` instead of `Read`), and scalars computed before have names (`Local`).
+addresses (`Load` instead of `Read`), and scalars computed before have names (`Local`). In one body, an expression has
+one value: that which it has at the first statement that holds it.
 """
 
 from __future__ import annotations

@@ -12,6 +12,8 @@ import sys
 from functools import lru_cache
 from pathlib import Path
 
+from diffgraph.diagnostics import CompilerBug
+
 #: Addition may be regrouped and products fused, so that sums run in vectors; nothing may assume that NaN does not occur.
 FASTMATH = frozenset(("reassoc", "contract", "arcp"))
 
@@ -47,7 +49,15 @@ def compile_function(function, sig, name: str) -> bytes:
                 other.linkage = "internal"
         library._optimize_final_module()
         module.verify()
+        _stands_alone(module, name)
         return library._codegen._tm.emit_object(module)
+
+
+def _stands_alone(module, name: str) -> None:
+    """Code that calls into Numba or Python could not be loaded by a process that has not started them."""
+    used = {f.name for f in module.functions if f.is_declaration and not f.name.startswith("llvm.")}
+    if strange := used - set(EXTERNALS):
+        raise CompilerBug("targets.cpu", f"the code of {name} needs {', '.join(sorted(strange))}")
 
 
 def _function(source: str, filename: str):
@@ -95,7 +105,7 @@ def _sources() -> list[Path]:
 EXTERNALS = tuple(
     name + suffix
     for name in "exp exp2 expm1 log log2 log10 log1p sqrt sin cos tan asin acos atan atan2 sinh cosh tanh asinh acosh atanh"
-    " erf erfc pow fmod floor ceil rint trunc round fmax fmin fma".split()
+    " erf erfc pow fmod floor ceil rint trunc round fmax fmin fma sincos ldexp".split()
     for suffix in ("", "f")
 ) + ("memcpy", "memmove", "memset", "sched_yield")
 

@@ -11,6 +11,8 @@ from numba.core import types
 from numba.extending import intrinsic
 
 from diffgraph.ir.scalar import KERNEL_FUNCTIONS
+from diffgraph.targets.cpu.algebra import Real
+from diffgraph.targets.cpu.functions import FLOAT32
 from diffgraph.targets.cpu.memory import memory
 
 boolean = types.boolean
@@ -61,8 +63,171 @@ def _extreme(name: str):
     return function
 
 
+def _of_one_float(formula, kinds=(types.float32, types.float64)):
+    """A formula over `Real` as a function of kernels."""
+
+    @intrinsic
+    def function(typing_context, x):
+        if x not in kinds:
+            return None
+
+        def code(context, builder, sig, args):
+            return formula(Real(builder, args[0])).value
+
+        return x(x), code
+
+    return function
+
+
+def _sign(x: Real) -> Real:
+    one = x.constant(1.0).with_sign_of(x)
+    return x.choose(x == 0.0, x.choose(x != x, one))
+
+
+rounded = _of_one_float(lambda x: x.intrinsic("rint"))
 maximum = _extreme("maximum")
 minimum = _extreme("minimum")
+
+
+@intrinsic
+def sign_of(typing_context, x):
+    """-1, 0 or 1; NaN for NaN."""
+
+    def code(context, builder, sig, args):
+        if isinstance(x, types.Float):
+            return _sign(Real(builder, args[0])).value
+        zero = ir.Constant(_WORD, 0)
+        above = builder.zext(builder.icmp_signed(">", args[0], zero), _WORD)
+        return builder.sub(above, builder.zext(builder.icmp_signed("<", args[0], zero), _WORD))
+
+    return x(x), code
+
+
+@intrinsic
+def relu_of(typing_context, x):
+    """x where it is not below 0; NaN for NaN."""
+
+    def code(context, builder, sig, args):
+        zero = ir.Constant(args[0].type, 0)
+        if isinstance(x, types.Float):
+            below = builder.fcmp_ordered("<", args[0], zero, flags=("contract",))
+        else:
+            below = builder.icmp_signed("<", args[0], zero)
+        return builder.select(below, zero, args[0])
+
+    return x(x), code
+
+
+def _floor_parts(builder, a, b):
+    """(quotient, remainder) of ints, rounded down, both 0 for a divisor of 0."""
+    zero, one = ir.Constant(_WORD, 0), ir.Constant(_WORD, 1)
+    by_zero = builder.icmp_signed("==", b, zero)
+    divisor = builder.select(by_zero, one, b)
+    quotient, rest = builder.sdiv(a, divisor), builder.srem(a, divisor)
+    differs = builder.icmp_signed("<", builder.xor(rest, divisor), zero)
+    down = builder.and_(builder.icmp_signed("!=", rest, zero), differs)
+    quotient = builder.sub(quotient, builder.zext(down, _WORD))
+    rest = builder.add(rest, builder.select(down, divisor, zero))
+    return builder.select(by_zero, zero, quotient), builder.select(by_zero, zero, rest)
+
+
+@intrinsic
+def floor_divide(typing_context, a, b):
+    """a // b of ints."""
+
+    def code(context, builder, sig, args):
+        return _floor_parts(builder, *args)[0]
+
+    return types.int64(types.int64, types.int64), code
+
+
+@intrinsic
+def remainder(typing_context, a, b):
+    """a % b of ints, with the sign of b."""
+
+    def code(context, builder, sig, args):
+        return _floor_parts(builder, *args)[1]
+
+    return types.int64(types.int64, types.int64), code
+
+
+@intrinsic
+def whole(typing_context, x):
+    """A float without its fraction, as an int; the least int where it is too large or not a number."""
+
+    def code(context, builder, sig, args):
+        if isinstance(x, types.Boolean):
+            return builder.zext(args[0], _WORD)
+        if isinstance(x, types.Integer):
+            return args[0]
+        real = Real(builder, args[0])
+        fits = abs(real) < 9.2233715e18
+        cut = builder.fptosi(args[0], _WORD)
+        return builder.select(fits, cut, ir.Constant(_WORD, -(2**63)))
+
+    return types.int64(x), code
+
+
+@intrinsic(prefer_literal=True)
+def raised(typing_context, x, n):
+    """x to an int power, by repeated multiplication; a negative one is the reciprocal (of ints, towards zero)."""
+    known = n.literal_value if isinstance(n, types.IntegerLiteral) else None
+    base = types.unliteral(x)
+
+    def code(context, builder, sig, args):
+        floating = isinstance(base, types.Float)
+        if known is None:
+            power = _power_of_unknown(builder, floating, args[0], args[1])
+            return _reciprocal_if(builder, floating, power, builder.icmp_signed("<", args[1], ir.Constant(_WORD, 0)))
+        power = _power_of_known(builder, floating, args[0], abs(known))
+        return _reciprocal_if(builder, floating, power, ir.Constant(ir.IntType(1), 1)) if known < 0 else power
+
+    return base(base, n if known is not None else types.int64), code
+
+
+def _times(builder, floating: bool, a, b):
+    return builder.fmul(a, b, flags=("contract",)) if floating else builder.mul(a, b)
+
+
+def _power_of_known(builder, floating: bool, x, n: int):
+    result = None
+    while n:
+        if n & 1:
+            result = x if result is None else _times(builder, floating, result, x)
+        n >>= 1
+        x = _times(builder, floating, x, x) if n else x
+    return ir.Constant(x.type, 1) if result is None else result
+
+
+def _power_of_unknown(builder, floating: bool, x, n):
+    """Squares once for each binary digit of |n|."""
+    zero, one = ir.Constant(_WORD, 0), ir.Constant(_WORD, 1)
+    left = builder.select(builder.icmp_signed("<", n, zero), builder.neg(n), n)
+    before = builder.block
+    loop, done = builder.append_basic_block("power"), builder.append_basic_block("power.done")
+    builder.branch(loop)
+    builder.position_at_end(loop)
+    digits, base, result = (builder.phi(t) for t in (_WORD, x.type, x.type))
+    product = _times(builder, floating, result, base)
+    odd = builder.icmp_unsigned("!=", builder.and_(digits, one), zero)
+    following = builder.select(odd, product, result)
+    rest = builder.lshr(digits, one)
+    squared = _times(builder, floating, base, base)
+    for phi, first, then in ((digits, left, rest), (base, x, squared), (result, ir.Constant(x.type, 1), following)):
+        phi.add_incoming(first, before)
+        phi.add_incoming(then, loop)
+    builder.cbranch(builder.icmp_unsigned("!=", rest, zero), loop, done)
+    builder.position_at_end(done)
+    return following
+
+
+def _reciprocal_if(builder, floating: bool, power, condition):
+    one = ir.Constant(power.type, 1)
+    if floating:
+        return builder.select(condition, builder.fdiv(one, power, flags=("contract",)), power)
+    alone = builder.icmp_unsigned("<", builder.add(power, one), ir.Constant(power.type, 3))
+    kept = builder.select(alone, power, ir.Constant(power.type, 0))
+    return builder.select(condition, kept, power)
 
 
 @intrinsic
@@ -106,4 +271,5 @@ def _with_globals(function, names: dict):
     return FunctionType(function.__code__, names, function.__name__, function.__defaults__)
 
 
+globals().update({f"vector_{name}": _of_one_float(f, (types.float32,)) for name, f in FLOAT32.items()})
 globals().update(_compiled(KERNEL_FUNCTIONS))

@@ -6,22 +6,39 @@ from diffgraph.ir.scalar import KERNEL_FUNCTIONS
 
 #: Names that generated kernels use beside their own.
 NAMES = frozenset(
-    "boolean float32 float64 int64 real memory select quotient maximum minimum checked math np".split()
+    "boolean float32 float64 int64 real memory select quotient maximum minimum checked raised sign_of relu_of rounded"
+    " floor_divide remainder whole math np".split()
 ) | {f.__name__ for f in KERNEL_FUNCTIONS}
 
-#: Functions for which the words of the table would make branches.
-OWN_TEXT = {
-    "and": "({0} & {1})",
-    "or": "({0} | {1})",
-    "where": "select({0}, {1}, {2})",
+#: Words that do without branches, or that mean what the table means for every kind.
+_OF_ANY = {"and": "({0} & {1})", "or": "({0} | {1})", "where": "select({0}, {1}, {2})", "powi": "raised({0}, {1})",
+           "sign": "sign_of({0})", "relu": "relu_of({0})"}  # fmt: skip
+_OF_FLOATS = {
+    "max": "maximum({0}, {1})",
+    "min": "minimum({0}, {1})",
+    "clamp": "minimum(maximum({0}, {1}), {2})",
+    "round": "rounded({0})",
+}
+_OF_INTS = {
+    "max": "max({0}, {1})",
+    "min": "min({0}, {1})",
+    "floor": "{0}",
+    "ceil": "{0}",
+    "round": "{0}",
+    "floordiv": "floor_divide({0}, {1})",
+    "mod": "remainder({0}, {1})",
 }
 
-#: Functions of float32 for which this target has a vector version.
-FLOAT32_TEXT: dict[str, str] = {}
+#: Functions of float32 that this target computes in vectors.
+VECTOR_FUNCTIONS = "exp expm1 log log1p tanh sigmoid softplus erf sin cos".split()
 
 
 def text_of(function: str, default: str, precision: str | None) -> str:
-    """The words for a scalar function of floats of a precision (None: of something else)."""
-    if precision == "f32" and function in FLOAT32_TEXT:
-        return FLOAT32_TEXT[function]
-    return OWN_TEXT.get(function, default)
+    """The words for a scalar function of floats of a precision, or of ints and bools (None)."""
+    if function in _OF_ANY:
+        return _OF_ANY[function]
+    if function == "int":
+        return "whole({0})" if precision else default
+    if precision == "f32" and function in VECTOR_FUNCTIONS:
+        return f"vector_{function}({{0}})"
+    return (_OF_FLOATS if precision else _OF_INTS).get(function, default)

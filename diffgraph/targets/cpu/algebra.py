@@ -1,0 +1,176 @@
+"""Formulas as LLVM code: floats and ints with Python's operators, for functions that must run in vectors.
+
+    def cube(x):                  x: Real
+        return x * x * x
+
+Operations are marked `contract` (a product and a sum may become one) and nothing else. So Numba does not add the flags of
+the kernel, and LLVM may not regroup what was written in an order for a reason.
+"""
+
+from __future__ import annotations
+
+from llvmlite import ir
+
+FLAGS = ("contract",)
+_BITS = {ir.FloatType(): ir.IntType(32), ir.DoubleType(): ir.IntType(64)}
+
+
+class Number:
+    """A value of LLVM with the builder that makes more of them."""
+
+    def __init__(self, builder, value):
+        self.builder = builder
+        self.value = value
+
+    @property
+    def type(self):
+        return self.value.type
+
+    def _make(self, value):
+        return type(self)(self.builder, value)
+
+    def _other(self, other):
+        return other.value if isinstance(other, Number) else ir.Constant(self.type, other)
+
+    def constant(self, value):
+        """A constant of the same type."""
+        return self._make(ir.Constant(self.type, value))
+
+
+class Int(Number):
+    """An int of 32 or 64 bits."""
+
+    def __add__(self, other):
+        return self._make(self.builder.add(self.value, self._other(other)))
+
+    def __sub__(self, other):
+        return self._make(self.builder.sub(self.value, self._other(other)))
+
+    def __lshift__(self, count):
+        return self._make(self.builder.shl(self.value, self._other(count)))
+
+    def __rshift__(self, count):
+        return self._make(self.builder.ashr(self.value, self._other(count)))
+
+    def __and__(self, other):
+        return self._make(self.builder.and_(self.value, self._other(other)))
+
+    def __or__(self, other):
+        return self._make(self.builder.or_(self.value, self._other(other)))
+
+    def __xor__(self, other):
+        return self._make(self.builder.xor(self.value, self._other(other)))
+
+    def __eq__(self, other):
+        return self.builder.icmp_signed("==", self.value, self._other(other))
+
+    def __lt__(self, other):
+        return self.builder.icmp_signed("<", self.value, self._other(other))
+
+    __hash__ = None
+
+    def float(self):
+        """The nearest float of as many bits."""
+        kind = ir.FloatType() if self.type.width == 32 else ir.DoubleType()
+        return Real(self.builder, self.builder.sitofp(self.value, kind))
+
+    def as_float(self):
+        """The float with these bits."""
+        kind = ir.FloatType() if self.type.width == 32 else ir.DoubleType()
+        return Real(self.builder, self.builder.bitcast(self.value, kind))
+
+
+class Real(Number):
+    """A float. Comparisons give conditions for `choose`; all are false where an argument is NaN, but `!=`, which is true."""
+
+    def __add__(self, other):
+        return self._make(self.builder.fadd(self.value, self._other(other), flags=FLAGS))
+
+    def __sub__(self, other):
+        return self._make(self.builder.fsub(self.value, self._other(other), flags=FLAGS))
+
+    def __rsub__(self, other):
+        return self._make(self.builder.fsub(self._other(other), self.value, flags=FLAGS))
+
+    def __mul__(self, other):
+        return self._make(self.builder.fmul(self.value, self._other(other), flags=FLAGS))
+
+    def __truediv__(self, other):
+        return self._make(self.builder.fdiv(self.value, self._other(other), flags=FLAGS))
+
+    def __rtruediv__(self, other):
+        return self._make(self.builder.fdiv(self._other(other), self.value, flags=FLAGS))
+
+    __radd__ = __add__
+    __rmul__ = __mul__
+
+    def __neg__(self):
+        return self._make(self.builder.fneg(self.value))
+
+    def __abs__(self):
+        return self._call("fabs")
+
+    def _compare(self, operator, other):
+        compare = self.builder.fcmp_unordered if operator == "!=" else self.builder.fcmp_ordered
+        return compare(operator, self.value, self._other(other), flags=FLAGS)
+
+    def __lt__(self, other):
+        return self._compare("<", other)
+
+    def __le__(self, other):
+        return self._compare("<=", other)
+
+    def __gt__(self, other):
+        return self._compare(">", other)
+
+    def __ge__(self, other):
+        return self._compare(">=", other)
+
+    def __eq__(self, other):
+        return self._compare("==", other)
+
+    def __ne__(self, other):
+        return self._compare("!=", other)
+
+    __hash__ = None
+
+    def choose(self, condition, otherwise) -> Real:
+        """This value where the condition holds."""
+        return self._make(self.builder.select(condition, self.value, self._other(otherwise)))
+
+    def bits(self) -> Int:
+        """Its bits as an int."""
+        return Int(self.builder, self.builder.bitcast(self.value, _BITS[self.type]))
+
+    def fma(self, factor, addend) -> Real:
+        """self * factor + addend, rounded once."""
+        return self._call("fma", factor, addend)
+
+    def with_sign_of(self, other: Real) -> Real:
+        """Its size with the sign of another."""
+        return self._call("copysign", other)
+
+    def double(self) -> Real:
+        """The same number as a float64."""
+        return Real(self.builder, self.builder.fpext(self.value, ir.DoubleType()))
+
+    def single(self) -> Real:
+        """The nearest float32."""
+        return Real(self.builder, self.builder.fptrunc(self.value, ir.FloatType()))
+
+    def intrinsic(self, name: str) -> Real:
+        """llvm.NAME of this value."""
+        return self._call(name)
+
+    def _call(self, name: str, *others) -> Real:
+        shape = ir.FunctionType(self.type, (self.type,) * (1 + len(others)))
+        function = self.builder.module.declare_intrinsic(f"llvm.{name}", (self.type,), shape)
+        return self._make(self.builder.call(function, [self.value, *(self._other(o) for o in others)]))
+
+
+def polynomial(x: Real, *coefficients: float) -> Real:
+    """Horner's rule, the highest power first."""
+    total = x.constant(coefficients[0])
+    for coefficient in coefficients[1:]:
+        total = total.fma(x, coefficient)
+    return total
