@@ -255,8 +255,9 @@ class _Solver:
 
 
 def _atoms(place: Expr) -> Iterator[Expr]:
+    """What a place is made of, innermost first; a cast hides what it is made of."""
     for atom, _ in as_affine(place).terms:
-        if type(atom) is Call:
+        if type(atom) is Call and atom.function in ("floordiv", "mod", "clamp", "max", "min"):
             yield from (a for argument in atom.args for a in _atoms(argument))
         yield atom
 
