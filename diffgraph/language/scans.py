@@ -18,6 +18,7 @@ from diffgraph.language.arithmetic import (
     show_shape,
 )
 from diffgraph.language.numbers import is_exact
+from diffgraph.language.reductions import reduce_axes
 from diffgraph.language.scopes import Scope
 from diffgraph.language.session import BodyBuilder, Session
 from diffgraph.language.tensors import filled
@@ -32,6 +33,7 @@ class LoopScope(Scope):
         self.carries = carries
         self.nexts: dict[str, TensorValue] = {}
         self.yields: tuple | None = None
+        self.checks: list[tuple[TensorValue, str, Span | None]] = []
 
 
 def evaluate_scan(node: syntax.ScanOf, scope: Scope, session: Session) -> Any:
@@ -56,10 +58,12 @@ def evaluate_scan(node: syntax.ScanOf, scope: Scope, session: Session) -> Any:
             loop.bind(name, value)
         loop.bind(node.index, _index_value(t, start, step, session, node))
         session.iteration.append((t, length))
+        session.loops.append(loop.checks)
         try:
             statements.run_block(node.body, loop, session)
         finally:
             session.iteration.pop()
+            session.loops.pop()
         _finish_carries(loop, session, node)
         _settle_yields(loop, session, node)
     return _scan(node, length, t, initial, loop, body, updates_before, scope, session)
@@ -137,6 +141,7 @@ def _finish_carries(loop: LoopScope, session: Session, node) -> None:
 def _settle_yields(loop: LoopScope, session: Session, node) -> None:
     if loop.yields is not None:
         loop.yields = tuple(_inside(v, session, "yielded", node.span) for v in loop.yields)
+    loop.checks = [(_inside(holds, session, "holds", span), text, span) for holds, text, span in loop.checks]
 
 
 def _inside(value: Any, session: Session, hint: str, span) -> TensorValue:
@@ -161,12 +166,8 @@ def _scan(node, length, t, initial, loop: LoopScope, body: BodyBuilder, before, 
         builder.tensors[final.name] = final
     states = _carried_states(body, before, session, builder)
     carries += [c for c, _ in states]
-    yields = []
-    for value in loop.yields or ():
-        made = value.tensor
-        hint = builder.fresh(session.hint("path"))
-        yields.append(Yield(made.name, Tensor(hint, (length, *made.shape), made.kind, made.bound)))
-        builder.tensors[hint] = yields[-1].stacked
+    yields = [_stacked(value.tensor, "path", length, session) for value in loop.yields or ()]
+    checks = [_stacked(holds.tensor, "holds", length, session) for holds, _, _ in loop.checks]
     own = {t.name, *(c.inner for c in carries)}
     constants = tuple((i.tensor.name, i.tensor.name) for i in body.inputs if i.tensor.name not in own)
     checkpoint = None
@@ -176,9 +177,13 @@ def _scan(node, length, t, initial, loop: LoopScope, body: BodyBuilder, before, 
             raise error("DG553", "checkpoint wants a positive int", node.checkpoint.span)
     session.at(node.span)
     made = Scan(
-        length, t.name, tuple(carries), (), constants, tuple(yields), body.program(), False, checkpoint, (builder.origin,)
-    )
+        length, t.name, tuple(carries), (), constants, (*yields, *checks), body.program(), False, checkpoint,
+        (builder.origin,),
+    )  # fmt: skip
     builder.append(made)
+    for check, (_, text, span) in zip(checks, loop.checks):
+        every = reduce_axes("all", TensorValue(check.stacked, span), None, False, session, span)
+        session.check(materialize(every, session, "holds", span), text, span)
     for carry, path in states:
         session.by_path[path] = TensorValue(carry.final, node.span)
         session.updates[path] = carry.final.name
@@ -187,6 +192,14 @@ def _scan(node, length, t, initial, loop: LoopScope, body: BodyBuilder, before, 
     else:
         values = tuple(TensorValue(c.final, node.span) for c in carries[: len(node.carries)])
     return values if len(values) > 1 else values[0]
+
+
+def _stacked(made: Tensor, hint: str, length, session: Session) -> Yield:
+    """A tensor of the body, stacked over the steps."""
+    builder = session.builder
+    stacked = Tensor(builder.fresh(session.hint(hint)), (length, *made.shape), made.kind, made.bound)
+    builder.tensors[stacked.name] = stacked
+    return Yield(made.name, stacked)
 
 
 def _carried_states(body: BodyBuilder, before: dict, session: Session, builder) -> list[tuple[Carry, str]]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from diffgraph.diagnostics import DiffgraphError, Note, Span, error
 from diffgraph.ir.dimension import Size, symbols
-from diffgraph.ir.program import Builder, Input, Origin, Table, Tensor
+from diffgraph.ir.program import Builder, Check, Input, Origin, Table, Tensor
 from diffgraph.language import sizes
 from diffgraph.language.network import Instance, Variable
 from diffgraph.language.values import TensorValue, Undecided
@@ -92,6 +92,7 @@ class Session:
         self.phase = "forward"
         self.notations: list[Any] = []
         self.freeze: tuple[str, ...] = ()
+        self.loops: list[list[tuple[TensorValue, str, Span | None]]] = []
         self.iteration: list[tuple[Tensor, Size]] = []
 
     # ------------------------------------------------------------ where we are
@@ -137,6 +138,15 @@ class Session:
     def hint(self, name: str) -> str:
         """A readable name for a tensor of the open instance."""
         return f"{self.frame.path}_{name}" if self.frame.path else name
+
+    def check(self, holds: TensorValue, message: str, span: Span | None) -> None:
+        """A bool of rank 0 must be true when the program has run, in each step of the loops around it."""
+        if self.loops:
+            self.loops[-1].append((holds, message, span))
+        elif isinstance(self.builder, BodyBuilder):
+            raise error("DG533", "a derivative cannot assert anything about values", span)
+        else:
+            self.root.checks.append(Check(holds.tensor.name, message, span))
 
     def count_step(self, span: Span | None) -> None:
         """Counts a step of a compile-time loop."""

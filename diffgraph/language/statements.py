@@ -6,7 +6,7 @@ from typing import Any
 
 from diffgraph.diagnostics import Diagnostic, DiffgraphError, Span, error
 from diffgraph.ir.dimension import symbol
-from diffgraph.ir.program import Argsort, Check, Reshape
+from diffgraph.ir.program import Argsort, Reshape
 from diffgraph.ir.rename import rename_results
 from diffgraph.language import apply, syntax, variables
 from diffgraph.language import evaluate as expressions
@@ -166,7 +166,7 @@ def _assert(node: syntax.Assert, scope: Scope, session: Session) -> None:
     if is_tensor(value):
         every = reduce_axes("all", value, None, False, session, node.span) if value.shape else value
         tensor = materialize(every, session, "holds", node.span)
-        session.root.checks.append(Check(tensor.tensor.name, _message(node, scope, session), node.span))
+        session.check(tensor, _message(node, scope, session), node.span)
     elif isinstance(value, Undecided):
         _require(value, node, scope, session)
     elif not value:
@@ -179,7 +179,7 @@ def _require(value: Undecided, node: syntax.Assert, scope: Scope, session: Sessi
         one = Undecided((open_condition,))
         if session.depends_on_batch(*open_condition[1:]):
             holds = materialize(as_pending(one, session, node.span), session, "holds", node.span)
-            session.root.checks.append(Check(holds.tensor.name, _message(node, scope, session), node.span))
+            session.check(holds, _message(node, scope, session), node.span)
         else:
             session.require(one, node.span)
 
