@@ -108,7 +108,7 @@ class Compiler:
             for size in variable.tensor.shape:
                 if not isinstance(size, int):
                     text = f"`{variable.path}` depends on `{size}`, which is not known before the net has seen data"
-                    raise error("DG763", text, variable.span, help="run the net on arrays first, or declare the size")
+                    raise error("DG765", text, variable.span, help="run the net on arrays first, or declare the size")
         return initial_values(network.initial, seed, self.precision)
 
     def fix(self, arrays: Mapping[str, np.ndarray]) -> None:
