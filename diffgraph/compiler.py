@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -288,6 +289,17 @@ class Net(Compiler):
         trained = [v.path for v in self.network(True).parameters if v.trained]
         key = ("gradients", True, tuple(trained))
         return self._once(key, lambda: self._bound(self.gradient(trained)))
+
+    def show(self, stage: str = "layers", layer: str | None = None) -> str:
+        """A stage of the compiler as text: layers, forward, gradient, optimized, kernels, source, memory. `layer` keeps
+        what belongs to a layer."""
+        from diffgraph.inspect.stages import stage_text
+
+        of = (self.module, stage, self.net, self.settings, layer, self.target, self.precision)
+        return stage_text(*of, positional=self.positional)
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{escape(self.show())}</pre>"
 
     def __repr__(self) -> str:
         network = self.network()

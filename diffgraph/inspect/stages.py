@@ -29,11 +29,13 @@ def stage_text(
     layer: str | None = None,
     target: str = "cpu",
     precision: str = "f32",
+    positional: tuple = (),
 ) -> str:
-    """One stage of a net as text. `layer` keeps what belongs to a layer and those inside it."""
+    """One stage of a net as text. `layer` keeps what belongs to a layer and those inside it. positional: settings without
+    their names."""
     if stage not in STAGES:
         raise error("DG920", f"there is no stage `{stage}`", help=suggest(stage, STAGES) or ", ".join(STAGES))
-    network = elaborate(module, net, settings, training=stage != "layers")
+    network = elaborate(module, net, settings, training=stage != "layers", positional=positional)
     if layer is not None and not any(i.path == layer for i in network.instances):
         known = [i.path for i in network.instances]
         raise error("DG921", f"`{network.name}` has no layer `{layer}`", help=suggest(layer, known))
