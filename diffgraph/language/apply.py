@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from diffgraph.diagnostics import Note, Span, error, suggest
+from diffgraph.diagnostics import DiffgraphError, Note, Span, error, suggest
 from diffgraph.language import evaluate as expressions
 from diffgraph.language import statements, syntax
 from diffgraph.language.arithmetic import describe, is_tensor, materialize, only_output, show_shape
@@ -69,20 +71,27 @@ def _run_function(declaration: syntax.Function, given: dict, outer: Scope, sessi
     return statements.run_body(declaration.body, scope, session, declaration.name)
 
 
-class _calling:
+@contextmanager
+def _calling(declaration: syntax.Function, session: Session, span: Span) -> Iterator[None]:
     """Refuses nesting without end. Cycles of names have been refused before; functions given to themselves end here."""
+    if len(session.calls) >= MOST_DEPTH:
+        raise error("DG590", f"calls are nested deeper than {MOST_DEPTH}", span)
+    session.calls.append(declaration)
+    try:
+        yield
+    except DiffgraphError as problem:
+        # A stage of an arrow is an instance, which says itself where it was applied.
+        raise problem if session.frame.type == declaration.name else _called(problem, declaration, span) from None
+    finally:
+        session.calls.pop()
 
-    def __init__(self, declaration, session: Session, span):
-        self.declaration, self.session, self.span = declaration, session, span
 
-    def __enter__(self):
-        calls = self.session.calls
-        if len(calls) >= MOST_DEPTH:
-            raise error("DG590", f"calls are nested deeper than {MOST_DEPTH}", self.span)
-        calls.append(self.declaration)
-
-    def __exit__(self, *_):
-        self.session.calls.pop()
+def _called(problem: DiffgraphError, declaration: syntax.Function, span: Span) -> DiffgraphError:
+    """The error, where it lies in another file than the call with a note of the call."""
+    note = Note(f"in {declaration.name}, called here", span)
+    abroad = [d.span is not None and d.span.source is not span.source for d in problem.diagnostics]
+    noted = (replace(d, notes=(*d.notes, note)) if a else d for d, a in zip(problem.diagnostics, abroad))
+    return type(problem)(*noted)
 
 
 def _refuse_unknown(owner: str, keywords, names, span) -> None:
