@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from functools import lru_cache
 
-from diffgraph.ir.dimension import Dimension, Size, floor_divide, is_nonnegative
+from diffgraph.ir.dimension import Dimension, Size, floor_divide, is_nonnegative, most_quotient, product
 from diffgraph.ir.expression import Affine, Call, Const, Expr, Extent, Index, Read
 from diffgraph.ir.form import Operand, alone_index
 
@@ -188,6 +188,12 @@ def _call_interval(call: Call, domain: Domain, operands: tuple[Operand, ...]) ->
                 None if low is None else floor_divide(low, q),
                 None if high is None else floor_divide(high, q),
             )
+        case "floordiv":
+            return _quotient_interval(*of)
+        case "mul":
+            if all(low is not None and is_nonnegative(low) for low, _ in of):
+                highs = [high for _, high in of]
+                return product(low for low, _ in of), None if None in highs else product(highs)
         case "mod":
             low, high = of[1]
             if low is None or not is_nonnegative(low - 1):
@@ -207,6 +213,13 @@ def _call_interval(call: Call, domain: Domain, operands: tuple[Operand, ...]) ->
         case "stop_gradient":
             return of[0]
     return UNKNOWN
+
+
+def _quotient_interval(a: Interval, q: Interval) -> Interval:
+    """Of what is at least 0 by a symbolic size."""
+    if a[0] is None or not is_nonnegative(a[0]) or q[0] is None or q[0] != q[1] or not is_nonnegative(q[0] - 1):
+        return UNKNOWN
+    return 0, None if a[1] is None else most_quotient(a[1], q[0])
 
 
 def _divisor(call: Call) -> int | None:

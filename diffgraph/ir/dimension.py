@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
+from math import lcm
 
 
 @dataclass(frozen=True)
@@ -169,6 +170,33 @@ def _nested_floor(size: Dimension, divisor: int) -> Size | None:
     if power != 1 or not isinstance(atom, Floor):
         return None
     return floor_divide(atom.dimension + int(constant) * atom.divisor, atom.divisor * divisor)
+
+
+def most_quotient(size: Size, divisor: Size) -> Size | None:
+    """An upper bound of floor(size / divisor) for a divisor of at least 1: (H W - 1) // W is at most H - 1. None where
+    none is evident."""
+    if isinstance(divisor, int):
+        return floor_divide(size, divisor)
+    if len(divisor.terms) != 1:
+        return None
+    ((monomial, coefficient),) = divisor.terms
+    whole: list[tuple[Monomial, Fraction]] = []
+    rest: list[tuple[Monomial, Fraction]] = []
+    for m, c in _terms(size):
+        powers = dict(m)
+        for atom, power in monomial:
+            powers[atom] = powers.get(atom, 0) - power
+        if min(powers.values(), default=0) < 0:
+            rest.append((m, c))
+        else:
+            whole.append((tuple(sorted(((a, p) for a, p in powers.items() if p), key=str)), c / coefficient))
+    bottom = lcm(*(c.denominator for _, c in whole))
+    remainder = _total(rest)
+    quotient = floor_divide(_total([(m, c * bottom) for m, c in whole]), bottom)
+    if is_nonnegative(remainder) and is_nonnegative(divisor - 1 - remainder) and (bottom == 1 or remainder == 0):
+        return quotient
+    below = is_nonnegative(-1 - remainder) and is_nonnegative(divisor + remainder)
+    return (quotient - 1 if bottom == 1 else quotient) if below else None
 
 
 def divide_exactly(size: Size, divisor: Size) -> Size | None:

@@ -180,7 +180,8 @@ class Notation:
             raise error("DG412", f"a place is an int, and {describe(value)} is not", span)
         expression, kind = scalar_in_notation(value, span)
         if kind != "int":
-            raise error("DG412", f"a place is an int, and this is a {kind}", span, help="write int(...)")
+            hint = "write `//` for a whole quotient, or int(...)"
+            raise error("DG412", f"a place is an int, and this is a {kind}", span, help=hint)
         return as_affine(expression)
 
     def scalar(self, value: TensorValue) -> Indexed:

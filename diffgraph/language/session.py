@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from math import prod
 from typing import Any
 
 from diffgraph.diagnostics import DiffgraphError, Note, Span, error
@@ -15,6 +16,7 @@ from diffgraph.language.values import TensorValue, Undecided
 
 #: What a model may ask for before it is refused: instances, definitions, steps of compile-time loops, nesting of calls.
 MOST_INSTANCES = 100_000
+MOST_ELEMENTS = 2**40
 MOST_DEFINITIONS = 100_000
 MOST_STEPS = 1_000_000
 MOST_DEPTH = 64
@@ -153,6 +155,12 @@ class Session:
         self.steps += 1
         if self.steps > MOST_STEPS:
             raise error("DG591", f"compile-time loops run more than {MOST_STEPS:,} steps", span)
+
+    def refuse_enormous(self, shape, span: Span | None) -> None:
+        """Refuses tensors that no machine holds, before anything is made for them."""
+        known = prod(s for s in shape if isinstance(s, int))
+        if known > MOST_ELEMENTS:
+            raise error("DG598", f"a tensor of {known:,} elements is more than the {MOST_ELEMENTS:,} allowed", span)
 
     def count_definitions(self, span: Span | None) -> None:
         """Refuses programs that grow without end."""

@@ -404,9 +404,9 @@ def constant_file(path: Any, session: Session, span: Span | None) -> TensorValue
         raise error("DG370", "constant wants the name of a .npy file", span)
     file = inside_folder(path, session.folder, span)
     try:
-        with np.errstate(all="ignore"):
-            array = np.load(file, allow_pickle=False)
-    except (OSError, ValueError) as problem:
+        # Mapped first: a header that claims more than the file holds is refused before anything is allocated.
+        array = np.load(file, allow_pickle=False, mmap_mode="r")
+    except (OSError, ValueError, EOFError) as problem:
         raise error("DG371", f"`{path}` cannot be read: {problem}", span) from None
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf":
         raise error("DG371", f"`{path}` does not hold one array of numbers", span)
@@ -421,6 +421,8 @@ def inside_folder(path: str, folder: Path | None, span: Span | None) -> Path:
     if folder is None:
         raise error("DG372", f"`{path}`: a program without a directory reads no files", span)
     base = Path(folder).resolve()
+    if "\0" in path:
+        raise error("DG373", "the name of a file holds no character 0", span)
     file = (base / path).resolve()
     if base != file and base not in file.parents:
         raise error("DG373", f"`{path}` is outside the directory of the program", span)

@@ -426,3 +426,15 @@ def test_a_definition_inside_a_function_takes_whole_tensors():
 def test_a_place_that_only_symbols_can_settle_becomes_a_requirement():
     made = network(body(f"{IMAGES}\ny[n] = x[n, 0, 3, 0]\noutput y"))
     assert [r.split(",")[0] for r in made.requirements] == ["H >= 4"]
+
+
+@pytest.mark.parametrize(
+    "statements, expected",
+    [
+        ("y[n, k < H * W] = x[n, 0, k // W, k % W]", IMAGE[:, 0].reshape(2, -1)),
+        ("f = reshape(x, [N, 3 * H * W])\ny[n, c < 3, i < H, j < W] = f[n, c * H * W + i * W + j]", IMAGE),
+        ("y[n, i < 2 * H] = x[n, 0, i * H // (2 * H), 0]", IMAGE[:, 0, :, 0].repeat(2, 1)),
+    ],
+)
+def test_places_with_symbolic_coefficients(statements, expected):
+    same(statements, expected, IMAGES, IMAGE_VALUES)

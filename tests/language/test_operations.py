@@ -340,6 +340,7 @@ def test_more_reductions(text, expected):
         ("pair(3)[1] * v + pair([1, 2])[0]", 3 * V + 1),
         ("out_size(28, 5, 2, 1, 1) * v", 13 * V),
         ("x.shape[0] * v + len(x.shape)", 5 * V + 2),
+        ("y = reshape(m, [4, 6])[1]", M.reshape(4, 6)[1]),
     ],
 )
 def test_shapes(text, expected):
@@ -481,3 +482,21 @@ def test_a_table_is_read_from_the_directory_only(tmp_path):
     for path, code in (("../table.npy", "DG373"), ("missing.npy", "DG371"), (str(tmp_path / "table.npy"), "DG373")):
         with pytest.raises(Exception, match=code):
             elaborate(load_text(body(f'output y = constant("{path}")'), folder=inside))
+
+
+def test_a_file_that_claims_too_much_is_refused(tmp_path):
+    from diffgraph.language.elaborate import elaborate
+    from diffgraph.language.module import load_text
+
+    header = b"{'descr': '<f8', 'fortran_order': False, 'shape': (1099511627776,), }"
+    pad = -(10 + len(header) + 1) % 64
+    (tmp_path / "t.npy").write_bytes(b"\x93NUMPY\x01\x00" + (len(header) + pad + 1).to_bytes(2, "little") + header
+                                     + b" " * pad + b"\n")  # fmt: skip
+    with pytest.raises(Exception, match="DG371"):
+        elaborate(load_text(body('output y = constant("t.npy")'), folder=tmp_path))
+
+
+def test_a_tensor_that_no_machine_holds_is_refused():
+    assert fault("y = zeros([1000000, 1000000, 1000]) + x[0, 0]").code == "DG598"
+    found = problem(body(f"{PORTS}\ny[i < 1000000000000000] = i * v[0]\noutput y"))
+    assert found.code == "DG598"
