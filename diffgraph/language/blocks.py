@@ -1,48 +1,28 @@
-"""Train and expect blocks: what is asked for, with its values, ready for those who do it."""
+"""`train` blocks: what they say, with what is overridden from outside, as a `TrainPlan`."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from fractions import Fraction
 from typing import Any
 
-from diffgraph.diagnostics import Span, error, suggest
-from diffgraph.ir.program import Output, Program
+from diffgraph.diagnostics import Diagnostic, DiffgraphError, Note, Span, error, suggest
 from diffgraph.language import evaluate as expressions
 from diffgraph.language import syntax
-from diffgraph.language.arithmetic import as_pending, binary, describe, is_number, materialize, only_output
-from diffgraph.language.module import CURRENT, Module
+from diffgraph.language.apply import settings_scope, with_settings
+from diffgraph.language.arithmetic import constant_expr, describe, only_output
+from diffgraph.language.computing import computing
+from diffgraph.language.data_calls import DataCall, data_call
+from diffgraph.language.elaborate import net_value
+from diffgraph.language.module import Module
 from diffgraph.language.parser import parse_expression
-from diffgraph.language.rewriting import rewrite
-from diffgraph.language.scopes import Scope
-from diffgraph.language.session import Naming, Session
-from diffgraph.language.variables import uniform_noise
-from diffgraph.language.tensors import filled
+from diffgraph.language.rewriting import dotted
+from diffgraph.language.session import Session
 from diffgraph.language.values import FunctionValue, LayerValue
 
 #: The optimizer that is not a formula: it evaluates a step several times.
 LBFGS = "lbfgs"
-
-
-@dataclass(frozen=True)
-class DataCall:
-    """A data source with its settings. A setting that is an expression over other columns, or a distribution, is a `Column`;
-    one that is itself a source is a `DataCall`."""
-
-    name: str
-    arguments: tuple[Any, ...]
-    keywords: tuple[tuple[str, Any], ...]
-    span: Span | None
-    module: Module = field(compare=False, repr=False, default=None)
-
-
-@dataclass(frozen=True)
-class Column:
-    """An expression for a column of made data, to be evaluated over all samples."""
-
-    node: syntax.Expr
-    span: Span | None
 
 
 @dataclass(frozen=True)
@@ -81,301 +61,283 @@ class TrainPlan:
     batch_span: Span | None = None
 
 
-#: Fields that Python knows; any other is the name of a function of (gradients, setting).
-FIELDS = (
-    "data", "augment", "batch", "epochs", "steps", "optimizer", "freeze", "stop_early", "average", "seed",
-)  # fmt: skip
-
-
 def train_block(
     module: Module, net: str | None = None, name: str | None = None, overrides: Mapping[str, Any] | None = None
 ) -> TrainPlan:
-    """The train block of that name (or of that net, or the first), its fields overridden.
+    """The plan of a train block: the one of that name (one without `as` has the name of its net), else the first one of
+    the net, else the first one of the file.
 
-    overrides: field -> value or text; `optimizer.lr` reaches a setting of the optimizer. DiffgraphError for unknown fields.
+    overrides: field -> value, or text of the language; `optimizer.lr` reaches a setting of a field. DiffgraphError with
+    every problem of the block.
     """
-    block = _find(module, net, name)
-    session = Session(True, {}, Naming(), module.folder)
-    CURRENT.append(session)
-    try:
-        return _plan(module, block, net, dict(overrides or {}), session)
-    finally:
-        CURRENT.pop()
+    block = find_block(module, net, name)
+    own = net or (block.net if block else next(iter(module.nets)))
+    with computing(module) as session:
+        return _Reader(module, block, own, session).plan(dict(overrides or {}))
 
 
-def _find(module: Module, net: str | None, name: str | None) -> syntax.Train | None:
-    blocks = [b for b in module.trains if (net is None or b.net == net) and (name is None or name in (b.name, b.net))]
+def find_block(module: Module, net: str | None = None, name: str | None = None) -> syntax.Train | None:
+    """The train block of that name, or the first one of the net; None where the net has none."""
+    blocks = [b for b in module.trains if net is None or b.net == net]
     if name is not None:
-        exact = [b for b in blocks if b.name == name]
-        blocks = exact or [b for b in blocks if b.name is None]
-        if not blocks:
-            known = [b.name or b.net for b in module.trains]
-            raise error("DG601", f"there is no train block `{name}`", help=suggest(name, known))
-    if blocks:
-        return blocks[0]
-    if net is None and not module.nets:
-        raise error("DG602", f"{module.source.name} has no train block")
-    return None
-
-
-def _plan(module: Module, block: syntax.Train | None, net, overrides: dict, session: Session) -> TrainPlan:
-    fields: dict[str, list[syntax.Field]] = {}
-    for f in block.fields if block else ():
-        fields.setdefault(f.name, []).append(f)
-    reach = {k: overrides.pop(k) for k in list(overrides) if k.startswith("optimizer.")}
-    for key, value in overrides.items():
-        node = parse_expression(_text(value), f"--set {key}")
-        fields[key] = [syntax.Field(node.span, key, node, None)]
-        if key in ("epochs", "steps"):
-            fields.pop("steps" if key == "epochs" else "epochs", None)
-    transforms = _transforms(module, fields)
-    values = _Values(module, session, fields)
-    optimizers, lbfgs = _optimizers(module, fields, reach, session)
-    arguments = block.arguments if block else ()
-    positional, keywords = expressions.arguments_of(arguments, module, session)
-    batch = values.whole("batch")
-    if fields.get("epochs") and fields.get("steps"):
-        raise error("DG603", "a train block counts epochs or steps, not both", fields["steps"][0].span)
-    return TrainPlan(
-        net or (block.net if block else next(iter(module.nets))),
-        (block.name or block.net) if block else (net or next(iter(module.nets))),
-        tuple(keywords.items()),
-        tuple(positional),
-        _data(module, fields, session),
-        batch,
-        values.whole("epochs"),
-        values.whole("steps"),
-        optimizers,
-        lbfgs,
-        tuple(f.value for f in fields.get("augment", ())),
-        tuple(str(values.of(f)) for f in fields.get("freeze", ())),
-        transforms,
-        fields["average"][0].value if "average" in fields else None,
-        _stop_early(fields, module, session),
-        values.whole("seed", 0, least=0),
-        module,
-        fields["batch"][0].span if "batch" in fields else None,
-    )
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return value if isinstance(value, str) else repr(value)
-
-
-class _Values:
-    """Fields that are plain values."""
-
-    def __init__(self, module: Module, session: Session, fields):
-        self.module, self.session, self.fields = module, session, fields
-
-    def of(self, f: syntax.Field) -> Any:
-        return only_output(expressions.evaluate(f.value, self.module, self.session))
-
-    def whole(self, name: str, default: int | None = None, least: int = 1) -> int | None:
-        """A field that is an int."""
-        if name not in self.fields:
-            return default
-        f = self.fields[name][-1]
-        value = self.of(f)
-        if isinstance(value, float) and value.is_integer():
-            value = int(value)
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise error("DG604", f"`{name}` is an int of at least {least}, not {describe(value)}", f.span)
-        return value
-
-
-def _transforms(module: Module, fields) -> tuple[tuple[str, syntax.Expr], ...]:
-    found = []
-    for name, given in fields.items():
-        if name in FIELDS:
-            continue
-        holder = module.find(name)
-        if holder is None or not isinstance(holder.get(name), FunctionValue):
-            raise error("DG605", f"a train block has no field `{name}`", given[0].span, help=suggest(name, FIELDS))
-        found += [(name, f.value) for f in given]
-    return tuple(found)
-
-
-def _optimizers(module: Module, fields, reach: dict, session: Session):
-    """(optimizer calls, settings of L-BFGS or None)"""
-    calls = []
-    for f in fields.get("optimizer", ()):
-        name = f.value.function if isinstance(f.value, syntax.CallOf) else f.value
-        if isinstance(name, syntax.Name) and name.name == LBFGS and module.find(LBFGS) is None:
-            arguments = f.value.arguments if isinstance(f.value, syntax.CallOf) else ()
-            return (), {**expressions.arguments_of(arguments, module, session)[1], **_plain(reach, module, session)}
-        value = _with_reach(f.value, reach)
-        found = expressions.evaluate(value, module, session)
-        if not isinstance(found, LayerValue) or getattr(found.declaration, "kind", "") != "optimizer":
-            raise error("DG606", f"{describe(found)} is not an optimizer", f.span)
-        patterns = None
-        if f.scope is not None:
-            given = expressions.evaluate(f.scope, module, session)
-            patterns = tuple(given) if isinstance(given, list) else (given,)
-        calls.append(OptimizerCall(value, patterns))
-    return tuple(calls), None
-
-
-def _plain(reach: dict, module: Module, session: Session) -> dict[str, Any]:
-    return {
-        key.partition(".")[2]: expressions.evaluate(parse_expression(_text(value), f"--set {key}"), module, session)
-        for key, value in reach.items()
-    }
-
-
-def _with_reach(node: syntax.Expr, reach: dict) -> syntax.Expr:
-    """The call with overridden settings."""
-    if not reach:
-        return node
-    given = node.arguments if isinstance(node, syntax.CallOf) else ()
-    function = node.function if isinstance(node, syntax.CallOf) else node
-    names = {key.partition(".")[2]: value for key, value in reach.items()}
-    kept = tuple(a for a in given if a.name not in names)
-    more = []
-    for name, value in names.items():
-        expression = parse_expression(_text(value), f"--set optimizer.{name}")
-        more.append(syntax.Argument(expression.span, name, expression))
-    return syntax.CallOf(node.span, function, (*kept, *more))
-
-
-def _stop_early(fields, module: Module, session: Session) -> Mapping[str, Any] | None:
-    if "stop_early" not in fields:
-        return None
-    f = fields["stop_early"][-1]
-    given: dict[str, Any] = {}
-    if isinstance(f.value, syntax.CallOf):
-        given = expressions.arguments_of(f.value.arguments, module, session)[1]
-    else:
-        given = {"patience": expressions.evaluate(f.value, module, session)}
-    known = ("patience", "least")
-    for name, value in given.items():
-        if name not in known:
-            raise error("DG607", f"`stop_early` has no `{name}`", f.span, help=suggest(name, known) or "patience")
-        if not is_number(value):
-            raise error("DG604", f"`{name}` is a number", f.span)
-    return given
-
-
-# ---------------------------------------------------------------- data
-
-
-def _data(module: Module, fields, session: Session) -> DataCall | None:
-    if "data" not in fields:
-        return None
-    return data_call(fields["data"][-1].value, module, session)
-
-
-def data_call(node: syntax.Expr, module: Module, session: Session) -> DataCall:
-    """`csv("iris.csv", target = "species")`, or the name of a source alone."""
-    while isinstance(node, syntax.Paren):
-        node = node.inside
-    if isinstance(node, syntax.Name):
-        return DataCall(node.name, (), (), node.span, module)
-    if not isinstance(node, syntax.CallOf) or not isinstance(node.function, syntax.Name):
-        raise error("DG608", "`data` names a source", node.span, help='data digits, or data csv("table.csv")')
-    name = node.function.name
-    arguments = tuple(_setting(a.value, module, session) for a in node.arguments if a.name is None)
-    keywords = tuple(
-        (a.name, Column(a.value, a.value.span) if _is_formula(name, a.name) else _setting(a.value, module, session))
-        for a in node.arguments
-        if a.name is not None
-    )
-    return DataCall(name, arguments, keywords, node.span, module)
-
-
-#: The source whose keywords are formulas of columns, and those of its keywords that are settings.
-FORMULAS, FORMULA_SETTINGS = "function", ("n", "seed", "split", "standardize")
-
-
-def _is_formula(source: str, keyword: str) -> bool:
-    return source == FORMULAS and keyword not in FORMULA_SETTINGS
-
-
-def _setting(node: syntax.Expr, module: Module, session: Session) -> Any:
-    """A setting of a source: a plain value, or a source where the name means nothing else (or a net)."""
-    name = node.function if isinstance(node, syntax.CallOf) else node
-    if isinstance(name, syntax.Name):
-        found = expressions.lookup(name.name, module, session, node.span)
-        if found is None or isinstance(found, LayerValue):
-            return data_call(node, module, session)
-    return _plain_value(only_output(expressions.evaluate(node, module, session)), node.span)
-
-
-def _plain_value(value: Any, span: Span | None) -> Any:
-    if isinstance(value, (list, tuple, range)):
-        return [_plain_value(v, span) for v in value]
-    if isinstance(value, Fraction):
-        return float(value)
-    if isinstance(value, (bool, int, float, str)):
-        return value
-    raise error("DG621", f"data cannot be described by {describe(value)}", span, help="give numbers, texts or lists")
-
-
-def column_program(call: DataCall, samples: int) -> Program:
-    """A program that computes the columns of `function(n = 256, x = uniform(-3, 3), y = sin(2 * x))`, in order.
-
-    Its run input is `seed`; its outputs are the columns [samples, ...]. A call of a function whose first parameter is the
-    noise `u` draws; any other expression is computed from the columns before it.
-    """
-    session = Session(False, {}, Naming(), call.module.folder)
-    scope = Scope(call.module)
-    CURRENT.append(session)
-    try:
-        for name, given in call.keywords:
-            if name in FORMULA_SETTINGS:
-                continue
-            value = _column(name, given, samples, scope, session)
-            scope.bind(name, value)
-            session.builder.outputs.append(Output(name, value.tensor.name))
-        return session.builder.program()
-    finally:
-        CURRENT.pop()
-
-
-def _column(name: str, given: Column, samples: int, scope: Scope, session: Session):
-    span = given.span
-    value = expressions.evaluate(_with_draws(name, given.node, samples, scope, session), scope, session)
-    pending = as_pending(value, session, span)
-    if not pending.shape:
-        zero = filled([samples], 0.0, session, span)
-        pending = as_pending(binary("+", pending, zero, session, span), session, span)
-    return materialize(pending, session, name, span)
-
-
-def _with_draws(column: str, formula: syntax.Expr, samples: int, scope: Scope, session: Session) -> syntax.Expr:
-    """The formula with noise of its own as the first argument of each distribution in it."""
-    noises = 0
-
-    def draw(node: syntax.Expr) -> syntax.Expr | None:
-        nonlocal noises
-        function = node.function if isinstance(node, syntax.CallOf) else node
-        if not isinstance(function, syntax.Name) or not _is_distribution(function, scope, session):
-            return None
-        # Not a legal identifier: nothing in the file can have this name.
-        name = f"{column}~{noises}"
-        noises += 1
-        scope.bind(name, uniform_noise(name, (samples,), session, node.span, None))
-        noise = syntax.Argument(node.span, None, syntax.Name(node.span, name))
-        given = node.arguments if isinstance(node, syntax.CallOf) else ()
-        given = tuple(replace(a, value=rewrite(a.value, draw)) for a in given)
-        return syntax.CallOf(node.span, function, (noise, *given))
-
-    return rewrite(formula, draw)
-
-
-def _is_distribution(node: syntax.Name, scope: Scope, session: Session) -> bool:
-    found = expressions.lookup(node.name, scope, session, node.span)
-    if not isinstance(found, FunctionValue):
-        return False
-    parameters = found.declaration.parameters
-    return bool(parameters) and parameters[0].name == "u"
-
-
-# ---------------------------------------------------------------- expectations
+        named = [b for b in blocks if (b.name or b.net) == name]
+        if not named:
+            known = [b.name or b.net for b in blocks]
+            hint = suggest(name, known) or (f"there are {', '.join(known)}" if known else None)
+            raise error("DG601", f"there is no train block `{name}`", help=hint)
+        return named[0]
+    if not blocks and not module.nets:
+        raise error("DG602", f"{module.source.name} has no train block", help="write one: train NET { ... }")
+    return blocks[0] if blocks else None
 
 
 def expectations(module: Module, net: str | None = None) -> list[syntax.Expect]:
     """The expect blocks of a net, or of all nets."""
     return [block for block in module.expects if net is None or block.net == net]
+
+
+# ---------------------------------------------------------------- overriding
+
+
+def _overridden(block: syntax.Train | None, overrides: dict[str, Any], module: Module, session: Session):
+    """The fields of a block with those given from outside in the place of its own."""
+    fields = list(block.fields) if block else []
+    for key, value in overrides.items():
+        name, _, setting = key.partition(".")
+        if setting:
+            if not any(f.name == name for f in fields):
+                raise error("DG605", f"`{key}` has nothing to set: the train block has no `{name}`")
+            fields = [_with_setting(f, setting, key, value, module, session) if f.name == name else f for f in fields]
+        else:
+            other = {"epochs": "steps", "steps": "epochs"}.get(name)
+            node = parse_expression(_text(value), f"--set {key}")
+            fields = [f for f in fields if f.name not in (name, other)] + [syntax.Field(node.span, name, node, None)]
+    return fields
+
+
+def _text(value: Any) -> str:
+    """A Python value as text of the language."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(json.dumps(v) if isinstance(v, str) else _text(v) for v in value) + "]"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return repr(value.item() if hasattr(value, "item") else value)
+
+
+def _with_setting(field: syntax.Field, setting: str, key: str, value: Any, module: Module, session: Session):
+    """The field with one setting of its call replaced or added: `optimizer.lr`."""
+    call = field.value
+    if isinstance(call, syntax.Name):
+        call = syntax.CallOf(call.span, call, ())
+    if not isinstance(call, syntax.CallOf):
+        raise error("DG605", f"`{field.name}` has no settings of its own", field.span)
+    node = parse_expression(_text(value), f"--set {key}")
+    given = list(call.arguments)
+    place = _place(call, setting, module, session)
+    if place is None:
+        given.append(syntax.Argument(node.span, setting, node))
+    else:
+        given[place] = syntax.Argument(node.span, given[place].name, node)
+    return replace(field, value=replace(call, arguments=tuple(given)))
+
+
+def _place(call: syntax.CallOf, setting: str, module: Module, session: Session) -> int | None:
+    """Where a call gives a setting, by keyword or by position."""
+    for k, argument in enumerate(call.arguments):
+        if argument.name == setting:
+            return k
+    callee = dotted(call.function)
+    value = expressions.lookup(callee, module, session, call.span) if callee else None
+    declared = [s.name for s in value.declaration.settings] if isinstance(value, LayerValue) else []
+    positional = sum(a.name is None for a in call.arguments)
+    return declared.index(setting) if setting in declared[:positional] else None
+
+
+# ---------------------------------------------------------------- reading
+
+
+class _Reader:
+    """Reads the fields of a block, and collects every problem."""
+
+    def __init__(self, module: Module, block: syntax.Train | None, net: str, session: Session):
+        self.module = module
+        self.block = block
+        self.net = net
+        self.session = session
+        self.problems: list[Diagnostic] = []
+        self.places: dict[str, Span] = {}
+        self.several: dict[str, list] = {"optimizer": [], "augment": [], "freeze": [], "transforms": []}
+        self.values: dict[str, Any] = {"seed": 0}
+
+    def plan(self, overrides: dict[str, Any]) -> TrainPlan:
+        """The plan; DiffgraphError with every problem."""
+        positional, settings = self._attempt(self._settings) or ((), {})
+        fields = self._attempt(_overridden, self.block, overrides, self.module, self.session)
+        for one in fields or ():
+            self._attempt(self._field, one)
+        self._attempt(self._check_together)
+        if self.problems:
+            raise DiffgraphError(*self.problems)
+        values = self.values.get
+        return TrainPlan(
+            self.net, ((self.block.name or self.block.net) if self.block else self.net),
+            tuple(settings.items()), tuple(positional), values("data"), values("batch"), values("epochs"),
+            values("steps"), tuple(self.several["optimizer"]), values("lbfgs"), tuple(self.several["augment"]),
+            tuple(self.several["freeze"]), tuple(self.several["transforms"]), values("average"), values("stop_early"),
+            values("seed"), self.module, self.places.get("batch"),
+        )  # fmt: skip
+
+    def _attempt(self, step, *arguments):
+        try:
+            return step(*arguments)
+        except DiffgraphError as problem:
+            self.problems += problem.diagnostics
+            return None
+
+    def _settings(self) -> tuple[list, dict]:
+        """The settings of the net that the block gives; the net must take them."""
+        arguments = self.block.arguments if self.block else ()
+        positional, keywords = expressions.arguments_of(arguments, self.module, self.session)
+        value = net_value(self.module, self.net, self.session)
+        span = self.block.span if self.block else value.declaration.span
+        with_settings(value, positional, keywords, span)
+        return positional, keywords
+
+    def _field(self, one: syntax.Field) -> None:
+        reader = FIELDS.get(one.name)
+        if reader is None and not isinstance(self.module.find(one.name) and self._named(one.name), FunctionValue):
+            hint = suggest(one.name, FIELDS) or f"there are {', '.join(FIELDS)}"
+            raise error("DG605", f"a train block has no field `{one.name}`", one.span, help=hint)
+        if one.scope is not None and one.name != "optimizer":
+            raise error("DG608", f"`{one.name}` takes no `for`", one.scope.span)
+        if reader is None:
+            # `clip_norm 1.0`: a function of (gradients, setting).
+            self.several["transforms"].append((one.name, one.value))
+            return
+        if one.name in self.places and one.name not in self.several:
+            raise error("DG609", f"`{one.name}` is given twice", one.span, Note("first here", self.places[one.name]))
+        self.places[one.name] = one.span
+        reader(self, one)
+
+    def _named(self, name: str) -> Any:
+        return expressions.lookup(name, self.module, self.session, None)
+
+    def _check_together(self) -> None:
+        """What the fields must be beside one another."""
+        if "epochs" in self.values and "steps" in self.values:
+            epochs = Note("the epochs", self.places["epochs"])
+            raise error("DG603", "training runs for `epochs` or for `steps`, not for both", self.places["steps"], epochs)
+        calls = self.several["optimizer"]
+        if calls and "lbfgs" in self.values:
+            raise error("DG606", f"`{LBFGS}` steps all parameters at once, beside no other optimizer", calls[0].node.span)
+        rest = [call for call in calls if call.patterns is None]
+        if len(rest) > 1:
+            first = Note("the first one", rest[0].node.span)
+            raise error("DG606", "two optimizers are for the rest", rest[1].node.span, first, help='add: for "*.bias"')
+
+    # ------------------------------------------------------------ fields
+
+    def value(self, node: syntax.Expr) -> Any:
+        """The value of an expression of the file."""
+        return only_output(expressions.evaluate(node, self.module, self.session))
+
+    def whole(self, one: syntax.Field, least: int) -> None:
+        """A field that is an int."""
+        value = self.value(one.value)
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise error("DG604", f"`{one.name}` is an int of at least {least}, not {_shown(value)}", one.value.span)
+        self.values[one.name] = value
+
+    def data(self, one: syntax.Field) -> None:
+        self.values["data"] = data_call(one.value, self.module, self.session)
+
+    def optimizer(self, one: syntax.Field) -> None:
+        call = one.value.function if isinstance(one.value, syntax.CallOf) else one.value
+        name = dotted(call) or ""
+        if name == LBFGS and self.module.find(LBFGS) is None:
+            arguments = one.value.arguments if isinstance(one.value, syntax.CallOf) else ()
+            self.values["lbfgs"] = expressions.arguments_of(arguments, self.module, self.session)[1]
+            return
+        if name and "." not in name and self.module.find(name) is None:
+            hint = suggest(name, self._optimizers())
+            raise error("DG606", f"there is no optimizer `{name}`", call.span, help=hint)
+        value = self.value(one.value)
+        if not _is_optimizer(value):
+            hint = suggest(name, self._optimizers())
+            raise error("DG606", f"{describe(value)} is not an optimizer", one.value.span, help=hint)
+        settings_scope(value, self.session, one.value.span)
+        patterns = None if one.scope is None else self.patterns(one.scope)
+        self.several["optimizer"].append(OptimizerCall(one.value, patterns))
+
+    def _optimizers(self) -> list[str]:
+        return [n for n in self.module.names() if _is_optimizer(self._named(n))] + [LBFGS]
+
+    def augment(self, one: syntax.Field) -> None:
+        head = one.value.stages[0].value if isinstance(one.value, syntax.Pipe) else None
+        if not isinstance(head, syntax.Name):
+            raise error("DG613", "`augment` is a pipe from an input", one.span, help="augment image -> random_flip")
+        self.several["augment"].append(one.value)
+
+    def freeze(self, one: syntax.Field) -> None:
+        self.several["freeze"] += self.patterns(one.value)
+
+    def patterns(self, node: syntax.Expr) -> tuple[str, ...]:
+        """Paths: texts, with `*` if need be, or the paths themselves; one or several."""
+        if isinstance(node, (syntax.TupleOf, syntax.ListOf)):
+            return tuple(p for item in node.items for p in self.patterns(item))
+        if isinstance(node, syntax.Paren):
+            return self.patterns(node.inside)
+        path = dotted(node)
+        value = self.value(node) if path is None else path
+        if not isinstance(value, str):
+            raise error("DG614", f"{_shown(value)} is not a path", node.span, help='"*.bias", for example')
+        return (value,)
+
+    def stop_early(self, one: syntax.Field) -> None:
+        given = {"patience": one.value}
+        if isinstance(one.value, syntax.CallOf) and dotted(one.value.function) == one.name:
+            given = {a.name: a.value for a in one.value.arguments}
+        found = {}
+        for name, node in given.items():
+            if name not in ("patience", "least"):
+                hint = suggest(name or "", ("patience", "least")) or "stop_early(patience = 5)"
+                raise error("DG607", f"`stop_early` has no `{name}`", node.span, help=hint)
+            value = self.value(node)
+            known = constant_expr(value) is not None and not isinstance(value, bool)
+            if not known or name == "patience" and (not isinstance(value, int) or value < 1):
+                raise error("DG604", f"`{name}` cannot be {_shown(value)}", node.span, help="stop_early(patience = 5)")
+            found[name] = value
+        self.values["stop_early"] = found
+
+    def average(self, one: syntax.Field) -> None:
+        value = self.value(one.value)
+        if not _is_optimizer(value):
+            raise error("DG615", f"{describe(value)} is not an average", one.value.span, help="average ema(0.999)")
+        self.values["average"] = one.value
+
+
+#: How each field is read. Any other is the name of a function of (gradients, setting).
+FIELDS = {
+    "data": _Reader.data,
+    "augment": _Reader.augment,
+    "batch": lambda reader, one: reader.whole(one, 1),
+    "epochs": lambda reader, one: reader.whole(one, 1),
+    "steps": lambda reader, one: reader.whole(one, 1),
+    "optimizer": _Reader.optimizer,
+    "freeze": _Reader.freeze,
+    "stop_early": _Reader.stop_early,
+    "average": _Reader.average,
+    "seed": lambda reader, one: reader.whole(one, 0),
+}
+
+
+def _is_optimizer(value: Any) -> bool:
+    return isinstance(value, LayerValue) and getattr(value.declaration, "kind", None) == "optimizer"
+
+
+def _shown(value: Any) -> str:
+    return expressions.show(value) if constant_expr(value) is not None or isinstance(value, str) else describe(value)

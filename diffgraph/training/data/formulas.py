@@ -6,7 +6,7 @@ import numpy as np
 
 from diffgraph.diagnostics import error
 from diffgraph.ir.interpret import interpret
-from diffgraph.language.blocks import Column, DataCall, column_program
+from diffgraph.language.data_calls import Column, DataCall, column_program
 from diffgraph.training.data.dataset import Dataset
 
 

@@ -15,7 +15,7 @@ from numbers import Integral, Real
 from pathlib import Path
 
 from diffgraph.diagnostics import DiffgraphError, Span, error, suggest
-from diffgraph.language.blocks import Column, DataCall
+from diffgraph.language.data_calls import Column, DataCall
 from diffgraph.training.data import images, made, tables
 from diffgraph.training.data.dataset import Dataset, check, hold_out, standardize
 from diffgraph.training.data.fashion import fashion_mnist as read_fashion_mnist
