@@ -11,11 +11,11 @@ from dataclasses import replace
 
 from diffgraph.autodiff.adjoint import AUXILIARY, COTANGENT, RESULT, adjoint
 from diffgraph.autodiff.checkpoint import expand_checkpoints
-from diffgraph.autodiff.forms import copied, filled
+from diffgraph.autodiff.forms import filled
 from diffgraph.autodiff.reach import behind, moved_results
 from diffgraph.autodiff.scan import ScanDerivative, declare_table
 from diffgraph.ir.dimension import product
-from diffgraph.ir.form import Form
+from diffgraph.ir.form import copied
 from diffgraph.ir.program import (
     Builder,
     Definition,

@@ -22,12 +22,6 @@ def filled(shape: tuple[Size, ...], value: float) -> Form:
     return Form(shape, "sum", everywhere(shape), shape, (), Const(value))
 
 
-def copied(operand: Operand) -> Form:
-    """The operand itself."""
-    places = everywhere(operand.shape)
-    return Form(operand.shape, "sum", places, operand.shape, (operand,), Read(0, places, None))
-
-
 def summed_over_steps(
     form: Form, length: Size, stacked: Sequence[bool], step: int | None
 ) -> tuple[Form, tuple[int, ...]]:

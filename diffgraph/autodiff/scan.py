@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from diffgraph.autodiff.forms import copied, filled, summed_over_steps
+from diffgraph.autodiff.forms import filled, summed_over_steps
 from diffgraph.autodiff.reach import behind, moved_inside, sources
+from diffgraph.ir.form import copied
 from diffgraph.ir.program import (
     Builder,
     Carry,
@@ -159,10 +160,9 @@ class ScanDerivative:
             self.saved[inner] = known.get(inner) or self._rows(self.body.tensors[inner]).name
         return self.saved[inner]
 
-    @staticmethod
-    def _zeros(builder: Builder, hint: str, shape) -> str:
+    def _zeros(self, builder: Builder, hint: str, shape) -> str:
         zeros = Tensor(builder.fresh(hint), shape)
-        return builder.append(Definition(zeros, (Term(filled(shape, 0.0), (), (builder.origin,)),))).name
+        return builder.append(Definition(zeros, (Term(filled(shape, 0.0), (), self.provenance),))).name
 
     def _reserve(self, tensor: Tensor) -> None:
         # The statement that makes it is appended last; until then its name is taken.

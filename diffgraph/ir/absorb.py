@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 
 from diffgraph.ir.affine import Affine, affine, as_affine, index, is_inside
@@ -38,6 +39,11 @@ def guard_and_value(body: Expr) -> tuple[tuple[Expr, ...], Expr]:
 
 
 def _absorb_one(form: Form) -> Form | None:
+    # Places written first: what they then depend on is no longer a summed index that an equality could replace.
+    return _solve_one(form, _as_write) or _solve_one(form, _as_read)
+
+
+def _solve_one(form: Form, solve: Callable[[Form, Expr, Affine], Form | None]) -> Form | None:
     conditions, value = guard_and_value(form.body)
     kinds = tuple(o.kind for o in form.operands)
     for condition in conditions:
@@ -49,7 +55,7 @@ def _absorb_one(form: Form) -> Form | None:
         body = where(conjunction(*rest), value, form.body.args[2], kinds) if rest else value
         left, right = (as_affine(a) for a in condition.args)
         difference = affine(0, ((left, 1), (right, -1)))
-        better = _as_write(form, body, difference) or _as_read(form, body, difference)
+        better = solve(form, body, difference)
         if better is not None:
             return better
     return None

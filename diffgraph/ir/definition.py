@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from diffgraph.ir import scalar
 from diffgraph.ir.dimension import Size
-from diffgraph.ir.expression import Affine, Call, Const, Expr
+from diffgraph.ir.expression import Affine, Call, Const, Expr, Index
 from diffgraph.ir.form import OPS, Form, alone_index
 from diffgraph.ir.formula import Formula, Text, size_text
 from diffgraph.ir.letters import Letters, reads_of, wish, wishes_of_reads
@@ -46,9 +46,29 @@ def definition_text(name: str, kind: str, is_weight: bool, terms: Sequence[Named
     shape = terms[0].form.shape
     outputs = _output_letters(shape, is_weight, terms, letters)
     sights: dict[str, list[Sight]] = {}
-    pieces = [_term(term, kind, outputs, letters.fork(), sights) for term in terms]
+    pieces = [_term(term, kind, outputs, letters.fork(), sights, len(terms) > 1) for term in terms]
     target = ", ".join(_bounded(letter, extent, sights) for letter, extent in zip(outputs, shape))
     return _lines(f"{name}[{target}]", pieces)
+
+
+def elementwise_text(terms: Sequence[NamedTerm]) -> str | None:
+    """The definition without indices, `where(x > 0, x, 0)`, if it takes each element of tensors of its own shape to one
+    of its own; else None."""
+    form = terms[0].form
+    if len(terms) > 1 or not form.is_pointwise:
+        return None
+    reads = reads_of(form)
+    same = all(not r.place or r.place == form.write and form.operands[r.slot].shape == form.shape for r in reads)
+    if not reads or not same or any(r.otherwise is not None for r in reads) or _has_index(form.body):
+        return None
+    return Formula(terms[0].operands, [o.kind for o in form.operands], None).write(form.body).text
+
+
+def _has_index(expr: Expr) -> bool:
+    """Whether an index stands in an expression beside those in what it reads."""
+    if isinstance(expr, (Index, Affine)):
+        return bool(expr.indices)
+    return isinstance(expr, Call) and any(_has_index(a) for a in expr.args)
 
 
 def _lines(target: str, pieces: list[Text]) -> list[str]:
@@ -117,7 +137,7 @@ def _index_letters(term: NamedTerm, outputs: Sequence[str], letters: Letters) ->
 # ------------------------------------------------------------------------------------------------ terms
 
 
-def _term(term: NamedTerm, kind: str, outputs: Sequence[str], letters: Letters, sights) -> Text:
+def _term(term: NamedTerm, kind: str, outputs: Sequence[str], letters: Letters, sights, one_of_many: bool) -> Text:
     """One term; adds to `sights` where output indices stand alone."""
     form = term.form
     own = _own_indices(form)
@@ -134,6 +154,9 @@ def _term(term: NamedTerm, kind: str, outputs: Sequence[str], letters: Letters, 
     places = [(outputs[axis], place) for axis, place in enumerate(form.write) if own[axis] is None]
     body = _body(form, kind, formula, places)
     bound = [k for k in range(len(form.domain)) if k not in own]
+    if not bound and places and one_of_many:
+        # Addends without a reduction are read as one term; this one writes elsewhere.
+        return Text(f"sum[{letters.choose((), 1)} < 1]({body.text})")
     if not bound:
         return body
     indices = ", ".join(_bounded(names[k], form.domain[k], inside) for k in bound)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from diffgraph.ir.dimension import Size
-from diffgraph.ir.expression import Affine, Expr, Index, Interned, digest_of
+from diffgraph.ir.expression import Affine, Expr, Index, Interned, Read, digest_of
 
 #: Reductions. All but `sum` write a projection of the domain. `sum` alone may reorder its indices.
 OPS = ("sum", "max", "min", "prod", "argmax", "argmin", "any", "all")
@@ -80,3 +80,9 @@ def alone_index(place: Affine) -> int | None:
         if coefficient == 1 and type(atom) is Index:
             return atom.axis
     return None
+
+
+def copied(operand: Operand) -> Form:
+    """The operand itself, element by element."""
+    places = tuple(Affine(0, ((Index(k), 1),)) for k in range(len(operand.shape)))
+    return Form(operand.shape, "sum", places, operand.shape, (operand,), Read(0, places, None))

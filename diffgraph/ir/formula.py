@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -45,9 +45,9 @@ def number_text(value, whole: bool = False) -> Text:
 
 class Formula:
     """Writes the expressions of one form: `names` and `kinds` are those of the tensors in its slots, `indices` the
-    names of its axes."""
+    names of its axes. Without indices, tensors are written whole."""
 
-    def __init__(self, names: Sequence[str], kinds: Sequence[str], indices: Sequence[str]):
+    def __init__(self, names: Sequence[str], kinds: Sequence[str], indices: Mapping[int, str] | None):
         self.names = names
         self.kinds = kinds
         self.indices = indices
@@ -75,7 +75,10 @@ class Formula:
 
     def _read(self, read: Read) -> Text:
         name = self.names[read.slot]
-        text = f"{name}[{', '.join(self.write(p).text for p in read.place)}]" if read.place else name
+        if self.indices is None or not read.place:
+            text = name
+        else:
+            text = f"{name}[{', '.join(self.write(p).text for p in read.place)}]"
         if read.otherwise is None:
             return Text(text)
         otherwise = self.write(read.otherwise, self.kinds[read.slot] == "float")
@@ -117,7 +120,8 @@ class Formula:
                 counts[arg] = counts.get(arg, 0) + 1
         for factor, count in counts.items():
             if isinstance(factor, Call) and factor.function == "recip":
-                below.append(self._power(factor.args[0], count, whole))
+                # One by one: 1/x * 1/x is not 1/x^2 in the last digit.
+                below += [self.write(factor.args[0], whole)] * count
             else:
                 above.append(self._power(factor, count, whole))
         text = " * ".join(f"{a:{NEGATION}}" for a in above) or ("1.0" if not below else "1")

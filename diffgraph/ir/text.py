@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from diffgraph.ir import scalar
-from diffgraph.ir.definition import NamedTerm, definition_text
+from diffgraph.ir.definition import NamedTerm, definition_text, elementwise_text
 from diffgraph.ir.dimension import Size, symbols
 from diffgraph.ir.formula import size_text
 from diffgraph.ir.letters import Letters
@@ -36,6 +36,7 @@ from diffgraph.ir.program import (
     Scan,
     Statement,
     Tensor,
+    Term,
 )
 
 INDENT = "    "
@@ -96,7 +97,7 @@ class _Writer:
         """The functions with gradients of their own, and the net."""
         names: dict[str, str] = {}
         lines = self._inputs(program, names)
-        lines += self._statements(program.statements, names, self._used(program))
+        lines += ["", *self._statements(program.statements, names, self._used(program))]
         ends = [f"assert {names[c.tensor]}, {_quoted(c.message)}" for c in program.checks]
         ends += self._outputs(program, names)
         ends += [f"{names[c.state]} <- {names[c.tensor]}" for c in program.commits]
@@ -156,13 +157,13 @@ class _Writer:
 
     def _statements(self, statements: Sequence[Statement], names: dict[str, str], used: set[str]) -> list[str]:
         lines: list[str] = []
+        # Before any body inside takes a name.
+        names |= {t.name: self.name(t.name) for s in statements for t in s.results}
         for statement in statements:
             origin = _origin_text(statement.provenance)
             if origin and origin != self.origin:
-                lines += ["", f"# {origin}"]
+                lines += ["", f"# {origin}"] if lines else [f"# {origin}"]
                 self.origin = origin
-            for result in statement.results:
-                names[result.name] = self.name(result.name)
             lines += self._statement(statement, names, used)
         return lines
 
@@ -183,35 +184,46 @@ class _Writer:
 
     def _definition(self, definition: Definition, names: dict[str, str], name: str) -> list[str]:
         tensor = definition.tensor
-        terms = [
-            NamedTerm(t.form, tuple(names[o] for o in t.operands), tuple(self.is_weight(o) for o in t.operands))
-            for t in definition.terms
-        ]
+        terms = [self._named(t, names) for t in definition.terms]
         return definition_text(name, tensor.kind, self.is_weight(tensor.name), terms, self.letters())
+
+    def _named(self, term: Term, names: dict[str, str]) -> NamedTerm:
+        weights = tuple(self.is_weight(o) for o in term.operands)
+        return NamedTerm(term.form, tuple(names[o] for o in term.operands), weights)
 
     # ---------------------------------------------------------------------------------------------- gradients
 
     def _with_gradient(self, definition: Definition, own: OwnGradient, names: dict[str, str]) -> list[str]:
-        """A definition with a derivative of its own is a function of everything it and its derivative read."""
-        read = [i.tensor.name for i in own.body.inputs if i.tensor.name not in (own.cotangent, definition.tensor.name)]
+        """A definition with a derivative of its own is a function of everything it and its derivative read. The function
+        has the name of the tensor, and so has what is made by calling it."""
+        own_names = (own.cotangent, definition.tensor.name)
+        read = [i.tensor.name for i in own.body.inputs if i.tensor.name not in own_names]
         targets = [target for target, _ in own.gradients]
         arguments = list(dict.fromkeys((*targets, *definition.operands, *read)))
-        called = self.name(f"{definition.tensor.name}_rule")
         parameters = ", ".join(names[a] for a in arguments)
-        value = names[definition.tensor.name]
+        called = names[definition.tensor.name]
+        # A function has names of its own.
+        outside, self.taken = self.taken, {*self.symbols, *CALLED, *RESERVED, *(names[a] for a in arguments)}
         inner = dict(names)
         inner[own.cotangent] = self.name(own.cotangent)
-        forward = [*self._definition(definition, names, self.name(f"{value}_value"))]
-        result = forward[0].split("[")[0].split(" ")[0]
         backward = self._statements(own.body.statements, inner, self._used(own.body))
         self.origin = ""
         gradients = ", ".join(inner[g] for _, g in own.gradients)
-        lines = [f"fn {called}({parameters}) {{"]
-        lines += [INDENT + line for line in (*forward, f"return {result}")]
-        lines += [f"}} with gradient({inner[own.cotangent]}) {{"]
-        lines += [INDENT + line for line in (*filter(None, backward), f"return {gradients}")]
+        lines = [*self._value(definition, f"fn {called}({parameters})", names)]
+        lines[-1] += f" with gradient({inner[own.cotangent]}) {{"
+        lines += [INDENT + line if line else "" for line in (*backward, f"return {gradients}")]
         self.functions.append("\n".join([*lines, "}"]))
-        return [f"{value} = {called}({parameters})"]
+        self.taken = outside
+        return [f"{called} = {called}({parameters})"]
+
+    def _value(self, definition: Definition, head: str, names: dict[str, str]) -> list[str]:
+        """The function without its gradient."""
+        formula = elementwise_text([self._named(t, names) for t in definition.terms])
+        if formula is not None:
+            return [f"{head} = {formula}"]
+        value = self.name(f"{definition.tensor.name}_value")
+        body = (*self._definition(definition, names, value), f"return {value}")
+        return [f"{head} {{", *(INDENT + line for line in body), "}"]
 
     # ---------------------------------------------------------------------------------------------- scans
 
@@ -234,7 +246,9 @@ class _Writer:
         for i, outer in scan.sequences:
             inner[i] = self.name(i)
             body.append(self._row(inner[i], names[outer], step, self._tensor(scan.body, i)))
+        before, self.origin = self.origin, _origin_text(scan.provenance)
         body += self._statements(scan.body.statements, inner, self._used(scan.body))
+        self.origin = before
         body += [f"next {inner[c.inner]} = {inner[c.next]}" for c in scan.carries]
         if scan.yields:
             body.append(f"yield {', '.join([inner[y.inner] for y in scan.yields] + [inner[c.next] for c in finals])}")

@@ -151,6 +151,9 @@ def _length(call: Call, x) -> Any:
 
 def _out_size(call: Call, size, kernel, stride, pad_, dilation) -> Any:
     """How many windows fit: floor((size + 2 pad - dilation (kernel - 1) - 1) / stride) + 1."""
+    for name, value in (("size", size), ("kernel", kernel), ("stride", stride), ("pad", pad_), ("dilation", dilation)):
+        if not is_number(value) and not _is_size(value):
+            raise error("DG334", f"the {name} of a window is a number, not {describe(value)}", call.span)
     reach = sizes.add(sizes.multiply(dilation, sizes.add(kernel, -1)), 1)
     room = sizes.add(sizes.add(size, sizes.multiply(2, pad_)), sizes.multiply(reach, -1))
     count = sizes.add(sizes.floor_of(room, stride), 1)
@@ -264,6 +267,8 @@ _AXIS = (("axis", None), ("keep", False))
 _ROWS = (
     *(_scalar(name, 1) for name in _UNARY),
     _scalar("atan2", 2),
+    _function("random", lambda call, *a: apply_scalar("random", a, call.session, call.span),
+              "seed", "step", "site", "element"),
     _function("where", _where, "condition", "a", "b"),
     _function("clamp", _clamp, "x", ("low", None), ("high", None)),
     *(_function(op, _reduce(op), *_AXIS, rest=True) for op in REDUCTIONS if op not in ("max", "min")),
