@@ -287,6 +287,26 @@ def divide(
     return quotient if function == "floordiv" else remainder
 
 
+def divided_anew(place: Affine, domain: Domain, operands: tuple[Operand, ...] = ()) -> Affine:
+    """The place with each `//` and `%` by a constant simplified for a domain."""
+    if not any(_is_division(a) for a, _ in place.terms):
+        return place
+    return affine(
+        place.constant,
+        [
+            (divide(a.args[0], a.args[1].value, domain, a.function, operands) if _is_division(a) else a, c)
+            for a, c in place.terms
+        ],
+    )
+
+
+def _is_division(atom: Expr) -> bool:
+    if type(atom) is not Call or atom.function not in ("floordiv", "mod"):
+        return False
+    a, q = atom.args
+    return type(a) is Affine and type(q) is Const and type(q.value) is int and q.value != 0
+
+
 @lru_cache(maxsize=1 << 16)
 def _divided(a: Affine, q: int, domain: Domain, operands, only_remainder: bool) -> tuple[Affine, Affine]:
     """(a // q, a % q); the quotient is not to be used where `only_remainder`."""

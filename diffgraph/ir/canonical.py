@@ -50,7 +50,9 @@ def simplified(form: Form) -> Form:
 def canonical_term(term: Term) -> Term:
     """The term with its canonical form. A tensor read through several slots has one, and tensors in slots that may be
     exchanged are in the order of their names."""
-    form, kept = canonical(_with_shared_slots(term.form, term.operands))
+    first: dict[str, int] = {}
+    shared = tuple(first.setdefault(name, slot) for slot, name in enumerate(term.operands))
+    form, kept = canonical(_with_shared_slots(term.form, shared) if len(first) < len(shared) else term.form)
     operands = [term.operands[slot] for slot in kept]
     for group in interchangeable(form):
         for slot, name in zip(group, sorted(operands[slot] for slot in group)):
@@ -77,11 +79,10 @@ def _is_symmetric(form: Form, a: int, b: int) -> bool:
     return settle(form, {}, exchanged) is form
 
 
-def _with_shared_slots(form: Form, operands: tuple[str, ...]) -> Form:
-    """Reads of one tensor all go through the first of its slots."""
-    first: dict[str, int] = {}
-    shared = {slot: first.setdefault(name, slot) for slot, name in enumerate(operands)}
-    return form if len(first) == len(operands) else settle(form, {}, shared)
+@lru_cache(maxsize=None)
+def _with_shared_slots(form: Form, shared: tuple[int, ...]) -> Form:
+    """The form reading through slot shared[k] instead of k."""
+    return settle(form, {}, dict(enumerate(shared)))
 
 
 def _nothing(form: Form) -> Form:

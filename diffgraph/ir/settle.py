@@ -12,7 +12,7 @@ from functools import lru_cache
 
 from diffgraph.diagnostics import CompilerBug
 from diffgraph.ir import scalar
-from diffgraph.ir.affine import affine, as_affine, difference, divide, interval, is_inside
+from diffgraph.ir.affine import affine, as_affine, difference, divide, divided_anew, interval, is_inside
 from diffgraph.ir.dimension import is_nonnegative
 from diffgraph.ir.expression import Affine, Call, Const, Expr, Extent, Index, Read
 from diffgraph.ir.form import Form
@@ -83,6 +83,8 @@ class _Decision:
                 return self.indices.get(axis, e)
             case Extent(size) if isinstance(size, int):
                 return Const(size)
+            case Affine():
+                return divided_anew(e, self.domain, self.operands)
             case Read():
                 return self._read(e)
             case Call("floordiv" | "mod" as function, (Affine() as a, Const(int() as q))) if q:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 
 from diffgraph.ir import scalar
-from diffgraph.ir.affine import affine, as_affine, divide
+from diffgraph.ir.affine import affine, as_affine, divide, divided_anew
 from diffgraph.ir.dimension import Size
 from diffgraph.ir.expression import Affine, Call, Const, Expr, Extent, Index, Read
 
@@ -609,6 +609,8 @@ def substitute(
                 return Read(slots.get(slot, slot), place, otherwise)
             case Call("floordiv" | "mod" as function, (Affine() as a, Const(q))) if type(q) is int and q:
                 return divide(a, q, domain, function)
+            case Affine():
+                return divided_anew(e, domain)
         return e
 
     return rewrite(expr, replace, kinds)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from diffgraph.ir.absorb import absorb
 from diffgraph.ir.affine import index
 from diffgraph.ir.canonical import canonical_term
 from diffgraph.ir.form import Form
@@ -13,8 +14,8 @@ from diffgraph.passes.report import Report
 
 
 def canonicalize(program: Program, report: Report) -> Program:
-    """Each term in canonical form; terms that are 0 everywhere vanish. Derivatives that the user wrote have done their work
-    and are dropped.
+    """Each term in canonical form; equalities with one solution become places; terms that are 0 everywhere vanish.
+    Derivatives that the user wrote have done their work and are dropped.
 
     Before:
         input x[N, 3]
@@ -34,11 +35,18 @@ def _statement(statement: Statement, report: Report) -> Statement:
         return replace(statement, body=canonicalize(statement.body, report))
     if not isinstance(statement, Definition):
         return statement
-    terms = tuple(canonical_term(t) for t in statement.terms)
+    terms = tuple(_term(t) for t in statement.terms)
     kept = tuple(t for t in terms if not (t.form.op == "sum" and is_zero(t.form.body)))
     if not kept:
         kept = (_nothing(statement.tensor, statement.terms),) if statement.tensor.kind == "float" else terms[:1]
     return Definition(statement.tensor, kept)
+
+
+def _term(term: Term) -> Term:
+    term = canonical_term(term)
+    # A map stays a map: there an equality costs no more than the place it would become.
+    solved = absorb(term.form) if term.form.reduced else term.form
+    return term if solved is term.form else canonical_term(replace(term, form=solved))
 
 
 def _nothing(tensor: Tensor, terms: tuple[Term, ...]) -> Term:

@@ -14,16 +14,16 @@ from diffgraph.passes.report import Report
 
 
 def fold(program: Program, report: Report) -> Program:
-    """Pointwise terms of one definition become one term.
+    """Pointwise terms of one definition, such as the parts of a gradient that come from several readers, become one term.
 
-    Before:
+    Before (each addend a term):
         input x[N, 3]
-        y[n, i] = x[n, i] + x[n, i]
+        y[n, i] = exp(x[n, i]) + 2 * x[n, i]
         output y
 
-    After:
+    After (one term):
         input x[N, 3]
-        y[n, i] = 2 * x[n, i]
+        y[n, i] = exp(x[n, i]) + 2 * x[n, i]
         output y
     """
     statements = []

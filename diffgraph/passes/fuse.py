@@ -1,31 +1,27 @@
-"""Fusion of pointwise producers into what reads them, by substitution.
+"""Fusion of maps into what reads them, by substitution.
 
-What is materialised: results of reductions and contractions, what a contraction reads (each element is read many times),
-what costs more to compute again than to read again. Everything else is computed where it is needed. Reductions with
-what surrounds them, and siblings over one domain, share a kernel; that is the scheduler's part.
+What stays a tensor: what something reads more than once for each of its elements (the operand of a contraction or of a
+window), and what costs more to compute again, or to fetch again from its own operands, than to read. Everything else is
+computed where it is needed. Reductions with what surrounds them, and siblings over one domain, share a kernel; that is
+the scheduler's part.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from diffgraph.ir.canonical import canonical_term
-from diffgraph.ir.dimension import product, substitute, symbols
-from diffgraph.ir.expression import Affine, Call, Expr, Read
+from diffgraph.ir.digits import quasi_affine_atoms
+from diffgraph.ir.dimension import product
+from diffgraph.ir.expression import Call, Read
 from diffgraph.ir.form import Form
 from diffgraph.ir.inline import inline
-from diffgraph.ir.program import Definition, Program, Scan, Term
+from diffgraph.ir.program import Definition, Program, Provenance, Scan, Statement, Term
+from diffgraph.passes.cost import cost, nodes, usual
 from diffgraph.passes.report import Report
 
-#: What a scalar function costs beside an addition; those not listed cost 1.
-COSTS = {
-    "exp": 8, "log": 8, "tanh": 10, "sigmoid": 10, "sin": 10, "cos": 10, "erf": 12, "pow": 16, "random": 24,
-    "normal_quantile": 24, "softplus": 16, "recip": 4, "sqrt": 4, "div": 4, "log1p": 10, "expm1": 10, "powi": 8,
-}  # fmt: skip
-
-#: A producer whose cost times the number of times it would be computed is at most this is computed again.
+#: Arithmetic that is done again rather than written to memory and read back, for each reader after the first.
 CHEAP = 4
 
 #: Nothing is substituted into a body that would grow beyond this many distinct nodes, or read more operands.
@@ -34,7 +30,7 @@ MOST_OPERANDS = 12
 
 
 def fuse(program: Program, report: Report) -> Program:
-    """Substitutes pointwise producers into their readers where that saves more memory traffic than it costs arithmetic.
+    """Substitutes maps into their readers where that saves more memory traffic than it costs arithmetic.
 
     Before:
         input x[N, 3]
@@ -42,127 +38,168 @@ def fuse(program: Program, report: Report) -> Program:
         y[n, i] = exp(h[n, i])
         output y
 
-    After (`h` is left for `dce`):
+    After (nothing reads `h` any more):
         input x[N, 3]
-        h[n, i] = 2 * x[n, i] + 1
         y[n, i] = exp(2 * x[n, i] + 1)
         output y
     """
-    uses = Counter(name for s in program.statements for name in s.operands)
-    uses.update(program.roots)
-    producers: dict[str, Term] = {}
-    made: dict[str, Definition] = {}
-    statements = []
-    fused = 0
+    plan = _Plan(program, report)
+    statements: list[Statement] = []
     for statement in program.statements:
         if isinstance(statement, Scan):
             statement = replace(statement, body=fuse(statement.body, report))
         elif isinstance(statement, Definition):
-            terms = []
-            for term in statement.terms:
-                better, count = _fused(term, producers, uses)
-                fused += count
-                terms.append(better)
-            statement = replace(statement, terms=tuple(terms))
-            made[statement.tensor.name] = statement
-            if len(terms) == 1 and terms[0].form.is_pointwise and terms[0].form.op == "sum":
-                producers[statement.tensor.name] = terms[0]
+            statement = plan.fused(statement)
         statements.append(statement)
-    if fused:
-        report.did(f"computed {fused} pointwise result{'s' if fused > 1 else ''} where they are read")
-    return program.with_(statements=tuple(statements))
+    gone = plan.substituted - set(program.roots) - {name for s in statements for name in s.operands}
+    kept = [s for s in statements if not (isinstance(s, Definition) and s.tensor.name in gone)]
+    return program.with_(statements=tuple(kept))
 
 
-def _fused(term: Term, producers: dict[str, Term], uses: Counter) -> tuple[Term, int]:
-    """The term with every producer substituted that should be, and how many those were."""
-    count = 0
-    declined: set[str] = set()
-    while True:
-        for slot, name in enumerate(term.operands):
-            producer = producers.get(name)
-            if producer is None or name in declined:
-                continue
-            if not worthwhile(term.form, slot, producer.form, uses[name]):
-                declined.add(name)
-                continue
-            candidate = _substituted(term, slot, producer)
-            if len(candidate.operands) > MOST_OPERANDS or _size(candidate.form.body) > MOST_NODES:
-                declined.add(name)
-                continue
-            term = candidate
-            count += 1
-            break
+@dataclass(frozen=True)
+class _Reader:
+    """A term that reads a tensor through one slot."""
+
+    name: str
+    form: Form
+    slot: int
+
+
+class _Plan:
+    """Which producers are substituted, decided on the program as it was; and the statements after that."""
+
+    def __init__(self, program: Program, report: Report):
+        self.report = report
+        self.producers = {s.tensor.name: s.terms[0] for s in program.statements if _is_map(s)}
+        self.readers: dict[str, list[_Reader]] = {name: [] for name in self.producers}
+        self.needed = set(program.roots)
+        for statement in program.statements:
+            self._read(statement)
+        self.everywhere: set[str] = set()
+        self.as_views: set[str] = set()
+        self.substituted: set[str] = set()
+        for name, term in self.producers.items():
+            self._decide(name, term)
+
+    def _read(self, statement: Statement) -> None:
+        if not isinstance(statement, Definition):
+            self.needed.update(statement.operands)
+            return
+        for term in statement.terms:
+            for slot, name in enumerate(term.operands):
+                if name in self.readers:
+                    self.readers[name].append(_Reader(statement.tensor.name, term.form, slot))
+
+    def _decide(self, name: str, term: Term) -> None:
+        readers = self.readers[name]
+        if not readers:
+            return
+        reason = self._reason_to_keep(name, term.form, readers)
+        if reason is None:
+            self.everywhere.add(name)
+        elif is_free(term.form):
+            # It has its memory anyway, but reading through it costs nothing.
+            self.as_views.add(name)
         else:
-            return term, count
+            self.report.declined(f"{name} stays a tensor: {reason}", term.provenance)
+
+    def _reason_to_keep(self, name: str, form: Form, readers: list[_Reader]) -> str | None:
+        if name in self.needed:
+            return "it is a result"
+        for reader in readers:
+            reason = reason_against(reader.form, reader.slot, form)
+            if reason is not None:
+                return f"{reader.name} {reason}"
+        return reason_against_repeating(form, len(readers))
+
+    def fused(self, definition: Definition) -> Definition:
+        """The definition with what should be computed in it; later readers of it get that too."""
+        terms = tuple(self._fused(definition.tensor.name, t) for t in definition.terms)
+        if definition.tensor.name in self.producers:
+            self.producers[definition.tensor.name] = terms[0]
+        return replace(definition, terms=terms)
+
+    def _fused(self, reader: str, term: Term) -> Term:
+        left = [name for name in term.operands if name in self.producers]
+        while left:
+            name = left.pop()
+            if name not in term.operands or not self._wanted(name, term):
+                continue
+            better = _substituted(term, term.operands.index(name), self.producers[name])
+            if len(better.operands) > MOST_OPERANDS or len(nodes(better.form.body)) > MOST_NODES:
+                self.report.declined(f"{name} is not computed in {reader}: that would be too large", term.provenance)
+                continue
+            self.report.did(f"{name} is computed in {reader}", better.provenance)
+            self.substituted.add(name)
+            left += [n for n in better.operands if n in self.as_views and n not in term.operands]
+            term = better
+        return term
+
+    def _wanted(self, name: str, term: Term) -> bool:
+        if name in self.everywhere:
+            return True
+        slot = term.operands.index(name)
+        return name in self.as_views and reason_against(term.form, slot, self.producers[name].form) is None
+
+
+def _is_map(statement: Statement) -> bool:
+    """The statement is one term that makes each element of a tensor by itself."""
+    if not isinstance(statement, Definition) or len(statement.terms) != 1 or statement.gradient is not None:
+        return False
+    form = statement.terms[0].form
+    return form.is_pointwise and form.op == "sum"
 
 
 def _substituted(term: Term, slot: int, producer: Term) -> Term:
     form = inline(term.form, slot, producer.form)
-    origins = tuple(dict.fromkeys((*term.provenance, *producer.provenance)))
+    origins: Provenance = tuple(dict.fromkeys((*term.provenance, *producer.provenance)))
     return canonical_term(Term(form, (*term.operands, *producer.operands), origins))
 
 
-@lru_cache(maxsize=None)
-def worthwhile(consumer: Form, slot: int, producer: Form, uses: int) -> bool:
-    """Whether a producer that is read `uses` times should be computed inside this consumer."""
-    price = cost(producer.body)
-    if price == 0:
-        return _is_view_for(consumer, producer)
-    if not _reads_once(consumer, slot, producer):
-        return False
-    if any(type(a) is Call and a.function == "random" for a in _calls(producer.body)):
-        return uses == 1
-    return uses == 1 or price * (uses - 1) <= CHEAP
-
-
-def _is_view_for(consumer: Form, producer: Form) -> bool:
-    """A producer without arithmetic: a broadcast, a permutation, a slice, a constant. Reading through it is free, but a read
-    at a computed place, or one that may be outside, is not what a contraction wants in its inner loop."""
-    reads = [e for e in _nodes(producer.body) if type(e) is Read]
-    simple = all(r.otherwise is None and not any(a.slots for p in r.place for a in (p,)) for r in reads)
-    return simple or consumer.is_pointwise
-
-
-def _reads_once(consumer: Form, slot: int, producer: Form) -> bool:
-    """The consumer visits each element of the producer about once: as many places as elements, or fewer."""
-    reads = {e for e in _nodes(consumer.body) if type(e) is Read and e.slot == slot}
-    if len(reads) > 1:
-        return False
-    visited, elements = product(consumer.domain), product(producer.shape)
-    if visited == elements:
-        return True
-    if isinstance(visited, int) and isinstance(elements, int):
-        return visited <= elements
-    one = dict.fromkeys(symbols(visited) | symbols(elements), 1)
-
-
-    v, e = substitute(visited, one), substitute(elements, one)
-    return symbols(visited) <= symbols(elements) and isinstance(v, int) and isinstance(e, int) and v <= e
+# ------------------------------------------------------------------------------------------------ what is worth it
 
 
 @lru_cache(maxsize=None)
-def cost(body: Expr) -> int:
-    """The arithmetic of a body; places and reads are free."""
-    return sum(COSTS.get(e.function, 1) * max(1, len(e.args) - 1) for e in _calls(body))
+def is_free(form: Form) -> bool:
+    """A map without arithmetic that reads at most one element: a broadcast, a permutation, a slice, a number. Reading
+    through it costs no more than reading it."""
+    reads = [e for e in nodes(form.body) if type(e) is Read]
+    return cost(form.body) == 0 and len(reads) <= 1
 
 
-def _calls(body: Expr) -> list[Call]:
-    return [e for e in _nodes(body) if type(e) is Call]
+@lru_cache(maxsize=None)
+def reason_against(consumer: Form, slot: int, producer: Form) -> str | None:
+    """Why a map should not be computed inside a consumer, None if it may be."""
+    if is_free(producer):
+        # In the inner loop of a contraction no place should be computed, and no guard be tested.
+        read = producer.body if type(producer.body) is Read else None
+        plain = read is None or read.otherwise is None and not any(p.slots for p in read.place)
+        if consumer.is_pointwise or plain and not quasi_affine_atoms(producer):
+            return None
+        return "reads it in its inner loop"
+    reads = [e for e in nodes(consumer.body) if type(e) is Read and e.slot == slot]
+    if len(reads) != 1 or any(slot in e.slots for w in consumer.write for e in (w,)):
+        return "reads it at several places"
+    if any(slot in p.slots for e in nodes(consumer.body) if type(e) is Read for p in e.place):
+        return "reads at places that it tells"
+    visited, elements = (product(usual(s) for s in sizes) for sizes in (consumer.domain, producer.shape))
+    if visited > elements:
+        return "reads each element several times"
+    return None
 
 
-def _size(body: Expr) -> int:
-    return len(_nodes(body))
-
-
-@lru_cache(maxsize=1 << 14)
-def _nodes(body: Expr) -> tuple[Expr, ...]:
-    """Every distinct node that computes a value; what is inside places is left out."""
-    seen: dict[Expr, None] = {}
-    stack = [body]
-    while stack:
-        e = stack.pop()
-        if e in seen or type(e) is Affine:
-            continue
-        seen[e] = None
-        stack.extend(() if type(e) is Read else e.children)
-    return tuple(seen)
+@lru_cache(maxsize=None)
+def reason_against_repeating(producer: Form, readers: int) -> str | None:
+    """Why a map should not be computed in each of its readers instead of once, None if it should."""
+    if readers == 1:
+        return None
+    if any(type(e) is Call and e.function == "random" for e in nodes(producer.body)):
+        return f"it is drawn once for {readers} readers"
+    if cost(producer.body) * (readers - 1) > CHEAP:
+        return f"it would be computed {readers} times"
+    size = product(usual(s) for s in producer.shape)
+    large = sum(4 * product(usual(s) for s in o.shape) >= size for o in producer.operands)
+    # Once: its operands are read, it is written, and read by each. Else each reads the operands.
+    if large * readers > large + 1 + readers:
+        return f"{readers} readers would fetch {large} operands each"
+    return None

@@ -1,10 +1,17 @@
 """The order of the passes, argued once.
 
-    canonicalize   first, so that equal definitions look equal
-    cse, dce       early, so that nothing later works on what is computed twice or not at all
-    fold           algebra that makes work smaller: factors leave sums, products become binary
-    fuse           last, because substitution hides structure that the passes before it look at
-    canonicalize, cse, dce   again: fusion makes new forms, some of them equal, and leaves producers unread
+    dce            first, so that nothing works on what nobody reads
+    canonicalize   before all algebra, so that equal definitions look equal, and equalities are places
+    cse            early, so that nothing later is done twice
+    fold           terms that can be one are one, so that they count as one producer
+    hoist          while sums are as they were differentiated: what leaves them makes more of them equal
+    contract       after hoist: only what really is summed is put in order
+    phase          writes through windows become gathers: contractions like any other
+    unflatten      before fusion, so that no place is computed with `//` in what is fused
+    cse            finds the sums that hoist has made equal
+    fuse           last of the large steps, because substitution hides what those before it look at
+    extract        after fuse, on the loops that there will be
+    canonicalize, cse, dce   again: the last steps make new forms, some of them equal
 
 Derivatives are taken before all of this: the adjoint of an unfused program is a program that fuses as well.
 """
@@ -17,11 +24,16 @@ from dataclasses import dataclass
 from diffgraph.diagnostics import CompilerBug, DiffgraphError
 from diffgraph.ir.program import Program
 from diffgraph.passes.canonicalize import canonicalize
+from diffgraph.passes.contract import contract
 from diffgraph.passes.cse import cse
 from diffgraph.passes.dce import dce
+from diffgraph.passes.extract import extract
 from diffgraph.passes.fold import fold
 from diffgraph.passes.fuse import fuse
+from diffgraph.passes.hoist import hoist
+from diffgraph.passes.phase import phase
 from diffgraph.passes.report import Report
+from diffgraph.passes.unflatten import unflatten
 
 Pass = Callable[[Program, Report], Program]
 
@@ -30,8 +42,13 @@ PIPELINE: tuple[tuple[str, Pass], ...] = (
     ("canonicalize", canonicalize),
     ("cse", cse),
     ("fold", fold),
+    ("hoist", hoist),
+    ("contract", contract),
+    ("phase", phase),
+    ("unflatten", unflatten),
     ("cse", cse),
     ("fuse", fuse),
+    ("extract", extract),
     ("canonicalize", canonicalize),
     ("cse", cse),
     ("dce", dce),

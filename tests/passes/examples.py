@@ -1,0 +1,38 @@
+"""The before/after examples in the docstrings of passes, as programs."""
+
+import re
+import textwrap
+
+from diffgraph.ir.program import Definition, Program, Reshape
+from diffgraph.language.elaborate import elaborate
+from diffgraph.language.module import load_text
+from diffgraph.passes.canonicalize import canonicalize
+from diffgraph.passes.report import Report
+
+
+def program_of(text: str) -> Program:
+    """The program of a net with these statements, in inference."""
+    indented = textwrap.indent(textwrap.dedent(text), "    ")
+    return elaborate(load_text(f"net example {{\n{indented}\n}}")).program
+
+
+def examples(step) -> list[Program]:
+    """The program before and the program after, from the docstring of a pass."""
+    parts = re.split(r"^\s*(?:Before|After)[^\n]*:\n", step.__doc__, flags=re.MULTILINE)[1:]
+    return [program_of(p) for p in parts]
+
+
+def signature(program: Program) -> tuple:
+    """What a program computes and how, but for names and the order of independent statements."""
+    program = canonicalize(program, Report())
+    known: dict[str, object] = {i.tensor.name: ("input", i.path) for i in program.inputs}
+    for statement in program.statements:
+        if isinstance(statement, Definition):
+            terms = sorted((t.form.digest, tuple(known[o] for o in t.operands)) for t in statement.terms)
+            made = "definition", tuple(terms)
+        else:
+            assert isinstance(statement, Reshape), statement
+            made = "reshape", str(statement.tensor.shape), known[statement.operand]
+        known[statement.results[0].name] = made
+    terms = sum(len(getattr(s, "terms", ())) for s in program.statements)
+    return len(program.statements), terms, tuple((o.name, known[o.tensor]) for o in program.outputs)
