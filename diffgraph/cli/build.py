@@ -1,0 +1,40 @@
+"""`diffgraph compile`: an artifact that runs without the model text."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import click
+
+from diffgraph.cli.options import model_options, read_assignments
+
+
+@click.command(name="compile")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The artifact's directory.")
+@click.option("--weights", type=click.Path(path_type=Path), help="Trained weights; the initial ones by default.")
+@click.option("--train", "block", metavar="NAME", help="The train block whose settings the net has.")
+@model_options
+def command(file, output, weights, block, net_name, assignments, target, precision, threads, seed, as_json, quiet, **_) -> int:
+    """Compile FILE's net for inference into a directory: the optimized program, its weights and its kernels."""
+    from diffgraph.compiler import Net
+    from diffgraph.inspect.artifact import write_artifact
+    from diffgraph.interop.safetensors import write
+    from diffgraph.language.module import load_module
+
+    start = time.perf_counter()
+    net = Net(load_module(file), net_name, read_assignments(assignments), block, target, precision, seed, threads)
+    if weights is not None:
+        net.load(weights)
+    facts = write_artifact(net, output, write) | {"seconds": round(time.perf_counter() - start, 3)}
+    if as_json:
+        click.echo(json.dumps(facts))
+    elif not quiet:
+        click.echo(
+            f"{facts['net']}: {facts['definitions']} definitions in {facts['kernels']} kernels, {facts['parameters']:,}"
+            f" parameters, {precision}, {target}; {facts['seconds']:.2f} s\nkept in {output}; run it: diffgraph predict"
+            f" {output / 'program.net'} --weights {output / 'weights.safetensors'} INPUT"
+        )
+    return 0
