@@ -66,6 +66,11 @@ class Compiler:
             lambda: elaborate(self.module, self.net, self.settings, training, self.sizes, self.positional),
         )
 
+    @cached_property
+    def declared(self) -> Network:
+        """The net as it is written, symbols other than the batch open: what arrays are compared with."""
+        return elaborate(self.module, self.net, self.settings, False, {}, self.positional) if self.sizes else self.network()
+
     def forward(self, outputs: Sequence[str], training: bool = False) -> Program:
         """The program of some outputs, losses or metrics."""
         return select(self.network(training).program, outputs)
@@ -114,7 +119,7 @@ class Compiler:
 
     def fix(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Fixes the symbols other than the batch by the shapes of arrays; what was made for other sizes is dropped."""
-        network = self.network()
+        network = self.declared
         if not set(network.symbols) - {network.batch}:
             return
         given = {i.path: i for i in network.program.inputs}

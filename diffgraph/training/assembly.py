@@ -39,6 +39,7 @@ class Compiled(Protocol):
     precision: str
     sizes: Mapping[str, int]
     storage: dict[str, np.ndarray]
+    declared: Network
 
     def network(self, training: bool = False) -> Network: ...
     def forward(self, outputs: Sequence[str], training: bool = False) -> Program: ...
@@ -80,7 +81,7 @@ def _columns(given, net: Compiled) -> dict[str, np.ndarray]:
 
 def fill_net(net: Compiled, dataset: Dataset) -> tuple[dict, dict | None]:
     """(training arrays, held-out arrays or None) by input; symbols that the data decide are fixed in the net."""
-    network = net.network()
+    network = net.declared
     train, test, sizes = fill(dataset, slots_of(network), DTYPES[net.precision]["float"])
     sizes.pop(network.batch, None)
     net.set_sizes({**net.sizes, **sizes})
