@@ -216,8 +216,6 @@ class _Reader:
             # `clip_norm 1.0`: a function of (gradients, setting).
             self.several["transforms"].append((one.name, one.value))
             return
-        if one.name in self.places and one.name not in self.several:
-            raise error("DG609", f"`{one.name}` is given twice", one.span, Note("first here", self.places[one.name]))
         self.places[one.name] = one.span
         reader(self, one)
 

@@ -168,6 +168,9 @@ def elaborate(
     naming = Naming()
     arguments = (module, net, settings or {}, dict(sizes or {}), naming, positional)
     if training:
+        if freeze:
+            # What is frozen works as at inference, but keeps the names of training.
+            _Elaboration(True, {}, *arguments).run()
         elaboration = _Elaboration(True, augment or {}, *arguments)
         elaboration.session.freeze = freeze
         return elaboration.run(extend)

@@ -12,6 +12,7 @@ from diffgraph.ir.dimension import Size, symbols
 from diffgraph.ir.program import Builder, Check, Input, Origin, Table, Tensor
 from diffgraph.language import sizes
 from diffgraph.language.network import Instance, Variable
+from diffgraph.language.paths import matches
 from diffgraph.language.values import TensorValue, Undecided
 
 #: What a model may ask for before it is refused: instances, definitions, steps of compile-time loops, nesting of calls.
@@ -94,6 +95,7 @@ class Session:
         self.phase = "forward"
         self.notations: list[Any] = []
         self.freeze: tuple[str, ...] = ()
+        self.augmented: tuple[dict, dict] = ({}, {})
         self.loops: list[list[tuple[TensorValue, str, Span | None]]] = []
         self.iteration: list[tuple[Tensor, Size]] = []
 
@@ -114,6 +116,7 @@ class Session:
     def inside(self, frame: Frame):
         """Opens an instance; errors inside it tell where it was applied."""
         before = self.builder.origin
+        frame.frozen = frame.frozen or any(matches(pattern, frame.path) for pattern in self.freeze)
         self.frames.append(frame)
         if len(self.frames) > MOST_DEPTH * 4:
             raise error("DG590", f"layers are nested deeper than {MOST_DEPTH * 4}", frame.span)

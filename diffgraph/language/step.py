@@ -5,20 +5,23 @@ Nothing here knows an optimizer: one is text, elaborated for each parameter with
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 from diffgraph.autodiff.differentiate import gradients
-from diffgraph.diagnostics import error
+from diffgraph.diagnostics import Span, error, suggest
 from diffgraph.ir.program import Output, Program
+from diffgraph.ir.replay import replay
 from diffgraph.language import evaluate as expressions
 from diffgraph.language import statements, syntax
-from diffgraph.language.apply import apply_stage, call_function, settings_scope
-from diffgraph.language.arithmetic import describe, materialize
+from diffgraph.language.apply import call_function, settings_scope
+from diffgraph.language.arithmetic import apply_scalar, describe, materialize, show_shape
 from diffgraph.language.blocks import OptimizerCall, TrainPlan
 from diffgraph.language.elaborate import Ports, elaborate
 from diffgraph.language.network import Network, Variable
 from diffgraph.language.paths import matches
+from diffgraph.language.scopes import Scope
 from diffgraph.language.session import Frame, Session
 from diffgraph.language.values import FunctionValue, LayerValue, TensorValue
 
@@ -29,14 +32,7 @@ def training_network(plan: TrainPlan, settings: dict | None = None, sizes: dict 
     Outputs: the losses. Commits: parameters, states of layers, states of optimizers (`conv1.weight.m`), averages
     (`conv1.weight.average`). The initial program covers all of them.
     """
-    given = {**dict(plan.settings), **(settings or {})}
-
-    def extend(session: Session, ports: Ports) -> None:
-        _Step(plan, session, ports).build()
-
-    network = elaborate(
-        plan.module, plan.net, given, True, sizes, plan.positional, _augmentations(plan), plan.freeze, extend
-    )
+    network = _elaborated(plan, settings, sizes, lambda step: step.build())
     losses = tuple(Output(loss.name, loss.tensor) for loss in network.losses)
     return replace(network, program=network.program.with_(outputs=losses))
 
@@ -50,104 +46,176 @@ def training_program(module, plan: TrainPlan) -> tuple[Network, Program]:
 def loss_network(plan: TrainPlan, settings: dict | None = None, sizes: dict | None = None) -> Network:
     """The net in training mode; its program gives the losses and their sum's gradients by path (`gradient of conv1.weight`):
     what an optimizer outside the program needs."""
-    given = {**dict(plan.settings), **(settings or {})}
 
-    def extend(session: Session, ports: Ports) -> None:
-        step = _Step(plan, session, ports)
-        for variable, gradient in step.gradients().items():
-            session.builder.outputs.append(Output(f"gradient of {variable}", gradient.tensor.name))
+    def extend(step: _Step) -> None:
+        for path, gradient in step.gradients_of_the_sum().items():
+            step.session.builder.outputs.append(Output(f"gradient of {path}", gradient.tensor.name))
 
-    network = elaborate(
-        plan.module, plan.net, given, True, sizes, plan.positional, _augmentations(plan), plan.freeze, extend
-    )
+    network = _elaborated(plan, settings, sizes, extend)
     kept = {loss.name for loss in network.losses}
     outputs = tuple(o for o in network.program.outputs if o.name in kept or o.name.startswith("gradient of "))
     return replace(network, program=network.program.with_(outputs=outputs))
 
 
-def _augmentations(plan: TrainPlan) -> dict[str, Any]:
+def _elaborated(plan: TrainPlan, settings, sizes, extend: Callable[[_Step], None]) -> Network:
+    given = {**dict(plan.settings), **(settings or {})}
+    augment = _augmentations(plan)
+
+    def add(session: Session, ports: Ports) -> None:
+        for name, change in augment.items():
+            known = [p.name for p in (*ports.inputs, *ports.targets)]
+            if name not in known:
+                help = suggest(name, known) or f"it has {', '.join(known)}"
+                raise error("DG617", f"the net has no input `{name}` to augment", change.span, help=help)
+        extend(_Step(plan, session, ports))
+
+    return elaborate(plan.module, plan.net, given, True, sizes, plan.positional, augment, plan.freeze, add)
+
+
+# ---------------------------------------------------------------- augmentation
+
+
+class _Augmentation:
+    """What is done to an input of a net while it is trained: pipes, one after the other."""
+
+    def __init__(self, plan: TrainPlan, pipes: Sequence[syntax.Pipe]):
+        self.plan = plan
+        self.pipes = pipes
+
+    @property
+    def span(self) -> Span:
+        return self.pipes[0].span
+
+    def __call__(self, value: TensorValue, scope: Scope, session: Session) -> TensorValue:
+        """The augmented input, of the shape of the input."""
+        for pipe in self.pipes:
+            value = self._through(pipe, value, session)
+        return value
+
+    def _through(self, pipe: syntax.Pipe, value: TensorValue, session: Session) -> TensorValue:
+        name = pipe.stages[0].value.name
+        made = set(session.variables)
+        # A frame of its own: the instances of the net are numbered as if there were no augmentation.
+        with session.inside(Frame("augment", "augment", pipe.span, *session.augmented)):
+            result = expressions.evaluate(pipe, Scope(self.plan.module, **{name: value}), session)
+            result = materialize(result, session, "augmented", pipe.span)
+        if session.variables.keys() - made:
+            raise error("DG618", "what augments an input has no parameters or states of its own", pipe.span)
+
+        def problem():
+            shapes = f"{show_shape(value.shape)} into {show_shape(result.shape)}"
+            return error("DG618", f"augmenting `{name}` changes its shape, {shapes}", pipe.span)
+
+        if len(result.shape) != len(value.shape):
+            raise problem()
+        for own, other in zip(result.shape, value.shape):
+            session.require_equal(own, other, problem, pipe.span)
+        return result
+
+
+def _augmentations(plan: TrainPlan) -> dict[str, _Augmentation]:
     """For each input that is augmented, what is done to it."""
-    found: dict[str, Any] = {}
+    pipes: dict[str, list[syntax.Pipe]] = {}
     for node in plan.augment:
-        if not isinstance(node, syntax.Pipe) or not isinstance(node.stages[0].value, syntax.Name):
-            raise error("DG609", "`augment` is a pipe from an input", node.span, help="augment image -> random_flip")
-        found[node.stages[0].value.name] = _pipeline(node, plan)
-    return found
+        pipes.setdefault(node.stages[0].value.name, []).append(node)
+    return {name: _Augmentation(plan, own) for name, own in pipes.items()}
 
 
-def _pipeline(node: syntax.Pipe, plan: TrainPlan):
-    def change(value: TensorValue, scope, session: Session) -> TensorValue:
-        result: Any = value
-        for stage in node.stages[1:]:
-            result = apply_stage(result, stage.value, stage.name, stage, plan.module, session)
-        return materialize(result, session, "augmented", node.span)
-
-    return change
+# ---------------------------------------------------------------- backward and update
 
 
 class _Step:
     """Backward pass and update, added to the program of a net in training mode."""
 
     def __init__(self, plan: TrainPlan, session: Session, ports: Ports):
-        self.plan, self.session, self.ports = plan, session, ports
-        self.trained = [v for v in session.variables.values() if v.trained]
+        self.plan, self.session = plan, session
+        self.losses = ports.losses
+        self.variables = list(session.variables.values())
+        self.trained = [v for v in self.variables if v.trained]
+        if not self.losses:
+            raise error("DG611", f"the net `{plan.net}` has no loss to train on", help="add: loss ...")
+        for pattern in plan.freeze:
+            self._check_pattern(pattern, None)
 
     def build(self) -> None:
-        """Adds everything."""
-        found = self.gradients()
+        """Adds everything: for each loss in order, its gradients and the update of the parameters that it reaches. A later
+        loss is computed with what the earlier ones have made of the parameters."""
         self.session.phase = "update"
-        optimizers = [(self._settled(call), call.patterns) for call in self.plan.optimizers]
-        if not optimizers:
+        rules = [(self._settled(call), call) for call in self.plan.optimizers]
+        if not rules:
             raise error("DG610", f"the train block `{self.plan.name}` has no optimizer", help="add: optimizer adam")
-        for variable in self.trained:
-            if variable.path not in found:
-                continue
-            optimizer = _chosen(optimizers, variable.path)
-            if optimizer is not None:
-                self._update(optimizer, variable, found[variable.path])
+        for _, call in rules:
+            for pattern in call.patterns or ():
+                self._check_pattern(pattern, call.node.span)
+        for k in range(len(self.losses)):
+            for path, gradient in self._gradients_of(k).items():
+                self._update(rules, path, gradient)
+            if k + 1 < len(self.losses):
+                self._hold()
         if self.plan.average is not None:
             self._average()
 
-    # ------------------------------------------------------------ backward
+    def _check_pattern(self, pattern: str, span: Span | None) -> None:
+        """A path that names nothing is a misspelt one."""
+        known = [v.path for v in self.variables]
+        if any(matches(pattern, path) for path in known):
+            return
+        layers = {path.rpartition(".")[0] for path in known} - {""}
+        help = suggest(pattern, [*layers, *known])
+        raise error("DG616", f"`{pattern}` names no parameter or state of `{self.plan.net}`", span, help=help)
 
-    def gradients(self) -> dict[str, TensorValue]:
-        """The gradient of each trained parameter by path, transformed as the plan says."""
-        losses = self.ports.losses
-        if not losses:
-            raise error("DG611", f"the net `{self.plan.net}` has no loss to train on", help="add: loss ...")
-        groups: dict[tuple, list[Variable]] = {}
+    # ------------------------------------------------------------ gradients
+
+    def gradients_of_the_sum(self) -> dict[str, TensorValue]:
+        """The gradient of the sum of the losses that reach it, for each trained parameter by path."""
+        groups: dict[tuple[int, ...], list[Variable]] = {}
         for variable in self.trained:
-            own = tuple(k for k, loss in enumerate(losses) if loss.scope is None or matches(loss.scope, variable.path))
+            own = tuple(k for k in range(len(self.losses)) if self._reaches(k, variable))
             groups.setdefault(own, []).append(variable)
-        builder = self.session.builder
         found: dict[str, TensorValue] = {}
         for own, variables in groups.items():
-            if not own:
-                continue
-            names = [v.tensor.name for v in variables]
-            made = gradients(builder, [(losses[k].tensor, None) for k in own], names)
-            for v in variables:
-                name = made[v.tensor.name]
-                if name is not None:
-                    found[v.path] = TensorValue(builder.tensors[name], v.span)
-        ordered = {v.path: found[v.path] for v in self.trained if v.path in found}
-        for name, node in self.plan.transforms:
-            ordered = self._transformed(name, node, ordered)
-        return ordered
+            found |= self._derived([self.losses[k].tensor for k in own], variables)
+        return self._transformed({v.path: found[v.path] for v in self.trained if v.path in found})
 
-    def _transformed(self, name: str, node, found: dict[str, TensorValue]) -> dict[str, TensorValue]:
-        """The gradients after a function of (gradients, setting)."""
-        module, session = self.plan.module, self.session
-        self.session.phase = "update"
-        function = expressions.lookup(name, module, session, node.span)
-        setting = expressions.evaluate(node, module, session)
-        assert isinstance(function, FunctionValue)
-        changed = call_function(function, [list(found.values()), setting], {}, session, node.span)
-        if not isinstance(changed, (list, tuple)) or len(changed) != len(found):
-            raise error("DG612", f"`{name}` gives {describe(changed)}, not a list of {len(found)} gradients", node.span)
-        return {
-            path: materialize(value, session, f"{path}_{name}", node.span) for path, value in zip(found, changed)
+    def _gradients_of(self, k: int) -> dict[str, TensorValue]:
+        """The gradient of one loss at the present values, for each parameter that it reaches."""
+        session = self.session
+        changed = {
+            v.tensor.name: session.by_path[v.path].tensor.name
+            for v in self.trained
+            if session.by_path[v.path].tensor is not v.tensor
         }
+        tensor = replay(session.builder, self.losses[k].tensor, changed)
+        return self._transformed(self._derived([tensor], [v for v in self.trained if self._reaches(k, v)]))
+
+    def _reaches(self, k: int, variable: Variable) -> bool:
+        scope = self.losses[k].scope
+        return scope is None or matches(scope, variable.path)
+
+    def _derived(self, losses: list[str], variables: list[Variable]) -> dict[str, TensorValue]:
+        builder = self.session.builder
+        present = {v.path: self.session.by_path[v.path].tensor.name for v in variables}
+        if not losses or not variables:
+            return {}
+        made = gradients(builder, [(loss, None) for loss in losses], list(present.values()))
+        names = {path: made[name] for path, name in present.items()}
+        return {p: TensorValue(builder.tensors[name]) for p, name in names.items() if name is not None}
+
+    def _transformed(self, found: dict[str, TensorValue]) -> dict[str, TensorValue]:
+        """The gradients after the functions of (gradients, setting) that the plan names."""
+        module, session = self.plan.module, self.session
+        session.phase = "update"
+        for name, node in self.plan.transforms:
+            function = expressions.lookup(name, module, session, node.span)
+            setting = expressions.evaluate(node, module, session)
+            assert isinstance(function, FunctionValue)
+            changed = call_function(function, [list(found.values()), setting], {}, session, node.span)
+            if not isinstance(changed, (list, tuple)) or len(changed) != len(found):
+                text = f"`{name}` gives {describe(changed)}, not a list of {len(found)} gradients"
+                raise error("DG612", text, node.span)
+            values = [materialize(v, session, f"{p}_{name}", node.span) for p, v in zip(found, changed)]
+            found = dict(zip(found, values))
+        return found
 
     # ------------------------------------------------------------ update
 
@@ -157,17 +225,34 @@ class _Step:
         settings = tuple((k, statements.settle(v, self.session, k, call.node.span)) for k, v in value.settings)
         return replace(value, settings=settings)
 
-    def _update(self, optimizer: LayerValue, variable: Variable, gradient: TensorValue) -> None:
+    def _update(self, rules: list[tuple[LayerValue, OptimizerCall]], path: str, gradient: TensorValue) -> None:
         session = self.session
-        weight = session.by_path[variable.path]
-        self._apply(optimizer, variable.path, [(weight, variable.path), (gradient, None)])
+        optimizer, call = self._chosen(rules, path)
+        before = session.by_path[path]
+        self._apply(optimizer, path, [(before, path), (gradient, None)], call.node.span)
+        if session.by_path[path] is before:
+            weight = optimizer.declaration.tensors[0].name
+            text = f"the optimizer `{optimizer.name}` does not change its weight"
+            raise error("DG619", text, optimizer.declaration.span, help=f"end it with `{weight} <- ...`")
 
-    def _apply(self, optimizer: LayerValue, path: str, tensors: list[tuple[TensorValue, str | None]]) -> None:
+    def _chosen(self, rules: list[tuple[LayerValue, OptimizerCall]], path: str) -> tuple[LayerValue, OptimizerCall]:
+        """The optimizer of a parameter: the last one that names it, else the one for the rest."""
+        for value, call in reversed(rules):
+            if call.patterns is not None and any(matches(p, path) for p in call.patterns):
+                return value, call
+        rest = next(((value, call) for value, call in rules if call.patterns is None), None)
+        if rest is None:
+            text = f"no optimizer is for `{path}`"
+            raise error("DG616", text, rules[-1][1].node.span, help="add one without `for`, or freeze it")
+        return rest
+
+    def _apply(self, optimizer: LayerValue, path: str, tensors: list[tuple[TensorValue, str | None]], span: Span) -> None:
         """Runs the body of an optimizer with its tensors; those with a path may be updated."""
         session = self.session
         declaration = optimizer.declaration
-        with session.inside(Frame(path, optimizer.name, declaration.span)):
-            scope = settings_scope(optimizer, session, declaration.span)
+        again = any(i.startswith(f"{path}.") for i in session.variables)
+        with session.inside(Frame(path, optimizer.name, span, reuse=again)):
+            scope = settings_scope(optimizer, session, span)
             if len(declaration.tensors) != len(tensors):
                 raise error("DG613", f"`{optimizer.name}` takes {len(declaration.tensors)} tensors", declaration.span)
             for parameter, (value, own) in zip(declaration.tensors, tensors):
@@ -176,13 +261,20 @@ class _Step:
                     scope.bind(f"&{parameter.name}", own)
             statements.run_block(declaration.body, scope, session)
 
+    def _hold(self) -> None:
+        """Makes the new values plain numbers for the losses that follow: a step is not differentiated through."""
+        session = self.session
+        for variable in self.trained:
+            value = session.by_path[variable.path]
+            if value.tensor is not variable.tensor:
+                held = apply_scalar("stop_gradient", (value,), session, variable.span)
+                session.by_path[variable.path] = materialize(held, session, f"{variable.path}_held", variable.span)
+
     def _average(self) -> None:
         """Keeps an average of each parameter as a state, which starts at the parameter's initial value."""
         session = self.session
         node = self.plan.average
         rule = expressions.evaluate(node, self.plan.module, session)
-        if not isinstance(rule, LayerValue):
-            raise error("DG614", f"{describe(rule)} is not an average", node.span, help="average ema(0.999)")
         initial = {o.name: o.tensor for o in session.initial.outputs}
         for variable in self.trained:
             path = f"{variable.path}.average"
@@ -190,17 +282,5 @@ class _Step:
             session.variables[path] = Variable(path, tensor, False, node.span)
             session.by_path[path] = TensorValue(tensor, node.span)
             session.initial.outputs.append(Output(path, initial[variable.path]))
-            self._apply(rule, path, [(session.by_path[path], path), (session.by_path[variable.path], None)])
-
-
-def _chosen(optimizers, path: str) -> LayerValue | None:
-    """The optimizer of a parameter: the last one that names it, else the one for the rest."""
-    rest = None
-    named = None
-    for value, patterns in optimizers:
-        if patterns is None:
-            rest = rest or value
-        elif any(matches(p, path) for p in patterns):
-            named = value
-    return named or rest
-
+            tensors = [(session.by_path[path], path), (session.by_path[variable.path], None)]
+            self._apply(rule, path, tensors, node.span)
