@@ -13,9 +13,6 @@ from functools import lru_cache
 from diffgraph.diagnostics import Diagnostic, Source, Span
 from diffgraph.language.tables import END, Tables
 
-#: What fills the space between tokens.
-TRIVIA = frozenset({"SPACE", "COMMENT"})
-
 OPENING = {"(": ")", "[": "]", "{": "}"}
 CLOSING = {closer: opener for opener, closer in OPENING.items()}
 
@@ -80,7 +77,7 @@ def tokenize(
             elif kind == "NAME" and not word.isidentifier():
                 problems.append(_odd_name(source, place, word))
             yield Token(kind, word, place, end)
-            after_as = word == "as"
+            after_as = word == "as" or (after_as and kind in ("COMMENT", "_LINE_END"))
         place = end
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from diffgraph.diagnostics import DiffgraphError, Source, error
 from diffgraph.language import syntax
-from diffgraph.language.reader import Reader
+from diffgraph.language.reader import Reader, Taken
 
 #: The longest text that is read, in bytes.
 LARGEST_TEXT = 1 << 20
@@ -14,11 +14,21 @@ LARGEST_TEXT = 1 << 20
 
 def parse(source: Source) -> syntax.File:
     """The syntax tree of a file. Raises a `DiffgraphError` with all syntax errors found."""
+    return _parse(source, None)
+
+
+def parse_with_tokens(source: Source) -> tuple[syntax.File, Taken]:
+    """The syntax tree of a file, and the tokens it was read from."""
+    taken: Taken = []
+    return _parse(source, taken), taken
+
+
+def _parse(source: Source, taken: Taken | None) -> syntax.File:
     # Every character takes at least a byte, so a text that is far too long is not encoded to learn that.
     if len(source.text) > LARGEST_TEXT or len(source.text.encode("utf-8", "surrogatepass")) > LARGEST_TEXT:
         raise _too_large(source.name)
     reader = Reader(source)
-    file = reader.read("file", 0, len(source.text))
+    file = reader.read("file", 0, len(source.text), taken)
     if problems := reader.problems():
         raise DiffgraphError(*problems)
     return file

@@ -28,6 +28,10 @@ _STATEMENTS = ("_declaration", "_statement", "_field", "_claim")
 _BODIES = {"train": "fields", "expect": "claims"}
 
 
+#: The tokens of a text, each with the terminal it was taken for: a keyword is a word taken for itself.
+Taken = list[tuple[Token, str]]
+
+
 class Reader:
     """Reads stretches of a source, each with a start symbol of the grammar, and collects what is wrong with them."""
 
@@ -36,8 +40,8 @@ class Reader:
         self.errors: list[Diagnostic] = []
         self.builder = TreeBuilder(source, self._inside)
 
-    def read(self, start: str, begin: int, end: int):
-        """The value of a stretch, or None where it has errors."""
+    def read(self, start: str, begin: int, end: int, taken: Taken | None = None):
+        """The value of a stretch, or None where it has errors. `taken` receives each token with what it was taken for."""
         found: list[Diagnostic] = []
         tokens = list(refuse_depth(self.source, tokenize(self.source, tables(), found, begin, end)))
         repair = balance(self.source, tokens, found)
@@ -45,7 +49,7 @@ class Reader:
         if len(self.errors) >= MOST_PROBLEMS:
             return None
         stream = list(refuse_depth(self.source, significant(repair.tokens, end)))
-        return _Run(self, start, stream, repair).result()
+        return _Run(self, start, stream, repair, taken).result()
 
     def problems(self) -> list[Diagnostic]:
         """Everything found, in the order of the text."""
@@ -81,8 +85,9 @@ class Mark:
 class _Run:
     """One pass over a list of tokens that ends with `END`."""
 
-    def __init__(self, reader: Reader, start: str, tokens: list[Token], repair: Repair):
+    def __init__(self, reader: Reader, start: str, tokens: list[Token], repair: Repair, taken: Taken | None = None):
         self.reader = reader
+        self.taken = taken
         self.repair = repair
         self.automaton = Automaton(tables(), start, reader.builder.build, tokens[0].start)
         self.pending = tokens[::-1]
@@ -97,15 +102,16 @@ class _Run:
             if kind not in self.automaton.row and (pieces := self._split(token)):
                 self.pending.extend(reversed(pieces))
             elif self.automaton.feed(token, kind):
-                self._note(token)
+                self._note(token, kind)
             elif not self._recover(token):
                 return None
         return None if self.failed else self.automaton.values[0]
 
     # ------------------------------------------------------------ reading on
 
-    def _note(self, token: Token) -> None:
-        kind = token.kind
+    def _note(self, token: Token, kind: str) -> None:
+        if self.taken is not None:
+            self.taken.append((token, kind))
         if kind == "_LINE_END":
             self.marks[-1] = self._mark()
             return
