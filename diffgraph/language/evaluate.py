@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import math
-from contextlib import contextmanager
 from fractions import Fraction
 from typing import Any
 
-from diffgraph.diagnostics import DiffgraphError, Note, Span, error, suggest
+from diffgraph.diagnostics import DiffgraphError, Span, error, suggest
 from diffgraph.ir.dimension import Dimension, product
-from diffgraph.ir.expression import Const
-from diffgraph.language import apply, syntax
+from diffgraph.language import apply, notation, syntax
 from diffgraph.language.arithmetic import (
     as_pending,
     binary,
     choose,
-    constant_expr,
     describe,
     is_number,
     is_tensor,
@@ -24,13 +21,12 @@ from diffgraph.language.arithmetic import (
     scalar_in_notation,
     unary,
 )
-from diffgraph.language.comprehension import Notation
 from diffgraph.language.core_functions import CORE
 from diffgraph.language.reductions import matmul
 from diffgraph.language.scans import evaluate_scan
 from diffgraph.language.scopes import FAILED, Scope, Unavailable
 from diffgraph.language.session import Session
-from diffgraph.language.tensors import as_size, filled, take
+from diffgraph.language.tensors import filled, take
 from diffgraph.language.values import (
     BuiltinFunction,
     Composition,
@@ -51,16 +47,6 @@ MOST_ITEMS = 1_000_000
 def evaluate(node: syntax.Expr, scope: Scope, session: Session) -> Any:
     """The value of an expression."""
     return _RULES[type(node)](node, scope, session)
-
-
-def notation_of(scope: Scope) -> Notation | None:
-    """The definition that is open around this text."""
-    current: Scope | None = scope
-    while current is not None:
-        if "..." in current.values:
-            return current.values["..."]
-        current = current.parent
-    return None
 
 
 # ---------------------------------------------------------------- literals and names
@@ -92,7 +78,7 @@ def _name(node: syntax.Name, scope: Scope, session: Session) -> Any:
     if path is not None:
         return path
     hint = suggest(node.name, [*scope.names(), *CORE, "training", "step", "total_steps", "parameters"])
-    if notation_of(scope) is not None and len(node.name) == 1:
+    if notation.open_around(scope) is not None and len(node.name) == 1:
         hint = f"an index is bound on the left, `y[..., {node.name}] =`, or by a reduction, `sum[{node.name}](...)`"
     raise error("DG201", f"`{node.name}` is not known here", node.span, help=hint)
 
@@ -134,8 +120,7 @@ def _binary(node: syntax.Binary, scope, session) -> Any:
         right = evaluate(node.right, scope, session)
         return right if isinstance(right, bool) else binary(node.op, left, right, session, node.span)
     right = evaluate(node.right, scope, session)
-    notation = notation_of(scope)
-    left, right = _beside_indices(left, notation), _beside_indices(right, notation)
+    left, right = notation.beside(left, scope), notation.beside(right, scope)
     for value, other, side in ((left, right, node.left), (right, left, node.right)):
         if isinstance(other, Indexed) and is_tensor(value):
             scalar_in_notation(value, side.span)
@@ -146,23 +131,17 @@ def _binary(node: syntax.Binary, scope, session) -> Any:
     return binary(node.op, left, right, session, node.span)
 
 
-def _beside_indices(value: Any, notation: Notation | None) -> Any:
-    """Inside index notation a tensor of rank 0 is a number."""
-    return only_output(value) if notation is None else notation.beside(value, notation.span)
-
-
 def _unary(node: syntax.Unary, scope, session) -> Any:
     value = evaluate(node.operand, scope, session)
-    return unary(node.op, _beside_indices(value, notation_of(scope)), session, node.span)
+    return unary(node.op, notation.beside(value, scope), session, node.span)
 
 
 def _ternary(node: syntax.Ternary, scope, session) -> Any:
     condition = only_output(evaluate(node.condition, scope, session))
     if is_number(condition):
         return evaluate(node.then if condition else node.otherwise, scope, session)
-    notation = notation_of(scope)
     values = [condition, evaluate(node.then, scope, session), evaluate(node.otherwise, scope, session)]
-    values = [_beside_indices(v, notation) for v in values]
+    values = [notation.beside(v, scope) for v in values]
     return choose(*values, session, node.span)
 
 
@@ -191,35 +170,18 @@ def _tuple(node: syntax.TupleOf, scope, session) -> tuple:
     return tuple(evaluate(i, scope, session) for i in node.items)
 
 
-def _guarded(node: syntax.Guarded, scope, session) -> Any:
-    notation = session.notations[-1] if session.notations else None
-    if notation is None:
-        raise error("DG404", "a guard `(read else value)` belongs to index notation", node.span)
-    if notation.otherwise is not None:
-        raise error("DG406", "a guard inside a guard", node.span)
-    otherwise = evaluate(node.otherwise, scope, session)
-    first = len(notation.reads)
-    known = constant_expr(otherwise)
-    notation.otherwise = Const(0) if known is None else known
-    try:
-        value = evaluate(node.read, scope, session)
-    finally:
-        notation.otherwise = None
-    return notation.guarded(value, otherwise, first, node.span)
-
-
 # ---------------------------------------------------------------- subscripts and attributes
 
 
 def _subscript(node: syntax.Subscript, scope: Scope, session: Session) -> Any:
-    notation = session.notations[-1] if session.notations else None
+    opened = session.notations[-1] if session.notations else None
     guard = None
-    if notation is not None:
-        guard, notation.otherwise = notation.otherwise, None
+    if opened is not None:
+        guard, opened.otherwise = opened.otherwise, None
     value = only_output(evaluate(node.value, scope, session))
     parts = [_subscript_value(s, scope, session) for s in node.subscripts]
-    if notation is not None:
-        notation.otherwise = guard
+    if opened is not None:
+        opened.otherwise = guard
     by_index = any(isinstance(p, Indexed) for p in parts)
     rest = next((k for k, p in enumerate(parts) if p is Ellipsis), None)
     if isinstance(value, (list, range, str, tuple)) and not by_index and not any(is_tensor(p) for p in parts):
@@ -232,13 +194,13 @@ def _subscript(node: syntax.Subscript, scope: Scope, session: Session) -> Any:
         if any(isinstance(p, tuple) for p in parts):
             raise error("DG418", "a slice `:` has no element; it cannot stand beside indices", node.span)
         tensor = materialize(value, session, "value", node.span)
-        return notation.read(tensor, [p for p in parts if p is not Ellipsis], node.span, rest)
+        return opened.read(tensor, [p for p in parts if p is not Ellipsis], node.span, rest)
     return _slice(as_pending(value, session, node.span), parts, rest, session, node.span)
 
 
 def _is_element(value: Any, parts: list, rest: int | None, scope: Scope) -> bool:
     """Whether subscripts without an index of their own name an element: in index notation, `x[0, 1]` and `x[...]` do."""
-    if notation_of(scope) is None or any(isinstance(p, tuple) for p in parts):
+    if notation.open_around(scope) is None or any(isinstance(p, tuple) for p in parts):
         return False
     return rest is not None or len(parts) == len(value.shape)
 
@@ -323,87 +285,6 @@ def _dotted(node: syntax.Expr) -> str | None:
     return None
 
 
-# ---------------------------------------------------------------- reductions by index
-
-
-def _reduction(node: syntax.Reduction, scope: Scope, session: Session) -> Any:
-    notation = notation_of(scope)
-    if notation is not None:
-        return _reduce(node, scope, session, notation)
-    with _open(node.op, node.span, scope, session) as (notation, inner):
-        return notation.finish((), _reduce(node, inner, session, notation))
-
-
-@contextmanager
-def _open(hint: str, span: Span, scope: Scope, session: Session):
-    """(an open definition, the scope of its text)."""
-    notation = Notation(session, session.hint(hint), span)
-    session.notations.append(notation)
-    try:
-        yield notation, Scope(scope, **{"...": notation})
-    finally:
-        session.notations.pop()
-
-
-def _reduce(node: syntax.Reduction, scope: Scope, session: Session, notation: Notation) -> Indexed:
-    inner = Scope(scope)
-    guard, notation.otherwise = notation.otherwise, None
-    own, rest = _bind_indices(node.indices, inner, scope, session, notation)
-    with notation.ellipsis_bound(rest):
-        value = evaluate(node.body, inner, session)
-    notation.otherwise = guard
-    if rest is not None:
-        own = [*own, *notation.axes_met(rest.span)]
-    return notation.part(node.op, own, value, node.span)
-
-
-def _bind_indices(indices, inner: Scope, scope: Scope, session: Session, notation: Notation):
-    """Binds new indices in a scope: (their numbers, the node of `...` if it is among them)."""
-    numbers: list[int] = []
-    rest = None
-    for node in indices:
-        if node.name == "...":
-            if rest is not None:
-                raise error("DG414", "`...` stands twice here", node.span, Note("the first one", rest.span))
-            rest = node
-            continue
-        holder = scope.find(node.name)
-        if node.name in inner.values or holder is not None and isinstance(holder.values.get(node.name), Indexed):
-            raise error("DG414", f"the index `{node.name}` is bound already", node.span, help="choose another name")
-        size = None if node.bound is None else as_size(evaluate(node.bound, scope, session), node.bound.span)
-        if node.name.isdigit():
-            size = _fixed_place(node)
-        value = notation.bind(node.name, size, node.span)
-        numbers.append(value.expression.axis)
-        if not node.name.isdigit():
-            inner.bind(node.name, value)
-    return numbers, rest
-
-
-def _fixed_place(node: syntax.BoundIndex) -> int:
-    """`y[n, 0] = ...` makes an axis of one place."""
-    if node.name == "0":
-        return 1
-    raise error(
-        "DG416",
-        f"a definition makes all of a tensor, and `{node.name}` is one place of an axis",
-        node.span,
-        help="write an index, `k < n`, and choose by it: a if k == 0 else b; or join parts with concat",
-    )
-
-
-def define(hint: str, indices, value: syntax.Expr, span: Span, scope: Scope, session: Session) -> TensorValue:
-    """`name[indices] = value`"""
-    with _open(hint, span, scope, session) as (notation, inner):
-        numbers, rest = _bind_indices(indices, inner, scope, session, notation)
-        with notation.ellipsis_bound(rest):
-            result = evaluate(value, inner, session)
-        if rest is not None:
-            at = list(indices).index(rest)
-            numbers = [*numbers[:at], *notation.axes_met(rest.span), *numbers[at:]]
-        return notation.finish(numbers, result, value.span)
-
-
 # ---------------------------------------------------------------- calls
 
 
@@ -417,7 +298,6 @@ def arguments_of(arguments, scope: Scope, session: Session) -> tuple[list, dict[
     """Evaluated arguments: positional ones, keywords."""
     positional: list = []
     keywords: dict[str, Any] = {}
-    notation = notation_of(scope)
     for argument in arguments:
         value = evaluate(argument.value, scope, session)
         if argument.name is None:
@@ -428,9 +308,9 @@ def arguments_of(arguments, scope: Scope, session: Session) -> tuple[list, dict[
             raise error("DG232", f"`{argument.name}` is given twice", argument.span)
         else:
             keywords[argument.name] = value
-    if notation is not None and any(isinstance(v, Indexed) for v in (*positional, *keywords.values())):
-        positional = [_beside_indices(v, notation) for v in positional]
-        keywords = {k: _beside_indices(v, notation) for k, v in keywords.items()}
+    if any(isinstance(v, Indexed) for v in (*positional, *keywords.values())):
+        positional = [notation.beside(v, scope) for v in positional]
+        keywords = {k: notation.beside(v, scope) for k, v in keywords.items()}
     return positional, keywords
 
 
@@ -499,7 +379,7 @@ _RULES = {
     syntax.ListOf: _list,
     syntax.TupleOf: _tuple,
     syntax.Paren: lambda node, scope, session: evaluate(node.inside, scope, session),
-    syntax.Guarded: _guarded,
+    syntax.Guarded: notation.guarded,
     syntax.Unary: _unary,
     syntax.Binary: _binary,
     syntax.RangeOf: _range,
@@ -509,7 +389,7 @@ _RULES = {
     syntax.Ellipsis: _misplaced,
     syntax.Subscript: _subscript,
     syntax.Attribute: _attribute,
-    syntax.Reduction: _reduction,
+    syntax.Reduction: notation.reduction,
     syntax.Pipe: _pipe,
     syntax.ScanOf: _scan,
 }

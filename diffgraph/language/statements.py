@@ -8,7 +8,7 @@ from diffgraph.diagnostics import Diagnostic, DiffgraphError, Span, error
 from diffgraph.ir.dimension import symbol
 from diffgraph.ir.program import Argsort, Reshape
 from diffgraph.ir.rename import rename_results
-from diffgraph.language import apply, syntax, variables
+from diffgraph.language import apply, notation, syntax, variables
 from diffgraph.language import evaluate as expressions
 from diffgraph.language.arithmetic import as_pending, describe, is_tensor, materialize, only_output
 from diffgraph.language.reductions import reduce_axes
@@ -132,7 +132,7 @@ def settle(value: Any, session: Session, hint: str, span: Span) -> Any:
 
 
 def _define(node: syntax.Define, scope: Scope, session: Session) -> None:
-    scope.bind(node.name, expressions.define(node.name, node.indices, node.value, node.span, scope, session))
+    scope.bind(node.name, notation.define(node.name, node.indices, node.value, node.span, scope, session))
 
 
 # ---------------------------------------------------------------- control

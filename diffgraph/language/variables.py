@@ -10,7 +10,7 @@ from diffgraph.ir.dimension import product
 from diffgraph.ir.expression import Call, Const, Expr, Extent, Index, Read
 from diffgraph.ir.program import Output
 from diffgraph.ir.simplify import call
-from diffgraph.language import apply, paths, syntax
+from diffgraph.language import apply, notation, paths, syntax
 from diffgraph.language import evaluate as expressions
 from diffgraph.language.arithmetic import (
     as_pending,
@@ -214,7 +214,7 @@ def update(node: syntax.Update, scope: Scope, session: Session) -> None:
     path, name = _target(node, scope, session)
     variable = session.variables[path]
     if node.indices is not None:
-        value = expressions.define(name, node.indices, node.value, node.span, scope, session)
+        value = notation.define(name, node.indices, node.value, node.span, scope, session)
     else:
         value = expressions.evaluate(node.value, scope, session)
         pending = _spread(value, variable.tensor.shape, session, node.span)
