@@ -17,6 +17,7 @@ Inputs of every role are `input`s, but for what a commit changes: that is a `sta
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 from diffgraph.ir import scalar
@@ -194,8 +195,8 @@ class _Writer:
     # ---------------------------------------------------------------------------------------------- gradients
 
     def _with_gradient(self, definition: Definition, own: OwnGradient, names: dict[str, str]) -> list[str]:
-        """A definition with a derivative of its own is a function of everything it and its derivative read. The function
-        has the name of the tensor, and so has what is made by calling it."""
+        """A definition with a derivative of its own is a function of everything that it and its derivative read. The
+        function has the name of the tensor, and so has what is made by calling it."""
         own_names = (own.cotangent, definition.tensor.name)
         read = [i.tensor.name for i in own.body.inputs if i.tensor.name not in own_names]
         targets = [target for target, _ in own.gradients]
@@ -211,7 +212,8 @@ class _Writer:
         gradients = ", ".join(inner[g] for _, g in own.gradients)
         lines = [*self._value(definition, f"fn {called}({parameters})", names)]
         lines[-1] += f" with gradient({inner[own.cotangent]}) {{"
-        lines += [INDENT + line if line else "" for line in (*backward, f"return {gradients}")]
+        given = self._symbols_of([i.tensor for i in own.body.inputs], backward, inner)
+        lines += [INDENT + line if line else "" for line in (*given, *backward, f"return {gradients}")]
         self.functions.append("\n".join([*lines, "}"]))
         self.taken = outside
         return [f"{called} = {called}({parameters})"]
@@ -223,7 +225,20 @@ class _Writer:
             return [f"{head} = {formula}"]
         value = self.name(f"{definition.tensor.name}_value")
         body = (*self._definition(definition, names, value), f"return {value}")
-        return [f"{head} {{", *(INDENT + line for line in body), "}"]
+        operands = [Tensor(o, f.shape) for t in definition.terms for o, f in zip(t.operands, t.form.operands)]
+        given = self._symbols_of(operands, body, names)
+        return [f"{head} {{", *(INDENT + line for line in (*given, *body)), "}"]
+
+    @staticmethod
+    def _symbols_of(tensors: Iterable[Tensor], lines: Iterable[str], names: dict[str, str]) -> list[str]:
+        """Lines that find the sizes which a function's lines mention from the shapes of its arguments."""
+        mentioned = {word for line in lines for word in re.findall(r"\w+", line)}
+        found: dict[str, str] = {}
+        for tensor in tensors:
+            for axis, size in enumerate(tensor.shape):
+                if str(size) in mentioned and not isinstance(size, int) and tensor.name in names:
+                    found.setdefault(str(size), f"{size} = {names[tensor.name]}.shape[{axis}]")
+        return list(found.values())
 
     # ---------------------------------------------------------------------------------------------- scans
 

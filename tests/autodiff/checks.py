@@ -13,7 +13,7 @@ from diffgraph.ir.program import Builder, Program
 
 
 class Case:
-    """A program under test, its inputs, and the scalar sum(y * v) of its result with a random v that is differentiated."""
+    """A program under test and its inputs; differentiated is the scalar sum(y * v) of its result with a random v."""
 
     def __init__(self, values, wrt, kinds=None, seed=0):
         self.builder = Builder()
@@ -74,7 +74,7 @@ def by_difference(case: Case, of: str, found, step=1e-5) -> float:
 
 
 def by_torch(case: Case, result: str, formula, order=2) -> tuple[float, ...]:
-    """The largest errors of the value, the first and the second derivatives against a PyTorch function of the inputs."""
+    """The largest errors of the value, the first and the second derivatives against a PyTorch function."""
     import torch
 
     torch.set_num_threads(1)

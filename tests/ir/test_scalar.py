@@ -1,4 +1,4 @@
-"""Every scalar function: its value against references, its derivative against differences, its kernel text against both."""
+"""Every scalar function: its value against references, its derivative against differences, its kernel text against it."""
 
 import inspect
 import itertools
