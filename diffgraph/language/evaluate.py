@@ -379,7 +379,7 @@ _RULES = {
     syntax.ListOf: _list,
     syntax.TupleOf: _tuple,
     syntax.Paren: lambda node, scope, session: evaluate(node.inside, scope, session),
-    syntax.Guarded: notation.guarded,
+    syntax.Guarded: lambda node, scope, session: notation.guarded(node, scope, session),
     syntax.Unary: _unary,
     syntax.Binary: _binary,
     syntax.RangeOf: _range,
@@ -389,7 +389,7 @@ _RULES = {
     syntax.Ellipsis: _misplaced,
     syntax.Subscript: _subscript,
     syntax.Attribute: _attribute,
-    syntax.Reduction: notation.reduction,
+    syntax.Reduction: lambda node, scope, session: notation.reduction(node, scope, session),
     syntax.Pipe: _pipe,
     syntax.ScanOf: _scan,
 }
