@@ -284,7 +284,7 @@ _ROWS = (
           arity=4, arguments="int"),
     # pieces
     _row("abs", "same", np.abs, lambda y, x: (_call("sign", x),), "abs({0})"),
-    _row("relu", "same", lambda x: np.maximum(x, 0), lambda y, x: (_if(_call("gt", x, 0.0), 1.0),),
+    _row("relu", "same", lambda x: np.maximum(x, 0), lambda y, x: (_if(_call("gt", y, 0.0), 1.0),),
          "({type}(0) if {0} < 0 else {0})"),
     _step("sign", "same", np.sign, "np.sign({0})"),
     _step("floor", "same", np.floor, "np.floor({0})"),

@@ -476,6 +476,8 @@ def comparison(function: str, a: Expr, b: Expr, kinds: Kinds = ()) -> Expr:
     """a == b, a < b, ... with a constant on the right."""
     if a is b and certain_kind(a, kinds) in ("int", "bool"):
         return Const(function in ("eq", "le", "ge"))
+    if function == "gt" and type(b) is Const and b.value == 0 and type(a) is Call and a.function == "relu":
+        a = a.args[0]
     if type(a) is Const and type(b) is not Const:
         mirrored = {"lt": "gt", "le": "ge", "gt": "lt", "ge": "le"}
         return Call(mirrored.get(function, function), (b, a))

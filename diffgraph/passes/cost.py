@@ -26,7 +26,12 @@ def usual(size: Size) -> int:
 @lru_cache(maxsize=1 << 14)
 def cost(body: Expr) -> int:
     """The arithmetic of a body; places and reads are free."""
-    return sum(COSTS.get(e.function, 1) * max(1, len(e.args) - 1) for e in nodes(body) if type(e) is Call)
+    return sum(_price(e) for e in nodes(body) if type(e) is Call)
+
+
+def _price(call: Call) -> int:
+    repeated = len(call.args) - 1 if call.function in ("add", "mul", "and", "or") else 1
+    return COSTS.get(call.function, 1) * max(1, repeated)
 
 
 @lru_cache(maxsize=1 << 14)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
-from diffgraph.ir.program import Argsort, Definition, Program, Reshape, Scan, Statement, Term
+from diffgraph.ir.expression import Read
+from diffgraph.ir.program import Argsort, Definition, Program, Reshape, Scan, Statement, Tensor, Term
 from diffgraph.ir.rename import rename_program, rename_statement
 from diffgraph.passes.report import Report
 
 
 def cse(program: Program, report: Report) -> Program:
-    """Merges definitions with the same terms over the same tensors; the one that stays carries the origins of all.
+    """Merges definitions with the same terms over the same tensors; the one that stays carries the origins of all. What only
+    copies a tensor is that tensor.
 
     Draws are told apart by the site in their form, so two dropouts never merge.
 
@@ -18,7 +21,8 @@ def cse(program: Program, report: Report) -> Program:
         input x[N, 3]
         a[n, i] = exp(x[n, i])
         b[n, i] = exp(x[n, i])
-        y[n, i] = a[n, i] + b[n, i]
+        c[n, i] = b[n, i]
+        y[n, i] = a[n, i] + c[n, i]
         output y
 
     After:
@@ -27,18 +31,26 @@ def cse(program: Program, report: Report) -> Program:
         y[n, i] = a[n, i] + a[n, i]
         output y
     """
-    return _merge(program, report)[0]
+    return _merge(program, program.roots, report)[0]
 
 
-def _merge(program: Program, report: Report) -> tuple[Program, dict[str, str]]:
+def _merge(program: Program, roots: Collection[str], report: Report) -> tuple[Program, dict[str, str]]:
     """The program without duplicates, and what each tensor that went is called now."""
     first: dict[tuple, int] = {}
     names: dict[str, str] = {}
     kept: list[Statement] = []
+    # A result stays apart from an input, which may be overwritten or belong to somebody else.
+    fixed = {i.tensor.name for i in program.inputs}
+    copies = 0
     for statement in program.statements:
         statement = rename_statement(statement, names)
         if isinstance(statement, Scan):
             statement = _merge_body(statement, report)
+        source = _copied(statement, program.tensors)
+        if source is not None and not (source in fixed and statement.results[0].name in roots):
+            names[statement.results[0].name] = source
+            copies += 1
+            continue
         key = _key(statement)
         if key is not None and key in first:
             same = kept[first[key]]
@@ -48,20 +60,38 @@ def _merge(program: Program, report: Report) -> tuple[Program, dict[str, str]]:
         if key is not None:
             first[key] = len(kept)
         kept.append(statement)
-    if names:
-        report.did(f"merged {len(names)} definition{'s' if len(names) > 1 else ''} that compute the same")
+    merged = len(names) - copies
+    if merged:
+        report.did(f"merged {merged} definition{'s that compute' if merged > 1 else ' that computes'} what another one does")
+    if copies:
+        report.did(f"removed {copies} cop{'ies' if copies > 1 else 'y'} of tensors")
     return rename_program(program.with_(statements=()), names).with_(statements=tuple(kept)), names
 
 
 def _merge_body(scan: Scan, report: Report) -> Scan:
     """The scan with a body without duplicates: what it carries and yields follows."""
-    body, names = _merge(scan.body, report)
+    results = {*(c.next for c in scan.carries), *(y.inner for y in scan.yields)}
+    body, names = _merge(scan.body, results, report)
     return replace(
         scan,
         body=body,
         carries=tuple(replace(c, next=names.get(c.next, c.next)) for c in scan.carries),
         yields=tuple(replace(y, inner=names.get(y.inner, y.inner)) for y in scan.yields),
     )
+
+
+def _copied(statement: Statement, tensors: Mapping[str, Tensor]) -> str | None:
+    """The tensor that the statement makes again."""
+    tensor = statement.results[0]
+    if isinstance(statement, Reshape):
+        return statement.operand if tensor.operand == tensors[statement.operand].operand else None
+    if not isinstance(statement, Definition) or len(statement.terms) != 1 or statement.gradient is not None:
+        return None
+    form = statement.terms[0].form
+    if not form.is_pointwise or type(form.body) is not Read or form.body.place != form.write:
+        return None
+    source = statement.terms[0].operands[form.body.slot]
+    return source if tensors[source].operand == tensor.operand else None
 
 
 def _key(statement: Statement) -> tuple | None:

@@ -3,11 +3,11 @@
     dce            first, so that nothing works on what nobody reads
     canonicalize   before all algebra, so that equal definitions look equal, and equalities are places
     cse            early, so that nothing later is done twice
-    fold           terms that can be one are one, so that they count as one producer
     hoist          while sums are as they were differentiated: what leaves them makes more of them equal
     contract       after hoist: only what really is summed is put in order
     phase          writes through windows become gathers: contractions like any other
     unflatten      before fusion, so that no place is computed with `//` in what is fused
+    fold           terms that can be one are one, now that some have become maps, so that they count as one producer
     cse            finds the sums that hoist has made equal
     fuse           last of the large steps, because substitution hides what those before it look at
     extract        after fuse, on the loops that there will be
@@ -41,11 +41,11 @@ PIPELINE: tuple[tuple[str, Pass], ...] = (
     ("dce", dce),
     ("canonicalize", canonicalize),
     ("cse", cse),
-    ("fold", fold),
     ("hoist", hoist),
     ("contract", contract),
     ("phase", phase),
     ("unflatten", unflatten),
+    ("fold", fold),
     ("cse", cse),
     ("fuse", fuse),
     ("extract", extract),
