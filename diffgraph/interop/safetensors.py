@@ -20,8 +20,9 @@ import numpy as np
 
 from diffgraph.diagnostics import Diagnostic, DiffgraphError, RunFailed, error
 
-#: The name of the hash in the metadata.
-HASH = "sha256"
+#: The metadata stand as JSON in one entry of the file: the library orders several entries anew in each process, and equal
+#: arrays are to make equal files.
+ENTRY, HASH = "diffgraph", "sha256"
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -34,7 +35,7 @@ def write(path: Path, arrays: Arrays, metadata: Mapping[str, str] | None = None)
     from safetensors.numpy import save
 
     ready = {name: np.asarray(array, order="C") for name, array in arrays.items()}
-    content = save(ready, {**(metadata or {}), HASH: digest(ready)})
+    content = save(ready, {ENTRY: json.dumps({**(metadata or {}), HASH: digest(ready)}, sort_keys=True)})
     try:
         write_atomically(Path(path), content)
     except OSError as problem:
@@ -72,9 +73,10 @@ def digest(arrays: Arrays) -> str:
 
 
 def _metadata(content: bytes) -> dict[str, str]:
-    """The metadata in the header: eight bytes of its length, then JSON."""
+    """The metadata in the header: eight bytes of its length, then JSON. Files from elsewhere have entries of their own."""
     (length,) = struct.unpack("<Q", content[:8])
-    return dict(json.loads(content[8 : 8 + length]).get("__metadata__", {}))
+    entries = json.loads(content[8 : 8 + length]).get("__metadata__", {})
+    return dict(json.loads(entries[ENTRY])) if ENTRY in entries else dict(entries)
 
 
 def write_atomically(path: Path, content: bytes) -> None:

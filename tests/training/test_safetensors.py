@@ -28,6 +28,20 @@ def test_what_is_written_is_read(tmp_path):
         assert np.array_equal(arrays[name], array)
 
 
+def test_equal_arrays_make_equal_files(tmp_path):
+    """In another process too, whose hashes of texts are others."""
+    import subprocess
+    import sys
+
+    program = (
+        "import sys, numpy as np; from diffgraph.interop import safetensors as s;"
+        "s.write(sys.argv[1], {'b': np.ones(3), 'a': np.zeros(2)}, {'x': '1', 'y': '2', 'z': '3'})"
+    )
+    for name in ("one", "two", "three"):
+        subprocess.run([sys.executable, "-c", program, str(tmp_path / name)], check=True)
+    assert len({(tmp_path / name).read_bytes() for name in ("one", "two", "three")}) == 1
+
+
 def test_others_can_read_it(tmp_path):
     from safetensors.numpy import load_file
 
