@@ -8,15 +8,16 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from diffgraph.diagnostics import Diagnostic, DiffgraphError, Note, Source, error, suggest
+from diffgraph.diagnostics import Diagnostic, DiffgraphError, Note, Source, Span, error, suggest
 from diffgraph.language import syntax
 from diffgraph.language.cycles import cycles
 from diffgraph.language.parser import parse, read_source
 from diffgraph.language.scopes import Scope
 from diffgraph.language.values import FunctionValue, LayerValue
 
-#: How deep files may import one another.
+#: How deep files may import one another, and how many a program may have.
 MOST_IMPORTS = 64
+MOST_FILES = 1_000
 
 
 class Module(Scope):
@@ -85,26 +86,32 @@ CURRENT: list[Any] = []
 
 
 def load_module(path: str | Path) -> Module:
-    """Reads a file with all it imports. DiffgraphError with every problem of its syntax."""
+    """Reads a file with all it imports. DiffgraphError with every problem of its syntax and its names."""
     path = Path(path)
-    return _load(read_source(path), path.resolve().parent, ())
+    try:
+        source = read_source(path)
+    except OSError as problem:
+        raise error("DG206", f"{path} cannot be read: {problem.strerror}") from None
+    file = path.resolve()
+    return _Files(file.parent).load(source, file)
 
 
 def load_text(text: str, name: str = "<text>", folder: str | Path | None = None) -> Module:
     """The same from a string; without a folder the program reads no files."""
-    return _load(Source(name, text), None if folder is None else Path(folder), ())
+    if folder is None:
+        return _Files(None).load(Source(name, text), None)
+    base = Path(folder).resolve()
+    return _Files(base).load(Source(name, text), base / name)
 
 
 @lru_cache(maxsize=1)
 def standard_library() -> Module:
     """All files of the standard library as one module."""
-    folder = files("diffgraph") / "std"
     library = Module(Source("std", ""), None, None)
-    for entry in sorted((e for e in folder.iterdir() if e.name.endswith(".net")), key=lambda e: e.name):
-        if entry.name in NOT_IN_SCOPE:
-            continue
-        tree = parse(Source(f"std/{entry.name}", entry.read_text(encoding="utf-8")))
-        _declare(library, tree, ())
+    for entry in sorted(_library_folder().iterdir(), key=lambda e: e.name):
+        if entry.name.endswith(".net") and entry.name not in NOT_IN_SCOPE:
+            tree = parse(Source(f"std/{entry.name}", entry.read_text(encoding="utf-8")))
+            _Files(None).declare(library, tree, None)
     return library
 
 
@@ -112,58 +119,111 @@ def standard_library() -> Module:
 NOT_IN_SCOPE = frozenset({"vision.net"})
 
 
-def _load(source: Source, folder: Path | None, chain: tuple) -> Module:
-    module = Module(source, folder, standard_library())
-    _declare(module, parse(source), chain)
-    return module
+def _library_folder():
+    return files("diffgraph") / "std"
 
 
-def _declare(module: Module, tree: syntax.File, chain: tuple) -> None:
-    problems: list[Diagnostic] = []
-    for declaration in tree.declarations:
+@lru_cache(maxsize=None)
+def _library_file(path: str) -> Module | None:
+    name = path.removeprefix("std/")
+    entry = _library_folder() / name
+    if "/" in name or not name.endswith(".net") or not entry.is_file():
+        return None
+    return _Files(None).load(Source(path, entry.read_text(encoding="utf-8")), None)
+
+
+class _Files:
+    """The files of one program, which stay inside its folder. Each is read once, however often it is imported."""
+
+    def __init__(self, folder: Path | None):
+        self.folder = folder
+        self.modules: dict[Path, Module] = {}
+        self.open: list[Path] = []
+
+    def load(self, source: Source, file: Path | None) -> Module:
+        """The module of a text; `file` is where it lies, which its imports are relative to."""
+        module = Module(source, self.folder, standard_library())
+        if file is not None:
+            self.open.append(file)
+        self.declare(module, parse(source), file)
+        if file is not None:
+            self.modules[self.open.pop()] = module
+        return module
+
+    def declare(self, module: Module, tree: syntax.File, file: Path | None) -> None:
+        """Adds the declarations of a text to a module."""
+        problems: list[Diagnostic] = []
+        for declaration in tree.declarations:
+            try:
+                if isinstance(declaration, (syntax.Import, syntax.FromImport)):
+                    _bring(module, declaration, self._imported(declaration, file))
+                else:
+                    _declare(module, declaration)
+            except DiffgraphError as failure:
+                problems += failure.diagnostics
+        problems += [_no_net(module, b) for b in (*module.trains, *module.expects) if not _has_net(module, b)]
+        problems += cycles(module.declarations)
+        if problems:
+            raise DiffgraphError(*problems)
+
+    def _imported(self, declaration: syntax.Import | syntax.FromImport, file: Path | None) -> Module:
+        path, span = declaration.path, declaration.span
+        if path.startswith("std/"):
+            return _from_library(path, span)
+        from diffgraph.language.tensors import inside_folder
+
+        place = path if file is None or path.startswith("/") else str(file.parent / path)
+        found = inside_folder(place, self.folder, span, path)
+        if found in self.modules:
+            return self.modules[found]
+        if found in self.open:
+            chain = " -> ".join(p.name for p in (*self.open[self.open.index(found) :], found))
+            raise error("DG514", f"files import one another: {chain}", span)
+        if len(self.open) > MOST_IMPORTS or len(self.modules) > MOST_FILES:
+            raise error("DG597", f"files import one another more than {MOST_IMPORTS} deep", span)
         try:
-            _declare_one(module, declaration, chain)
-        except DiffgraphError as failure:
-            problems += failure.diagnostics
-    for block in (*module.trains, *module.expects):
-        if not module.knows(block.net.split(".")[0]):
-            hint = suggest(block.net, module.nets)
-            kind = "train" if isinstance(block, syntax.Train) else "expect"
-            problems.append(
-                Diagnostic("DG203", f"there is no net `{block.net}` for this {kind} block", block.span, (), hint)
-            )
-    problems += cycles(module.declarations)
-    if problems:
-        raise DiffgraphError(*problems)
+            source = read_source(found)
+        except OSError as problem:
+            raise error("DG206", f"`{path}` cannot be read: {problem.strerror}", span) from None
+        return self.load(source, found)
 
 
-def _declare_one(module: Module, declaration: syntax.Declaration, chain: tuple) -> None:
+def _from_library(path: str, span: Span) -> Module:
+    found = _library_file(path)
+    if found is None:
+        known = [f"std/{e.name}" for e in _library_folder().iterdir() if e.name.endswith(".net")]
+        raise error("DG206", f"the standard library has no `{path}`", span, help=suggest(path, known))
+    return found
+
+
+def _bring(module: Module, declaration: syntax.Import | syntax.FromImport, other: Module) -> None:
+    """The names that an import brings."""
+    if isinstance(declaration, syntax.Import):
+        _new_name(module, declaration.name, declaration)
+        module.imported[declaration.name] = (other, None)
+        return
+    for name in declaration.names:
+        if name not in other.declarations and name not in other.imported:
+            hint = suggest(name, other.own_names())
+            raise error("DG204", f"`{declaration.path}` has no `{name}`", declaration.span, help=hint)
+        _new_name(module, name, declaration)
+        module.imported[name] = (other, name)
+        if name in other.nets:
+            module.nets[name] = other.nets[name]
+
+
+def _declare(module: Module, declaration: syntax.Declaration) -> None:
     if isinstance(declaration, syntax.Train):
         module.trains.append(declaration)
-    elif isinstance(declaration, syntax.Expect):
+        return
+    if isinstance(declaration, syntax.Expect):
         module.expects.append(declaration)
-    elif isinstance(declaration, syntax.Import):
-        _new_name(module, declaration.name, declaration)
-        module.imported[declaration.name] = (_imported(module, declaration, chain), None)
-    elif isinstance(declaration, syntax.FromImport):
-        other = _imported(module, declaration, chain)
-        for name in declaration.names:
-            if name not in other.declarations and name not in other.imported:
-                raise error(
-                    "DG204", f"`{declaration.path}` has no `{name}`", declaration.span,
-                    help=suggest(name, other.own_names()),
-                )  # fmt: skip
-            _new_name(module, name, declaration)
-            module.imported[name] = (other, name)
-            if isinstance(other.declarations.get(name), (syntax.Net, syntax.NetAlias)):
-                module.nets[name] = other.declarations[name]
-    else:
-        names = declaration.names if isinstance(declaration, syntax.Bind) else (declaration.name,)
-        for name in names:
-            _new_name(module, name, declaration)
-            module.declarations[name] = declaration
-            if isinstance(declaration, (syntax.Net, syntax.NetAlias)):
-                module.nets[name] = declaration
+        return
+    for name in declaration.names if isinstance(declaration, syntax.Bind) else (declaration.name,):
+        _new_name(module, name, declaration)
+        module.declarations[name] = declaration
+        if isinstance(declaration, (syntax.Net, syntax.NetAlias)):
+            module.nets[name] = declaration
 
 
 def _new_name(module: Module, name: str, declaration) -> None:
@@ -171,40 +231,14 @@ def _new_name(module: Module, name: str, declaration) -> None:
         first = Note("it is declared first here", module.declarations[name].span)
         raise error("DG205", f"`{name}` is declared twice", declaration.span, first)
     if name in module.imported:
-        raise error("DG205", f"`{name}` is declared twice", declaration.span)
+        raise error("DG205", f"`{name}` is imported and declared", declaration.span)
 
 
-def _imported(module: Module, declaration, chain: tuple) -> Module:
-    path = declaration.path
-    if len(chain) > MOST_IMPORTS:
-        raise error("DG597", f"files import one another more than {MOST_IMPORTS} deep", declaration.span)
-    if path.startswith("std/"):
-        return _from_library(path, declaration, chain)
-    from diffgraph.language.tensors import inside_folder
-
-    file = inside_folder(path, module.folder, declaration.span)
-    if str(file) in chain:
-        raise error("DG514", f"`{path}` imports itself", declaration.span)
-    try:
-        source = read_source(file)
-    except OSError as problem:
-        raise error("DG206", f"`{path}` cannot be read: {problem.strerror}", declaration.span) from None
-    # Files of a program stay inside the directory of the program, also from a sub-directory.
-    return _load(source, module.folder, (*chain, str(file)))
+def _has_net(module: Module, block: syntax.Train | syntax.Expect) -> bool:
+    return module.knows(block.net.split(".")[0])
 
 
-@lru_cache(maxsize=None)
-def _library_file(path: str) -> Module | None:
-    name = path.removeprefix("std/")
-    entry = files("diffgraph") / "std" / name
-    if "/" in name or ".." in name or not name.endswith(".net") or not entry.is_file():
-        return None
-    return _load(Source(path, entry.read_text(encoding="utf-8")), None, ())
-
-
-def _from_library(path: str, declaration, chain: tuple) -> Module:
-    found = _library_file(path)
-    if found is None:
-        known = [f"std/{e.name}" for e in (files("diffgraph") / "std").iterdir()]
-        raise error("DG206", f"the standard library has no `{path}`", declaration.span, help=suggest(path, known))
-    return found
+def _no_net(module: Module, block: syntax.Train | syntax.Expect) -> Diagnostic:
+    kind = "train" if isinstance(block, syntax.Train) else "expect"
+    help = suggest(block.net, module.nets)
+    return Diagnostic("DG203", f"there is no net `{block.net}` for this {kind} block", block.span, (), help)

@@ -416,16 +416,17 @@ def constant_file(path: Any, session: Session, span: Span | None) -> TensorValue
     return TensorValue(session.table(Path(path).stem, array, kind, bound), span)
 
 
-def inside_folder(path: str, folder: Path | None, span: Span | None) -> Path:
-    """A file of the program's directory; anything outside is refused."""
+def inside_folder(path: str, folder: Path | None, span: Span | None, shown: str | None = None) -> Path:
+    """A file of the program's directory; anything outside is refused. `shown` is the path as it is written."""
+    shown = shown or path
     if folder is None:
-        raise error("DG372", f"`{path}`: a program without a directory reads no files", span)
+        raise error("DG372", f"`{shown}`: a program without a directory reads no files", span)
     base = Path(folder).resolve()
     if "\0" in path:
         raise error("DG373", "the name of a file holds no character 0", span)
     file = (base / path).resolve()
     if base != file and base not in file.parents:
-        raise error("DG373", f"`{path}` is outside the directory of the program", span)
+        raise error("DG373", f"`{shown}` is outside the directory of the program", span)
     return file
 
 
