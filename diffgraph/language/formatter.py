@@ -99,7 +99,7 @@ class _Layout:
         """Whether a line break before the token is undone."""
         if token.kind in (")", "]"):
             return not self.contexts[-1].hangs
-        return token.kind == "{" or self._goes_on_after_block(before, token)
+        return token.kind in ("{", ",") or self._goes_on_after_block(before, token)
 
     def _goes_on_after_block(self, before: Token, token: Token) -> bool:
         return before.kind == "}" and token.text in ("else", "with")

@@ -22,7 +22,7 @@ _SIGNS_BETWEEN = "-> == != < <= > >= ~= .. + - * / // % @ ^"
 CONTINUES = frozenset(f"{_SIGNS_BETWEEN} <- or and else as with within".split())
 
 #: A line that ends in one of these goes on in the next.
-GOES_ON = frozenset(f"{_SIGNS_BETWEEN} , or and not if else as with".split())
+GOES_ON = frozenset(f"{_SIGNS_BETWEEN} <- , or and not if else as with".split())
 
 
 #: After this many problems a text is not read further.

@@ -221,6 +221,8 @@ class TreeBuilder(ExpressionBuilder):
     def _doc(self, span: Span) -> str:
         """The comment lines directly above a declaration."""
         lines: list[str] = []
+        if self.source.line(span.line)[: span.column - 1].strip():
+            return ""  # What stands above belongs to what else is on the line.
         above = span.line - 1
         while above > 0 and (text := self.source.line(above).strip()).startswith("#"):
             lines.append(text.lstrip("#").strip())
