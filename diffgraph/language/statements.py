@@ -60,8 +60,23 @@ def run_block(block: syntax.Block, scope: Scope, session: Session) -> None:
             problems += failure.diagnostics
             for name in _binds(statement, scope):
                 scope.bind(name, FAILED)
+            if _decides(statement, scope):
+                break
     if problems:
         raise DiffgraphError(*problems)
+
+
+def _decides(statement: syntax.Statement, scope: Scope) -> bool:
+    """Whether what follows in the body of a layer or function makes no sense once this has failed: it was what an assert
+    stated, or is what is done where nothing has been returned."""
+    if isinstance(statement, syntax.Assert):
+        return not isinstance(scope, NetScope)
+    if isinstance(statement, syntax.If):
+        blocks = [statement.then, *([statement.otherwise] if statement.otherwise else [])]
+        return any(isinstance(s, syntax.Return) or _decides(s, scope) for b in blocks for s in b.statements)
+    if isinstance(statement, syntax.For):
+        return any(isinstance(s, syntax.Return) or _decides(s, scope) for s in statement.body.statements)
+    return False
 
 
 def _binds(statement: syntax.Statement, scope: Scope) -> Iterator[str]:
