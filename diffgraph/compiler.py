@@ -260,9 +260,12 @@ class Net(Compiler):
         return history
 
     def _open(self, run: loop.Run, plan: TrainPlan, resume: bool) -> None:
-        """Begins the directory of a run, or goes on from what is there."""
+        """Begins the directory of a run, or goes on from what is there; a run that was interrupted before its first
+        checkpoint begins again."""
         last = run.directory.path / LAST
-        if resume:
+        if resume and not run.directory.path.is_dir():
+            raise error("DG748", f"there is no run in {run.directory.path}", help="leave --resume out to begin one")
+        if resume and last.exists():
             loop.resume(run, *safetensors.read(last), str(last))
             return
         about = {"net": plan.net, "train": plan.name, "settings": self.settings, "seed": plan.seed, "batch": run.batch}
