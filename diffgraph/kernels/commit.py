@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from diffgraph.ir.expression import Expr
 from diffgraph.ir.program import Program
-from diffgraph.kernels.loops import Address, Kernel, Load, Loop, Statement, Store, When
+from diffgraph.kernels.loops import Address, Kernel, Load, Loop, Statement, Store, TileLoad, TileStep, TileStore, When
 from diffgraph.kernels.schedule import Copy, Launch, Repeat, Schedule, Sort, Step
 
 
@@ -114,6 +114,8 @@ def _overwriting(steps: list[Step], at: int, state: str, tensor: str, memory: Ma
 
 def _only_store(body: tuple[Statement, ...], number: int) -> Address | None:
     """The address of the one plain store to a buffer, None if there are more or it is not loaded and set simply."""
+    if any(_touches_in_tile(s, number) for s in _statements(body)):
+        return None
     stores = [s for s in _statements(body) if isinstance(s, Store) and s.buffer == number]
     if len(stores) != 1 or stores[0].op is not None or stores[0].conditions:
         return None
@@ -133,6 +135,8 @@ def _reads_in_place(body: tuple[Statement, ...], old: int, new: int, place: Addr
             if not _reads_in_place(statement.body, old, new, place):
                 return False
             continue
+        if _touches_in_tile(statement, old):
+            return False
         for load in _loads(statement):
             if load.buffer != old or load in known:
                 continue
@@ -149,6 +153,17 @@ def _statements(body: tuple[Statement, ...]) -> Iterator[Statement]:
             yield from _statements(statement.body)
         else:
             yield statement
+
+
+def _touches_in_tile(statement: Statement, number: int) -> bool:
+    """Whether a tile works on a buffer: then it is not judged, and never overwritten."""
+    match statement:
+        case TileStep():
+            return any(isinstance(o, TileLoad) and o.buffer == number for o in statement.operands)
+        case TileStore():
+            loads = [*statement.operands, *(t for _, t in statement.stores)]
+            return any(isinstance(o, TileLoad) and o.buffer == number for o in loads)
+    return False
 
 
 def _loads(statement: Statement) -> Iterator[Load]:

@@ -10,6 +10,7 @@ write to one place, and every unit gives the same bits whoever runs it.
               | Best(local, rank, op, value, at)  the extreme so far, and the place where it stood first
               | Store(buffer, address, value, op) an element of memory: set, or joined to by `op`
               | When(condition, body)
+              | TileStart, TileStep, TileStore        reductions in registers, many results at once
 
 Values are expressions of `ir.expression` in which `Index(k)` is the variable of the loop with axis k, places are flat
 addresses (`Load` instead of `Read`), and scalars computed before have names (`Local`). In one body, an expression has
@@ -137,7 +138,93 @@ class When:
     body: tuple[Statement, ...]
 
 
-Statement = Loop | Let | Update | Best | Store | When
+@dataclass(frozen=True)
+class Tile:
+    """Results that are reduced together, in registers: rows x columns vectors of `lanes` elements each.
+
+    Across: the lanes of a vector are neighbours along an axis of the result. Along: they are partial results of one
+    element, and joined in the end.
+    """
+
+    number: int
+    rows: int
+    columns: int
+    lanes: int
+    along: bool
+    op: str
+
+
+@dataclass(frozen=True)
+class Lanes:
+    """The lanes low <= lane < high, of the first column; each column further on counts `lanes` lanes more if `columns_go_on`.
+    None for a bound that is no bound."""
+
+    low: Expr | None
+    high: Expr | None
+    columns_go_on: bool
+
+
+@dataclass(frozen=True)
+class TileLoad:
+    """What a tile reads: the element at `address` for the first row, column and lane, and from there on with strides (0:
+    the same for all). `inside`: lanes that are inside the buffer; the others are `otherwise`."""
+
+    buffer: int
+    address: Address
+    row: int
+    column: int
+    lane: int
+    inside: Lanes | None = None
+    otherwise: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class TileValue(Expr):
+    """In the body of a tile: the value of its n-th operand (a `TileLoad`, or a scalar that is the same for all)."""
+
+    number: int
+
+    @property
+    def own(self):
+        return self.number
+
+
+TileOperand = TileLoad | Expr
+
+
+@dataclass(frozen=True)
+class TileStart:
+    """Sets every result to the identity of the reduction."""
+
+    tile: Tile
+
+
+@dataclass(frozen=True)
+class TileStep:
+    """result op= body(operands), for every row and column, in the active lanes."""
+
+    tile: Tile
+    operands: tuple[TileOperand, ...]
+    body: Expr
+    active: Lanes | None
+
+
+@dataclass(frozen=True)
+class TileStore:
+    """The end of a tile: values computed from the results (operand 0) and from each other, some of them stored.
+
+    values: each a body over the operands, the results being `TileValue(0)` and the earlier values following after the
+    operands. stores: (which value, where): a `TileLoad` says where its first element goes, and the strides.
+    """
+
+    tile: Tile
+    operands: tuple[TileOperand, ...]
+    values: tuple[Expr, ...]
+    stores: tuple[tuple[int, TileLoad], ...]
+    active: Lanes | None
+
+
+Statement = Loop | Let | Update | Best | Store | When | TileStart | TileStep | TileStore
 
 
 @dataclass(frozen=True)

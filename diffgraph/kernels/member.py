@@ -6,20 +6,18 @@ term reduces, and the sum of the terms is stored. Its first `depth` axes may be 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 from diffgraph.ir.dimension import Size, product
-from diffgraph.ir.expression import Affine, Expr, Index, Read
+from diffgraph.ir.expression import Read
 from diffgraph.ir.form import Form, alone_index
 from diffgraph.ir.program import Provenance, Tensor
+from diffgraph.kernels.access import coefficient, cost, reads, usual
+from diffgraph.kernels.tiles import Choice, Machine, can_follow, choose
 
 #: Reductions whose value does not depend on the order of their indices (sum: by agreement).
 REORDERABLE = frozenset(("sum", "max", "min", "any", "all"))
-
-#: A symbolic extent counts as this many when kernels are planned.
-USUAL_EXTENT = 64
 
 #: Extents beyond this are all alike to a vector loop.
 LONG_LOOP = 32
@@ -43,13 +41,14 @@ class Member:
     """A definition that can be a part of a kernel.
 
     style: `element`: all its axes are loops, a scalar takes the sum; `row`: the last axis is the innermost loop, inside
-    the reductions, and memory takes the sum.
+    the reductions, and memory takes the sum; `tile`: registers take the sums of many elements at once, as `choice` says.
     """
 
     tensor: Tensor
     pieces: tuple[Piece, ...]
     style: str
     provenance: Provenance = ()
+    choice: Choice | None = None
 
     @property
     def depth(self) -> int:
@@ -70,51 +69,21 @@ class Member:
         return sum((product(p.form.domain) * cost(p.form.body) for p in self.pieces), 0)
 
 
-def member(tensor: Tensor, pieces: tuple[Piece, ...], provenance: Provenance) -> Member:
-    """A member in the style that suits its access to memory."""
+def member(tensor: Tensor, pieces: tuple[Piece, ...], provenance: Provenance, machine: Machine | None = None) -> Member:
+    """A member in the style that suits its access to memory; tiles only for a machine."""
+    reducing = [p for p in pieces if p.form.reduced]
+    if machine is not None and reducing and tensor.kind == "float":
+        choice = choose(tuple(p.form for p in reducing), tuple(p.axes for p in reducing), machine)
+        plain = [p for p in pieces if not p.form.reduced]
+        if choice is not None and all(follows(p, choice) for p in plain):
+            return Member(tensor, pieces, "tile", provenance, choice)
     style = "row" if len(tensor.shape) > 0 and _prefers_row(pieces) else "element"
     return Member(tensor, pieces, style, provenance)
 
 
-def usual(size: Size) -> int:
-    """A plain number for an extent."""
-    return size if isinstance(size, int) else USUAL_EXTENT
-
-
-@lru_cache(maxsize=1 << 14)
-def cost(body: Expr) -> int:
-    """Scalar operations of one evaluation, roughly; a call of a function like `exp` counts as ten."""
-    total = 0
-    for node in nodes(body):
-        function = getattr(node, "function", None)
-        if function is not None:
-            total += max(1, len(node.args) - 1) if function in _CHEAP else 10
-    return max(1, total)
-
-
-_CHEAP = frozenset(
-    "add mul sub neg div recip relu abs sign max min where eq ne lt le gt ge and or not clamp float int stop_gradient"
-    " floordiv mod powi floor".split()
-)
-
-
-def nodes(body: Expr) -> Iterator[Expr]:
-    """Every distinct node of an expression."""
-    seen: set[Expr] = set()
-    stack = [body]
-    while stack:
-        node = stack.pop()
-        if node in seen:
-            continue
-        seen.add(node)
-        yield node
-        stack.extend(node.children)
-
-
-@lru_cache(maxsize=1 << 14)
-def reads(body: Expr) -> tuple[Read, ...]:
-    """Every distinct read of an expression, in a fixed order."""
-    return tuple(sorted((n for n in nodes(body) if type(n) is Read), key=lambda r: r.digest))
+def follows(piece: Piece, choice: Choice) -> bool:
+    """Whether a pointwise term can be computed on the vectors of a tile of the same shape."""
+    return can_follow(piece.form, piece.axes, choice)
 
 
 def reduction_order(form: Form) -> tuple[int, ...]:
@@ -144,17 +113,6 @@ def stride_kind(read: Read, axis: int) -> str:
     if any(axis in p.indices for p in read.place[:-1]):
         return "jump"
     return "next" if coefficient(read.place[-1], axis) == 1 else "jump"
-
-
-def coefficient(place: Affine, axis: int) -> int | None:
-    """The factor of an index in a place, None if the index occurs in any other way."""
-    found = 0
-    for atom, factor in place.terms:
-        if type(atom) is Index and atom.axis == axis:
-            found = factor
-        elif axis in atom.indices:
-            return None
-    return found
 
 
 def _prefers_row(pieces: tuple[Piece, ...]) -> bool:

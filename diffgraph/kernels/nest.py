@@ -20,22 +20,30 @@ from diffgraph.ir.evaluate import result_kind
 from diffgraph.ir.form import Form, alone_index
 from diffgraph.ir.program import Provenance, Tensor
 from diffgraph.ir.scalar import kind_of
+from diffgraph.kernels.access import cost, reads, strides, usual
 from diffgraph.kernels.loops import (
     Address,
     Best,
     Buffer,
     Inside,
     Kernel,
+    Lanes,
     Let,
     Load,
     Local,
     Loop,
     Statement,
     Store,
+    TileLoad,
+    TileStart,
+    TileStep,
+    TileStore,
     Unit,
     Update,
+    When,
 )
-from diffgraph.kernels.member import Member, Piece, cost, reads, reduction_order, usual
+from diffgraph.kernels.member import Member, Piece, reduction_order
+from diffgraph.kernels.tiling import Tiling
 
 #: What a reduction starts from, by op, for floats and for ints.
 IDENTITY = {
@@ -49,14 +57,6 @@ IDENTITY = {
 
 #: Enough units for any number of threads that we expect to share a kernel.
 ENOUGH_UNITS = 48
-
-
-def strides(shape: Sequence[Size]) -> tuple[Size, ...]:
-    """Row-major distances between neighbours, in elements."""
-    result: list[Size] = [1]
-    for extent in reversed(shape[1:]):
-        result.append(result[-1] * extent)
-    return tuple(reversed(result))[-len(shape) :] if shape else ()
 
 
 def can_share(reader: Member, tensor: str, preserved: int, depth: int) -> bool:
@@ -78,7 +78,8 @@ class Nest:
     """Builds one kernel out of members. `memory` gives the tensor whose memory a tensor is in (itself, or that of which it
     is a view); `kept` are those that something outside of the kernel reads."""
 
-    def __init__(self, tensors: Mapping[str, Tensor], memory: Mapping[str, str], kept: frozenset[str]):
+    def __init__(self, tensors: Mapping[str, Tensor], memory: Mapping[str, str], kept: frozenset[str], machine=None):
+        self.machine = machine
         self.tensors = tensors
         self.memory = memory
         self.kept = kept
@@ -87,6 +88,7 @@ class Nest:
         self._at_hand: dict[str, tuple[Local, tuple[int, ...]]] = {}
         self._axes = 0
         self._locals = 0
+        self._tiles = 0
 
     # ------------------------------------------------------------------------------------------ the whole kernel
 
@@ -94,11 +96,27 @@ class Nest:
         """The kernel of members that share their first `shared` axes."""
         for member in members:
             self._buffer(member.tensor.name, written=True)
+        work = sum((m.work for m in members), 0)
+        if members[0].style == "tile":
+            loops, body = Tiling(self, members, self.machine).statements()
+            units = self._outer_units(loops)
+            body = nested(loops[len(units) :], body)
+            return self._pruned(Kernel(name, tuple(self.buffers), units, body, work, provenance))
         shape = members[0].tensor.shape
         units = tuple(Unit(self._axis(), shape[k]) for k in range(self._unit_axes(members, shared)))
         body = self._tree(members, len(units), tuple(u.axis for u in units))
-        work = sum((m.work for m in members), 0)
         return self._pruned(Kernel(name, tuple(self.buffers), units, body, work, provenance))
+
+    def _outer_units(self, loops: Sequence[tuple[int, Size]]) -> tuple[Unit, ...]:
+        """As many of the outer loops as give enough units."""
+        units: list[Unit] = []
+        count = 1
+        for axis, extent in loops:
+            if count >= ENOUGH_UNITS:
+                break
+            units.append(Unit(axis, extent))
+            count *= usual(extent) if isinstance(extent, int) else 8
+        return tuple(units)
 
     def scatter(self, name: str, tensor: Tensor, piece: Piece, provenance: Provenance) -> Kernel:
         """The kernel that joins a term to what is in memory already, wherever it writes. Units are the axes along which no
@@ -267,6 +285,9 @@ class Nest:
 
     def lower(self, body: Expr, piece: Piece, where: Mapping[int, int]) -> Expr:
         """The body over the axes of the kernel, its reads as loads or as scalars at hand."""
+        return self._lowered(body, piece, lambda axis: Index(where[axis]))
+
+    def _lowered(self, body: Expr, piece: Piece, place_of) -> Expr:
         done: dict[Expr, Expr] = {}
 
         def visit(e: Expr) -> Expr:
@@ -278,7 +299,7 @@ class Nest:
         def step(e: Expr) -> Expr:
             match e:
                 case Index(axis):
-                    return Index(where[axis])
+                    return place_of(axis)
                 case Affine(constant, terms):
                     return affine(constant, tuple((visit(atom), c) for atom, c in terms))
                 case Call(function, args):
@@ -309,6 +330,23 @@ class Nest:
             number = self._numbers[source.name] = len(self.buffers)
             self.buffers.append(Buffer(source.name, source.kind, product(source.shape), written))
         return number
+
+    def lower_at(self, e: Expr, piece: Piece, where: Mapping[int, Affine]) -> Expr:
+        """An expression with the indices of its form at places of the kernel."""
+        return self._lowered(e, piece, lambda axis: where[axis])
+
+    def number(self, name: str) -> int:
+        """The buffer that a tensor is in."""
+        return self._buffer(name)
+
+    def new_axis(self) -> int:
+        """An axis of the kernel that is not in use."""
+        return self._axis()
+
+    def new_tile(self) -> int:
+        """A number for a tile."""
+        self._tiles += 1
+        return self._tiles
 
     def _axis(self) -> int:
         self._axes += 1
@@ -347,6 +385,13 @@ def only_index(place: Affine) -> int | None:
     return None
 
 
+def nested(loops: Sequence[tuple[int, Size]], body: tuple[Statement, ...]) -> tuple[Statement, ...]:
+    """The body inside loops (axis, extent), the first outermost."""
+    for axis, extent in reversed(loops):
+        body = (Loop(axis, extent, body),)
+    return body
+
+
 def identity(op: str, kind: str) -> Const:
     """What a reduction of a kind starts from."""
     return Const(IDENTITY[op][kind != "float"])
@@ -381,6 +426,10 @@ def _collect_loads(value, found: set[int]) -> None:
             if type(item) is Load:
                 found.add(item.buffer)
             stack.extend(item.children)
+        elif isinstance(item, TileLoad):
+            found.add(item.buffer)
+        elif isinstance(item, TileStore):
+            stack.extend((item.operands, item.values))
         elif isinstance(item, Store):
             if item.op is not None:
                 found.add(item.buffer)
@@ -394,11 +443,13 @@ def _without_stores(body: tuple[Statement, ...], loaded: set[int]) -> tuple[Stat
     for statement in body:
         if isinstance(statement, Store) and statement.buffer not in loaded:
             continue
-        if isinstance(statement, Loop):
+        if isinstance(statement, (Loop, When)):
             inner = _without_stores(statement.body, loaded)
             if not inner:
                 continue
             statement = replace(statement, body=inner)
+        if isinstance(statement, TileStore):
+            statement = replace(statement, stores=tuple(s for s in statement.stores if s[1].buffer in loaded))
         result.append(statement)
     return tuple(result)
 
@@ -432,7 +483,26 @@ class _Renumber:
                 conditions = tuple(self._condition(c) for c in s.conditions)
                 place, value = self._address(s.address), self.expression(s.value)
                 return Store(self.numbers[s.buffer], place, value, s.op, conditions)
+            case TileStart():
+                return s
+            case TileStep():
+                return replace(s, operands=self._operands(s.operands), active=self._lanes(s.active))
+            case TileStore():
+                stores = tuple((number, self._tile_load(t)) for number, t in s.stores)
+                return replace(s, operands=self._operands(s.operands), stores=stores, active=self._lanes(s.active))
         return replace(s, condition=self.expression(s.condition), body=self.statements(s.body))
+
+    def _operands(self, operands):
+        return tuple(self._tile_load(o) if isinstance(o, TileLoad) else self.expression(o) for o in operands)
+
+    def _tile_load(self, t: TileLoad) -> TileLoad:
+        return replace(t, buffer=self.numbers[t.buffer], address=self._address(t.address), inside=self._lanes(t.inside))
+
+    def _lanes(self, lanes: Lanes | None) -> Lanes | None:
+        if lanes is None:
+            return None
+        low, high = (None if e is None else self.expression(e) for e in (lanes.low, lanes.high))
+        return Lanes(low, high, lanes.columns_go_on)
 
     def _condition(self, c: Inside) -> Inside:
         return Inside(self.expression(c.place), c.extent)

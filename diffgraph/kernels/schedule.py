@@ -19,8 +19,9 @@ from dataclasses import dataclass, field, replace
 from diffgraph.ir.dimension import Size
 from diffgraph.ir.program import Argsort, Definition, Program, Provenance, Reshape, Scan, Statement, Table, Tensor
 from diffgraph.kernels.loops import Kernel
-from diffgraph.kernels.member import Member, Piece, member
+from diffgraph.kernels.member import Member, Piece, follows, member
 from diffgraph.kernels.nest import Nest, can_share, preserved_axes
+from diffgraph.kernels.tiles import Machine
 
 #: Kernels are not made larger than this: compiling takes longer than linearly in their size.
 MOST_MEMBERS = 12
@@ -112,12 +113,12 @@ def _kernels(step: Step):
             yield from _kernels(inner)
 
 
-def schedule(program: Program) -> Schedule:
-    """The schedule of a program."""
+def schedule(program: Program, machine: Machine | None = None) -> Schedule:
+    """The schedule of a program; reductions are tiled for a machine, if one is given."""
     tensors: dict[str, Tensor] = {}
     memory: dict[str, str] = {}
     tables: dict[str, Table] = {}
-    maker = _Scheduler(tensors, memory, tables, "")
+    maker = _Scheduler(tensors, memory, tables, "", machine)
     maker.declare(program)
     steps = maker.steps(program, frozenset(program.roots))
     return Schedule(tensors, memory, steps, tables)
@@ -138,7 +139,8 @@ class _Group:
 class _Scheduler:
     """Schedules the statements of one program: the whole one, or the body of a scan (names get a prefix)."""
 
-    def __init__(self, tensors, memory, tables, prefix: str):
+    def __init__(self, tensors, memory, tables, prefix: str, machine: Machine | None):
+        self.machine = machine
         self.tensors = tensors
         self.memory = memory
         self.tables = tables
@@ -199,7 +201,7 @@ class _Scheduler:
         tensor = self._declare(definition.tensor)
         pieces = tuple(Piece(t.form, tuple(self.name(o) for o in t.operands)) for t in definition.terms)
         if all(p.form.is_projection for p in pieces):
-            self._join(member(tensor, pieces, definition.provenance))
+            self._join(member(tensor, pieces, definition.provenance, self.machine))
         else:
             self._alone([tensor.name], self._accumulate(tensor, pieces, definition.provenance))
 
@@ -219,8 +221,10 @@ class _Scheduler:
 
     def _shared(self, group: _Group, new: Member) -> int | None:
         """How many axes the group shares with the new member in it; None if it may not or should not join."""
-        if len(group.members) >= MOST_MEMBERS:
+        if len(group.members) >= MOST_MEMBERS or new.style == "tile":
             return None
+        if group.members[0].style == "tile":
+            return self._follows_tile(group, new)
         shared = min(group.shared, new.depth)
         shape = group.members[0].tensor.shape
         while shared and new.tensor.shape[:shared] != shape[:shared]:
@@ -232,6 +236,16 @@ class _Scheduler:
             return 0 if scalars else None
         reads_it = any(self.memory[o] in group.names for o in new.operands)
         return shared if reads_it or shared == new.depth == group.shared else None
+
+    def _follows_tile(self, group: _Group, new: Member) -> int | None:
+        """The rank if a pointwise member can be computed on the vectors of the tile that the group makes."""
+        choice, rank = group.members[0].choice, len(new.tensor.shape)
+        if choice.along or new.tensor.kind != "float" or new.tensor.shape != group.members[0].tensor.shape:
+            return None
+        inside = [o for o in new.operands if self.memory[o] in group.names]
+        if not inside or not group.names.issuperset(inside) or not self._served(group, new, rank):
+            return None
+        return rank if all(follows(p, choice) for p in new.pieces) else None
 
     def _served(self, group: _Group, new: Member, depth: int) -> bool:
         """Whether every read of what the group makes stays at the place of the shared loops."""
@@ -268,7 +282,7 @@ class _Scheduler:
 
     def _launch(self, group: _Group, kept: frozenset[str]) -> Launch:
         provenance = tuple(dict.fromkeys(o for m in group.members for o in m.provenance))
-        nest = Nest(self.tensors, self.memory, kept)
+        nest = Nest(self.tensors, self.memory, kept, self.machine)
         named = [m.tensor.name for m in group.members if m.tensor.name in kept] or [group.members[-1].tensor.name]
         kernel = nest.kernel(_title(named), group.members, group.shared, provenance)
         return Launch(kernel, tuple(b.name for b in kernel.buffers if b.written))
@@ -279,8 +293,8 @@ class _Scheduler:
         plain = tuple(p for p in pieces if p.form.is_projection)
         written = [p for p in pieces if not p.form.is_projection]
         if plain:
-            first = Nest(self.tensors, self.memory, frozenset((tensor.name,)))
-            start = member(tensor, plain, provenance)
+            first = Nest(self.tensors, self.memory, frozenset((tensor.name,)), self.machine)
+            start = member(tensor, plain, provenance, self.machine)
             kernels = [first.kernel(named, [start], start.depth, provenance)]
         else:
             first = Nest(self.tensors, self.memory, frozenset())
@@ -295,7 +309,7 @@ class _Scheduler:
     def _scan(self, scan: Scan) -> list[Step]:
         """Copies of the initial carries, the loop, copies of the final ones."""
         prefix = f"{self.name(scan.results[0].name)}."
-        inside = _Scheduler(self.tensors, self.memory, self.tables, prefix)
+        inside = _Scheduler(self.tensors, self.memory, self.tables, prefix, self.machine)
         inside.declare(scan.body)
         for inner, outer in scan.constants:
             self.memory[inside.name(inner)] = self.memory[self.name(outer)]

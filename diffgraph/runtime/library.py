@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from functools import lru_cache
 
-from diffgraph.kernels.loops import Kernel
+from diffgraph.kernels.loops import Kernel, Loop, Statement, When
 from diffgraph.runtime.cache import Cache, default_directory
 from diffgraph.runtime.plan import Code
 
@@ -108,13 +108,17 @@ def plain(kernel: Kernel) -> Kernel:
     return replace(kernel, name="kernel", buffers=buffers, provenance=(), body=_without_comments(kernel.body))
 
 
-def _without_comments(body: tuple) -> tuple:
-    return tuple(
-        replace(s, body=_without_comments(s.body), **({"comment": ""} if hasattr(s, "comment") else {}))
-        if hasattr(s, "body")
-        else s
-        for s in body
-    )
+def _without_comments(body: tuple[Statement, ...]) -> tuple[Statement, ...]:
+    return tuple(_without_comment(s) for s in body)
+
+
+def _without_comment(statement: Statement) -> Statement:
+    match statement:
+        case Loop():
+            return replace(statement, body=_without_comments(statement.body), comment="")
+        case When():
+            return replace(statement, body=_without_comments(statement.body))
+    return statement
 
 
 def bounds_are_checked() -> bool:

@@ -21,6 +21,7 @@ from diffgraph.runtime.plan import Code, Plan, Planner
 from diffgraph.runtime.team import Team
 from diffgraph.targets.cpu.compile import ENTRIES
 from diffgraph.targets.cpu.emit import emit
+from diffgraph.targets.cpu.machine import machine
 
 #: Plans are kept for so many different batch sizes.
 MOST_PLANS = 32
@@ -34,7 +35,7 @@ class NativeExecutable(Executable):
     def __init__(self, program: Program, precision: str, threads: int | None):
         super().__init__(program, precision)
         self.threads = max(1, threads or _available_threads())
-        self.commits = place_commits(schedule(program), program)
+        self.commits = place_commits(schedule(program, machine(precision)), program)
         self.check_bounds = bounds_are_checked()
         library = default_library()
         self._kernels = self.commits.schedule.kernels

@@ -13,6 +13,21 @@ from llvmlite import ir
 
 FLAGS = ("contract",)
 _BITS = {ir.FloatType(): ir.IntType(32), ir.DoubleType(): ir.IntType(64)}
+_REALS = {32: ir.FloatType(), 64: ir.DoubleType()}
+
+
+def like(kind, element):
+    """The type of an element, or of a vector of them where `kind` is one of a vector."""
+    return ir.VectorType(element, kind.count) if isinstance(kind, ir.VectorType) else element
+
+
+def constant(kind, value):
+    """A constant of a type; the same in every lane of a vector."""
+    return ir.Constant(kind, [value] * kind.count if isinstance(kind, ir.VectorType) else value)
+
+
+def _element(kind):
+    return kind.element if isinstance(kind, ir.VectorType) else kind
 
 
 class Number:
@@ -30,11 +45,11 @@ class Number:
         return type(self)(self.builder, value)
 
     def _other(self, other):
-        return other.value if isinstance(other, Number) else ir.Constant(self.type, other)
+        return other.value if isinstance(other, Number) else constant(self.type, other)
 
     def constant(self, value):
         """A constant of the same type."""
-        return self._make(ir.Constant(self.type, value))
+        return self._make(constant(self.type, value))
 
 
 class Int(Number):
@@ -71,13 +86,14 @@ class Int(Number):
 
     def float(self):
         """The nearest float of as many bits."""
-        kind = ir.FloatType() if self.type.width == 32 else ir.DoubleType()
-        return Real(self.builder, self.builder.sitofp(self.value, kind))
+        return Real(self.builder, self.builder.sitofp(self.value, self._real()))
 
     def as_float(self):
         """The float with these bits."""
-        kind = ir.FloatType() if self.type.width == 32 else ir.DoubleType()
-        return Real(self.builder, self.builder.bitcast(self.value, kind))
+        return Real(self.builder, self.builder.bitcast(self.value, self._real()))
+
+    def _real(self):
+        return like(self.type, _REALS[_element(self.type).width])
 
 
 class Real(Number):
@@ -140,7 +156,7 @@ class Real(Number):
 
     def bits(self) -> Int:
         """Its bits as an int."""
-        return Int(self.builder, self.builder.bitcast(self.value, _BITS[self.type]))
+        return Int(self.builder, self.builder.bitcast(self.value, like(self.type, _BITS[_element(self.type)])))
 
     def fma(self, factor, addend) -> Real:
         """self * factor + addend, rounded once."""
@@ -152,20 +168,30 @@ class Real(Number):
 
     def double(self) -> Real:
         """The same number as a float64."""
-        return Real(self.builder, self.builder.fpext(self.value, ir.DoubleType()))
+        return Real(self.builder, self.builder.fpext(self.value, like(self.type, ir.DoubleType())))
 
     def single(self) -> Real:
         """The nearest float32."""
-        return Real(self.builder, self.builder.fptrunc(self.value, ir.FloatType()))
+        return Real(self.builder, self.builder.fptrunc(self.value, like(self.type, ir.FloatType())))
 
-    def intrinsic(self, name: str) -> Real:
-        """llvm.NAME of this value."""
-        return self._call(name)
+    def intrinsic(self, name: str, *others) -> Real:
+        """llvm.NAME of this value and others."""
+        return self._call(name, *others)
 
     def _call(self, name: str, *others) -> Real:
         shape = ir.FunctionType(self.type, (self.type,) * (1 + len(others)))
-        function = self.builder.module.declare_intrinsic(f"llvm.{name}", (self.type,), shape)
+        function = declared(self.builder.module, f"llvm.{name}.{_suffix(self.type)}", shape)
         return self._make(self.builder.call(function, [self.value, *(self._other(o) for o in others)]))
+
+
+def declared(module, name: str, shape):
+    """The function of a name, declared in the module."""
+    return module.globals.get(name) or ir.Function(module, shape, name)
+
+
+def _suffix(kind) -> str:
+    bits = {ir.FloatType(): "f32", ir.DoubleType(): "f64"}[_element(kind)]
+    return f"v{kind.count}{bits}" if isinstance(kind, ir.VectorType) else bits
 
 
 def polynomial(x: Real, *coefficients: float) -> Real:

@@ -15,7 +15,24 @@ from diffgraph.diagnostics import CompilerBug
 from diffgraph.ir import scalar
 from diffgraph.ir.dimension import Size
 from diffgraph.ir.expression import Affine, Call, Const, Expr, Extent, Index
-from diffgraph.kernels.loops import Address, Best, Inside, Kernel, Let, Load, Local, Loop, Statement, Store, Update, When
+from diffgraph.kernels.loops import (
+    Address,
+    Best,
+    Inside,
+    Kernel,
+    Let,
+    Load,
+    Local,
+    Loop,
+    Statement,
+    Store,
+    TileStart,
+    TileStep,
+    TileStore,
+    Update,
+    When,
+)
+from diffgraph.targets.cpu.emit_tile import TileWriter
 from diffgraph.targets.cpu.words import NAMES, text_of
 
 #: What `local op= value` and `memory op= value` are, by op and whether the values are floats.
@@ -71,6 +88,7 @@ class _Emitter:
         self.locals: dict[int, str] = {}
         self.uses = _count_uses(kernel.body)
         self.buffers = [self._name(b.name) for b in kernel.buffers]
+        self.tiles = TileWriter(self)
         self._temporaries = 0
         self._levels: dict[Expr, int] = {}
 
@@ -119,6 +137,7 @@ class _Emitter:
             kind = {"float": "real", "int": "int64", "bool": "boolean"}[buffer.kind]
             lines.append(f"memory_{number} = memory({number}, {kind}, {written})")
         lines += [f"{name} = {value}" for value, name in self.constants.items()]
+        lines += self.tiles.declarations
         return [*lines, "", ""]
 
     def _function(self) -> list[str]:
@@ -166,6 +185,12 @@ class _Emitter:
                 self._best(statement)
             case Store():
                 self._store(statement)
+            case TileStart(tile):
+                self.tiles.start(tile)
+            case TileStep():
+                self.tiles.step(statement)
+            case TileStore():
+                self.tiles.store(statement)
             case When(condition, inner):
                 self._block(f"if {self._cast(condition, 'bool')}:", None, inner)
 
@@ -190,6 +215,28 @@ class _Emitter:
             return
         conditions = " and ".join(self._inside(c) for c in s.conditions)
         self.scopes[-1].lines += [f"if {conditions}:", f"    {line}"]
+
+    # ------------------------------------------------------------------------------------------------- for tiles
+
+    def line(self, text: str) -> None:
+        """Adds a line at this place."""
+        self.scopes[-1].lines.append(text)
+
+    def fresh(self, stem: str) -> str:
+        """A name that is not taken."""
+        return self._fresh(stem)
+
+    def cast(self, e: Expr, kind: str) -> str:
+        """Text of a value, as one of a kind."""
+        return self._cast(e, kind)
+
+    def place(self, buffer: int, address: Address) -> tuple[str, str]:
+        """Text of a buffer and of an address in it."""
+        return self.buffers[buffer], self._address(address, buffer)
+
+    def number(self, value: float) -> str:
+        """Text of a float."""
+        return _literal(value)
 
     # ------------------------------------------------------------------------------------------------- values
 

@@ -10,7 +10,9 @@ erf follows N. Juffa's erff.
 
 from __future__ import annotations
 
-from diffgraph.targets.cpu.algebra import Int, Real, polynomial
+from llvmlite import ir
+
+from diffgraph.targets.cpu.algebra import Int, Real, declared, polynomial
 
 LOG2_E = 1.44269504088896341
 LN2_HIGH = 0.693359375
@@ -163,3 +165,33 @@ def cos(x: Real) -> Real:
 
 #: By the name in the table of scalar functions.
 FLOAT32 = {f.__name__: f for f in (exp, expm1, log, log1p, tanh, sigmoid, softplus, erf, sin, cos)}
+
+
+def _lane_by_lane(name: str):
+    """A function of the C library, for float64."""
+
+    def function(x: Real) -> Real:
+        kind = ir.DoubleType()
+        called = declared(x.builder.module, name, ir.FunctionType(kind, (kind,)))
+        if not isinstance(x.type, ir.VectorType):
+            return Real(x.builder, x.builder.call(called, (x.value,)))
+        result = x.value
+        for lane in range(x.type.count):
+            place = ir.Constant(ir.IntType(32), lane)
+            one = x.builder.call(called, (x.builder.extract_element(x.value, place),))
+            result = x.builder.insert_element(result, one, place)
+        return Real(x.builder, result)
+
+    return function
+
+
+def _sigmoid64(x: Real) -> Real:
+    return 1.0 / (FLOAT64["exp"](-x) + 1.0)
+
+
+def _softplus64(x: Real) -> Real:
+    return x.choose(x > 0.0, 0.0) + FLOAT64["log1p"](FLOAT64["exp"](-abs(x)))
+
+
+#: The same functions for float64, as accurate as the C library.
+FLOAT64 = {name: _lane_by_lane(name) for name in FLOAT32} | {"sigmoid": _sigmoid64, "softplus": _softplus64}

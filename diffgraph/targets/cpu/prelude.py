@@ -12,8 +12,9 @@ from numba.extending import intrinsic
 
 from diffgraph.ir.scalar import KERNEL_FUNCTIONS
 from diffgraph.targets.cpu.algebra import Real
-from diffgraph.targets.cpu.functions import FLOAT32
+from diffgraph.targets.cpu.functions import FLOAT32, FLOAT64
 from diffgraph.targets.cpu.memory import memory
+from diffgraph.targets.cpu.tile import at, scalar, tile
 
 boolean = types.boolean
 int64 = types.int64
@@ -271,5 +272,32 @@ def _with_globals(function, names: dict):
     return FunctionType(function.__code__, names, function.__name__, function.__defaults__)
 
 
+def tile_relu(x: Real) -> Real:
+    """x where it is not below 0."""
+    return x.constant(0.0).choose(x < 0.0, x)
+
+
+def tile_power(x: Real, n: int) -> Real:
+    """x to an int power that is known."""
+    result = x.constant(1.0)
+    for digit in bin(abs(n))[2:]:
+        result = result * result
+        result = result * x if digit == "1" else result
+    return 1.0 / result if n < 0 else result
+
+
+def _tile_function(name: str):
+    """A function over vectors: our own for float32, else LLVM's or the C library's, lane by lane."""
+
+    def function(x: Real) -> Real:
+        kind = x.type.element if isinstance(x.type, ir.VectorType) else x.type
+        if isinstance(kind, ir.FloatType):
+            return FLOAT32[name](x)
+        return FLOAT64[name](x)
+
+    return function
+
+
+globals().update({f"tile_{name}": _tile_function(name) for name in FLOAT32})
 globals().update({f"vector_{name}": _of_one_float(f, (types.float32,)) for name, f in FLOAT32.items()})
 globals().update(_compiled(KERNEL_FUNCTIONS))

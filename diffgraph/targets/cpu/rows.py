@@ -22,7 +22,7 @@ WAIT = 7
 LEVELS = 16
 
 #: A waiting thread looks this often before it lets others run; a worker without a job, before it goes to sleep.
-PATIENCE = 4000
+PATIENCE = 400
 SLEEPY = 10000
 
 #: Words of the mailbox of a worker: the number of the last job, and the arguments of `run_rows`.

@@ -7,7 +7,7 @@ from diffgraph.ir.scalar import KERNEL_FUNCTIONS
 #: Names that generated kernels use beside their own.
 NAMES = frozenset(
     "boolean float32 float64 int64 real memory select quotient maximum minimum checked raised sign_of relu_of rounded"
-    " floor_divide remainder whole math np".split()
+    " floor_divide remainder whole values_at tile at scalar math np".split()
 ) | {f.__name__ for f in KERNEL_FUNCTIONS}
 
 #: Words that do without branches, or that mean what the table means for every kind.
@@ -42,3 +42,28 @@ def text_of(function: str, default: str, precision: str | None) -> str:
     if precision == "f32" and function in VECTOR_FUNCTIONS:
         return f"vector_{function}({{0}})"
     return (_OF_FLOATS if precision else _OF_INTS).get(function, default)
+
+
+#: The functions of a tile's body that are not operators, as methods of `Real` or functions of `functions.py`.
+_TILE_WORDS = {
+    "sub": "({0} - {1})",
+    "div": "({0} / {1})",
+    "neg": "(-{0})",
+    "recip": "(1.0 / {0})",
+    "stop_gradient": "{0}",
+    "float": "{0}",
+    "abs": "abs({0})",
+    "sqrt": '{0}.intrinsic("sqrt")',
+    "relu": "tile_relu({0})",
+    "max": '{0}.intrinsic("maximum", {1})',
+    "min": '{0}.intrinsic("minimum", {1})',
+}
+
+
+def tile_text(function: str, args: list[str]) -> str:
+    """The words for a function over `Real`, in the body of a tile."""
+    if function in ("add", "mul"):
+        return f"({(' + ' if function == 'add' else ' * ').join(args)})"
+    if function == "powi":
+        return f"tile_power({args[0]}, {args[1]})"
+    return _TILE_WORDS.get(function, f"tile_{function}({{0}})").format(*args)

@@ -1,0 +1,71 @@
+"""How expressions read memory: strides, costs, what is contiguous."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+
+from diffgraph.ir.dimension import Size
+from diffgraph.ir.expression import Affine, Expr, Index, Read
+
+#: A symbolic extent counts as this many when kernels are planned.
+USUAL_EXTENT = 64
+
+_CHEAP = frozenset(
+    "add mul sub neg div recip relu abs sign max min where eq ne lt le gt ge and or not clamp float int stop_gradient"
+    " floordiv mod powi floor".split()
+)
+
+
+def strides(shape: Sequence[Size]) -> tuple[Size, ...]:
+    """Row-major distances between neighbours, in elements."""
+    result: list[Size] = [1]
+    for extent in reversed(shape[1:]):
+        result.append(result[-1] * extent)
+    return tuple(reversed(result))[-len(shape) :] if shape else ()
+
+
+def usual(size: Size) -> int:
+    """A plain number for an extent."""
+    return size if isinstance(size, int) else USUAL_EXTENT
+
+
+def coefficient(place: Affine, axis: int) -> int | None:
+    """The factor of an index in a place, None if the index occurs in any other way."""
+    found = 0
+    for atom, factor in place.terms:
+        if type(atom) is Index and atom.axis == axis:
+            found = factor
+        elif axis in atom.indices:
+            return None
+    return found
+
+
+@lru_cache(maxsize=1 << 14)
+def cost(body: Expr) -> int:
+    """Scalar operations of one evaluation, roughly; a call of a function like `exp` counts as ten."""
+    total = 0
+    for node in nodes(body):
+        function = getattr(node, "function", None)
+        if function is not None:
+            total += max(1, len(node.args) - 1) if function in _CHEAP else 10
+    return max(1, total)
+
+
+def nodes(body: Expr) -> Iterator[Expr]:
+    """Every distinct node of an expression."""
+    seen: set[Expr] = set()
+    stack = [body]
+    while stack:
+        node = stack.pop()
+        if node in seen:
+            continue
+        seen.add(node)
+        yield node
+        stack.extend(node.children)
+
+
+@lru_cache(maxsize=1 << 14)
+def reads(body: Expr) -> tuple[Read, ...]:
+    """Every distinct read of an expression, in a fixed order."""
+    return tuple(sorted((n for n in nodes(body) if type(n) is Read), key=lambda r: r.digest))

@@ -1,0 +1,264 @@
+"""How a reduction is computed in registers: which axis runs in the lanes of vectors, which two are unrolled.
+
+    y[n, o, i, j] = sum[c, p, q](w[o, c, p, q] * x[n, c, i + p, j + q])
+
+    lanes: j (across: neighbours in y and x), rows: o (each element of w meets each vector of x)
+
+For each way a cost is reckoned from the access maps alone: loads and operations for one step of the innermost reduction,
+against how many useful elements it adds. Matrix products, convolutions and their gradients, and plain sums and maxima over
+an axis are all the same to it.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from diffgraph.ir.dimension import Size
+from diffgraph.ir.expression import Affine, Call, Const, Expr, Index, Read
+from diffgraph.ir.form import Form
+from diffgraph.ir.scalar import kind_of
+from diffgraph.kernels.access import coefficient, reads, strides, usual
+
+#: Functions that a target can compute on whole vectors.
+VECTOR_FUNCTIONS = frozenset(
+    "add mul sub neg div recip sqrt abs relu max min exp expm1 log log1p tanh sigmoid softplus erf sin cos powi"
+    " stop_gradient float".split()
+)
+
+ROWS = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14)
+COLUMNS = (1, 2, 3, 4)
+
+#: Below this many elements of the domain, loops without a plan are as good.
+SMALL = 4096
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a target's vectors are like: elements in a vector, and how many registers hold them."""
+
+    lanes: int
+    registers: int
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A way to tile. Axes are positions in the result, but `lane` is an axis of the domain where `along`.
+
+    along: the lanes run along a reduced axis. columns: unrolled along the position `column`, or, where that is None, further
+    vectors along the lanes. row: None if only one row.
+    """
+
+    along: bool
+    lane: int
+    row: int | None
+    rows: int
+    column: int | None
+    columns: int
+    cost: float
+
+
+@dataclass(frozen=True)
+class Access:
+    """A read of a tile's body: its stride along each axis of the domain, None where it does not move evenly; the axes that
+    its guards look at, and of these the axis along which a guard is a range of lanes."""
+
+    read: Read
+    strides: tuple[int | None, ...]
+    guarded: frozenset[int]
+
+
+@lru_cache(maxsize=None)
+def choose(forms: tuple[Form, ...], written: tuple[tuple[int | None, ...], ...], machine: Machine) -> Choice | None:
+    """The cheapest way to tile the reductions that one result is the sum of; None if there is none, or none worth it.
+
+    written: for each form, the axis of its domain that each axis of the result is.
+    """
+    if any(f.op not in ("sum", "max", "min") for f in forms) or (len(forms) > 1 and forms[0].op != "sum"):
+        return None
+    if max(_points(f) for f in forms) < SMALL or not all(_is_vectorizable(f) for f in forms):
+        return None
+    accesses = [accesses_of(f) for f in forms]
+    best = None
+    for choice in _choices(forms, written):
+        costs = [_cost(f, w, a, choice, machine) for f, w, a in zip(forms, written, accesses)]
+        if None in costs:
+            continue
+        total = sum(c * _points(f) for c, f in zip(costs, forms)) / sum(_points(f) for f in forms)
+        if best is None or total < best.cost * 0.999:
+            best = Choice(choice.along, choice.lane, choice.row, choice.rows, choice.column, choice.columns, total)
+    return best if best is not None and best.cost < 0.3 else None
+
+
+def can_follow(form: Form, written: Sequence[int | None], choice: Choice) -> bool:
+    """Whether a pointwise form over the result of a tile can be computed on the tile's vectors."""
+    if form.reduced or not _is_vectorizable_or_constant(form):
+        return False
+    positions = (choice.row, choice.column, None if choice.along else choice.lane)
+    axes = [written[p] for p in positions if p is not None]
+    if None in axes or _bare(form.body, frozenset(axes)):
+        return False
+    for access in accesses_of(form):
+        if access.guarded & frozenset(axes) or any(access.strides[k] is None for k in axes):
+            return False
+        if access.guarded and any(access.strides[k] for k in axes):
+            return False
+    return True
+
+
+def _is_vectorizable_or_constant(form: Form) -> bool:
+    kinds = [o.kind for o in form.operands]
+    return kind_of(form.body, kinds) == "float" and _vector_nodes(form.body, form)
+
+
+def _points(form: Form) -> int:
+    total = 1
+    for extent in form.domain:
+        total *= usual(extent)
+    return total
+
+
+def _is_vectorizable(form: Form) -> bool:
+    kinds = [o.kind for o in form.operands]
+    return kind_of(form.body, kinds) == "float" and bool(reads(form.body)) and _vector_nodes(form.body, form)
+
+
+@lru_cache(maxsize=1 << 14)
+def _vector_nodes(e: Expr, form: Form) -> bool:
+    """Whether everything between the root and what is the same for all lanes is a function on vectors of floats."""
+    match e:
+        case Const() | Read():
+            return type(e) is Const or form.operands[e.slot].kind == "float"
+        case Call(function, args) if function == "powi":
+            return type(args[1]) is Const and abs(args[1].value) < 9 and _vector_nodes(args[0], form)
+        case Call(function, args) if function in VECTOR_FUNCTIONS:
+            return all(_vector_nodes(a, form) for a in args)
+    return not e.indices
+
+
+@lru_cache(maxsize=1 << 14)
+def accesses_of(form: Form) -> tuple[Access, ...]:
+    """How each read of a body moves over the domain."""
+    return tuple(_access(r, form) for r in reads(form.body))
+
+
+def _access(read: Read, form: Form) -> Access:
+    shape = form.operands[read.slot].shape
+    steps = [_step(read.place, strides(shape), k) for k in range(len(form.domain))]
+    guarded = frozenset() if read.otherwise is None else frozenset().union(*(p.indices for p in unsafe(read, form)))
+    return Access(read, tuple(steps), guarded)
+
+
+def unsafe(read: Read, form: Form) -> list[Affine]:
+    """The places of a guarded read that may be outside."""
+    from diffgraph.ir.affine import is_inside
+
+    pairs = zip(read.place, form.operands[read.slot].shape)
+    return [p for p, s in pairs if not is_inside(p, s, form.domain, form.operands)]
+
+
+def _step(place: Sequence[Affine], sizes: Sequence[Size], axis: int) -> int | None:
+    total: Size = 0
+    for p, size in zip(place, sizes):
+        factor = coefficient(p, axis)
+        if factor is None:
+            return None
+        total = total + factor * size
+    return total if isinstance(total, int) else None
+
+
+def _choices(forms: Sequence[Form], written: Sequence[Sequence[int | None]]) -> Iterator[Choice]:
+    form, positions = forms[0], written[0]
+    rank = len(positions)
+    tiled = [p for p in range(rank) if positions[p] is not None and isinstance(form.domain[positions[p]], int)]
+    rows = [(None, 1), *((p, r) for p in tiled for r in ROWS[1:] if r <= form.domain[positions[p]])]
+    if rank and not isinstance(form.domain[positions[0]], int):
+        rows += [(0, r) for r in (4, 6, 8)]
+    across = [(False, p) for p in range(rank) if positions[p] is not None]
+    for (along, lane), (row, r) in itertools.product([*across, *((True, k) for k in form.reduced)], rows):
+        if not along and row == lane:
+            continue
+        yield Choice(along, lane, row, r, None, 1, 0.0)
+        if not along:
+            yield from (Choice(along, lane, row, r, None, c, 0.0) for c in COLUMNS[1:])
+            continue
+        for column, c in itertools.product(tiled, (2, 3, 4, 5, 6)):
+            if column != row and form.domain[positions[column]] % c == 0:
+                yield Choice(along, lane, row, r, column, c, 0.0)
+
+
+def _cost(form: Form, written, accesses: Sequence[Access], choice: Choice, machine: Machine) -> float | None:
+    """Cycles for one element of the domain, None if the choice does not fit the form."""
+    lane = choice.lane if choice.along else written[choice.lane]
+    row = None if choice.row is None else written[choice.row]
+    column = None if choice.column is None else written[choice.column]
+    if lane is None or _bare(form.body, frozenset(k for k in (lane, row, column) if k is not None)):
+        return None
+    loads, registers = 0.0, 0
+    moves = False
+    for access in accesses:
+        steps = [0 if k is None else access.strides[k] for k in (lane, row, column)]
+        if None in steps or access.guarded & {row, column} or not _guard_is_a_range(access, lane):
+            return None
+        on_lane, on_row, on_column = steps
+        moves = moves or on_lane != 0
+        count = (choice.rows if on_row else 1) * (choice.columns if on_column or (column is None and on_lane) else 1)
+        if not on_lane and access.guarded and not access.guarded.isdisjoint(range(len(form.domain))) and count > 1:
+            return None
+        loads += count * (0.5 if on_lane in (0, 1) else 1.2 * machine.lanes)
+        registers += choice.columns if on_lane and not on_row else 1
+    cells = choice.rows * choice.columns
+    if not moves or cells + registers + 1 > machine.registers:
+        return None
+    cycles = max(loads, 0.5 * cells * _operations(form.body), 4.0) + 0.5
+    cycles += _end(form, written, choice, machine) * cells
+    return cycles / (cells * machine.lanes * _use(form, written, choice, machine, lane))
+
+
+def _bare(body: Expr, axes: frozenset[int]) -> bool:
+    """Whether an index of the tile is used as a value, not as a place."""
+    match body:
+        case Read() | Const():
+            return False
+        case Index(axis):
+            return axis in axes
+    return any(_bare(c, axes) for c in body.children)
+
+
+def _guard_is_a_range(access: Access, lane: int) -> bool:
+    """The places whose guards depend on the lane move with it by one."""
+    return all(coefficient(p, lane) in (0, 1) for p in access.read.place) or lane not in access.guarded
+
+
+@lru_cache(maxsize=1 << 14)
+def _operations(body: Expr) -> float:
+    from diffgraph.kernels.access import cost
+
+    return 1.0 if type(body) is Call and body.function == "mul" and len(body.args) == 2 else float(cost(body))
+
+
+def _end(form: Form, written, choice: Choice, machine: Machine) -> float:
+    """Cycles for the end of one vector of results, spread over the steps that led to it."""
+    steps = 1
+    for k in form.reduced:
+        extent = usual(form.domain[k])
+        steps *= -(-extent // machine.lanes) if choice.along and k == choice.lane else extent
+    if choice.along:
+        return 8.0 / steps
+    stride = strides(form.shape)[choice.lane]
+    return (1.0 if stride == 1 else 1.5 * machine.lanes) / steps
+
+
+def _use(form: Form, written, choice: Choice, machine: Machine, lane: int) -> float:
+    """The share of rows, columns and lanes that is not wasted."""
+    extent = usual(form.domain[lane])
+    block = machine.lanes * (choice.columns if not choice.along else 1)
+    use = extent / (-(-extent // block) * block)
+    if choice.row is not None:
+        rows = usual(form.domain[written[choice.row]])
+        # A last block with fewer rows takes as long as its loads: half the time of a full one.
+        full, rest = divmod(rows, choice.rows)
+        use *= rows / (choice.rows * (full + (0.6 if rest else 0)))
+    return use

@@ -1,0 +1,108 @@
+"""The statements of tiles as text: a function for each, declared above the kernel, and its call."""
+
+from __future__ import annotations
+
+from diffgraph.diagnostics import CompilerBug
+from diffgraph.ir.expression import Call, Const, Expr
+from diffgraph.kernels.loops import Lanes, Tile, TileLoad, TileOperand, TileStep, TileStore, TileValue
+from diffgraph.targets.cpu.words import tile_text
+
+_NAMES = "abcdefgh"
+
+
+class TileWriter:
+    """Writes the tiles of a kernel for its emitter."""
+
+    def __init__(self, emitter):
+        self.emitter = emitter
+        self.declarations: list[str] = []
+        self._tiles: dict[int, str] = {}
+        self._results: dict[int, str] = {}
+        self._functions: dict[str, str] = {}
+
+    def start(self, tile: Tile) -> None:
+        """The results at the identity."""
+        number = tile.number
+        shape = f"tile(rows={tile.rows}, columns={tile.columns}, lanes={tile.lanes}, real=real, op={tile.op!r}"
+        name = self._declare("tile", f"{shape}, along={tile.along})")
+        self._tiles[number] = name
+        self._results[number] = self.emitter.fresh("results")
+        start = self._declare("start", f"{name}.start()")
+        self.emitter.line(f"{self._results[number]} = {start}()")
+
+    def step(self, step: TileStep) -> None:
+        """One step of the reduction."""
+        number = step.tile.number
+        more = "" if step.active is None else f", active=True, columns_go_on={step.active.columns_go_on}"
+        operands = ", ".join(self._strides(o) for o in step.operands)
+        body = self._lambda(step.body, len(step.operands), 0)
+        function = self._declare("step", f"{self._tiles[number]}.step([{operands}], {body}{more})")
+        given = [a for o in step.operands for a in self._arguments(o)]
+        low, high = self._bounds(step.active)
+        self.emitter.line(f"{function}({', '.join((self._results[number], low, high, *given))})")
+
+    def store(self, store: TileStore) -> None:
+        """The end."""
+        number = store.tile.number
+        operands = ", ".join(self._strides(o) for o in store.operands)
+        count = len(store.operands) + 1
+        values = ", ".join(self._lambda(v, count + n, 0) for n, v in enumerate(store.values))
+        targets = ", ".join(f"({which}, {self._strides(to)})" for which, to in store.stores)
+        more = "" if store.active is None else ", active=True"
+        text = f"{self._tiles[number]}.store([{operands}], [{values}], [{targets}]{more})"
+        function = self._declare("store", text)
+        given = [a for o in (*store.operands, *(t for _, t in store.stores)) for a in self._arguments(o)]
+        low, high = self._bounds(store.active)
+        self.emitter.line(f"{function}({', '.join((self._results[number], low, high, *given))})")
+
+    def _declare(self, stem: str, text: str) -> str:
+        """The name of a declaration; equal ones are made once."""
+        if text not in self._functions:
+            self._functions[text] = self.emitter.fresh(stem)
+            self.declarations.append(f"{self._functions[text]} = {text}")
+        return self._functions[text]
+
+    def _strides(self, operand: TileOperand) -> str:
+        if not isinstance(operand, TileLoad):
+            return "scalar"
+        text = f"at({operand.row}, {operand.column}, {operand.lane}"
+        if operand.inside is not None:
+            otherwise = self.emitter.number(operand.otherwise)
+            text += f", guarded=True, otherwise={otherwise}, columns_go_on={operand.inside.columns_go_on}"
+        return f"{text})"
+
+    def _arguments(self, operand: TileOperand) -> list[str]:
+        if not isinstance(operand, TileLoad):
+            return [self.emitter.cast(operand, "float")]
+        arguments = list(self.emitter.place(operand.buffer, operand.address))
+        return [*arguments, *self._bounds(operand.inside)] if operand.inside is not None else arguments
+
+    def _bounds(self, lanes: Lanes | None) -> tuple[str, str]:
+        if lanes is None:
+            return "0", "0"
+        low = "0" if lanes.low is None else self.emitter.cast(lanes.low, "int")
+        return low, self.emitter.cast(lanes.high, "int")
+
+    def _lambda(self, body: Expr, count: int, first: int) -> str:
+        names = [self._operand_name(n) for n in range(count)]
+        return f"lambda {', '.join(names)}: {self._body(body)}"
+
+    def _operand_name(self, number: int) -> str:
+        return _NAMES[number] if number < len(_NAMES) else f"a{number}"
+
+    def _body(self, e: Expr) -> str:
+        match e:
+            case TileValue(number):
+                return self._operand_name(number)
+            case Const(value):
+                if type(value) is int:
+                    return repr(value)
+                return self.emitter.number(float(value))
+            case Call("powi", (base, Const(power))):
+                return tile_text("powi", [self._body(base), repr(power)])
+            case Call(function, args):
+                return tile_text(function, [self._number(a) for a in args])
+        raise CompilerBug("targets.cpu.emit_tile", f"a tile cannot hold {type(e).__name__}")
+
+    def _number(self, e: Expr) -> str:
+        return self.emitter.number(float(e.value)) if type(e) is Const else self._body(e)
