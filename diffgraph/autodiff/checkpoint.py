@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from diffgraph.autodiff.forms import chunk_of, joined
+from diffgraph.autodiff.sequences import with_sequences
 from diffgraph.ir.affine import affine
 from diffgraph.ir.dimension import Size
 from diffgraph.ir.expression import Extent, Read
@@ -30,15 +31,18 @@ from diffgraph.ir.program import (
 
 
 def expand_checkpoints(builder: Builder, statement: Statement) -> None:
-    """Replaces a scan of a builder that has a checkpoint of more than 1, in place, by scans that need none."""
-    if not isinstance(statement, Scan) or (statement.checkpoint or 1) == 1:
+    """Replaces a scan of a builder that has a checkpoint, in place, by scans whose derivative stores no more than that.
+
+    Of those, the ones with `checkpoint` 1 store their carries only."""
+    if not isinstance(statement, Scan) or statement.checkpoint is None:
         return
     place = next(i for i, s in enumerate(builder.statements) if s is statement)
     size = statement.checkpoint
-    if isinstance(statement.length, int) and statement.length <= size:
-        made = [replace(statement, checkpoint=1)]
+    made, scan = with_sequences(builder, statement)
+    if size == 1 or isinstance(scan.length, int) and scan.length <= size:
+        made += [replace(scan, checkpoint=1)]
     else:
-        made = _Split(builder, statement, size).statements()
+        made += _Split(builder, scan, size).statements()
     builder.statements[place : place + 1] = made
 
 

@@ -1,11 +1,14 @@
 """The derivative of scans, to second order, against unrolled PyTorch loops and finite differences."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from checks import Case, by_difference, by_torch
+from formulas import let
 from scans import Loop
 
-from diffgraph.ir.program import Scan
+from diffgraph.ir.program import Builder, OwnGradient, Scan
 
 STEPS = 7
 random = np.random.default_rng(3)
@@ -167,3 +170,55 @@ def test_scan_in_scan():
         return h
 
     assert max(by_torch(case, final, formula)) < 1e-12
+
+
+@pytest.mark.parametrize("checkpoint", [None, 1, 2, 3])
+def test_a_constant_read_at_the_step(checkpoint):
+    """Its gradient is never summed in full over the steps."""
+    values = {"x": random.standard_normal((2, 6, 3)), "h0": random.standard_normal((2, 3))}
+    case = Case(values, ["x", "h0"])
+    loop = Loop(case, 6, index="t", checkpoint=checkpoint)
+    loop.carry("h", "h0")
+    loop.constant("x")
+    loop.let("o[n, d] = sin(h[n, d] + x[n, t, d])")
+    (final,), _ = loop.close({"h": "o"}, ())
+
+    def formula(x, h0):
+        h = h0
+        for t in range(6):
+            h = (h + x[:, t]).sin()
+        return h
+
+    assert max(by_torch(case, final, formula)) < 1e-12
+    scans = [s for s in case.builder.statements if isinstance(s, Scan)]
+    assert not any(c.final.shape == (2, 6, 3) for s in scans for c in s.carries)
+
+
+def test_a_gradient_of_ones_own_inside():
+    """Straight through: the rule belongs to the body, and is used in every step."""
+    values = {"x": random.standard_normal(5), "h0": np.array(0.3)}
+    case = Case(values, ["x", "h0"])
+    loop = Loop(case, 5)
+    loop.carry("h", "h0")
+    loop.sequence("e", "x")
+    loop.let("s = h + e")
+    loop.let("q = sign(s)")
+    body = Builder()
+    cotangent = body.input("d_q", (), "free").name
+    body.input("s", (), "free")
+    rule = let(body, f"d_s = {cotangent} * s")
+    quantized = loop.body.statements[-1]
+    own = OwnGradient(cotangent, body.program(), (("s", rule),))
+    loop.body.statements[-1] = replace(quantized, gradient=own)
+    loop.let("o = q * 0.5")
+    (final,), _ = loop.close({"h": "o"}, ())
+    found = case.gradients(final)
+    gradient, start = case.run(found["x"], found["h0"])
+
+    h, sums = 0.3, []
+    for e in values["x"]:
+        sums.append(h + e)
+        h = np.sign(h + e) * 0.5
+    expected = [0.5 * sums[k] * np.prod(0.5 * np.array(sums[k + 1 :])) for k in range(5)]
+    np.testing.assert_allclose(gradient, expected)
+    np.testing.assert_allclose(start, np.prod(0.5 * np.array(sums)))
