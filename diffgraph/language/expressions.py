@@ -234,6 +234,9 @@ class ExpressionBuilder:
         return syntax.Subscript(span, value, tuple(subscripts))
 
     def attribute(self, span: Span, value: Expr, name: Token) -> Expr:
+        if isinstance(value, syntax.Number):
+            help = f"write `{value.span.text}.{name.text}` without spaces" if name.kind == "INT" else None
+            self.problem("DG144", "a number has no parts", span, help)
         return syntax.Attribute(span, value, name.text)
 
     def bound_index(self, index: Expr) -> syntax.BoundIndex:
