@@ -8,16 +8,16 @@ then the reduced ones in order of binding.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from fractions import Fraction
 
 from diffgraph.ir.absorb import absorb
 from diffgraph.ir.affine import as_affine, index
 from diffgraph.ir.dimension import Size, product
-from diffgraph.ir.expression import Call, Const, Expr, Extent, Read
+from diffgraph.ir.expression import Call, Expr, Read
 from diffgraph.ir.form import Form
 from diffgraph.ir.program import Tensor
-from diffgraph.ir.simplify import add, as_float, call, certain_kind, constant, mul, substitute, where
+from diffgraph.ir.simplify import add, as_float, certain_kind, mul, substitute
 from diffgraph.language.arithmetic import int_bound, materialize
+from diffgraph.language.reductions import prepared, reciprocal
 from diffgraph.language.values import TensorValue
 
 Extents = Mapping[int, Size]
@@ -84,11 +84,11 @@ class _Closing:
 
     def _reduction(self, hint: str, part, outputs, kind: str, factor: Expr | None = None) -> Made:
         """A part as a form over the output indices and its own."""
-        body, op, bound = _prepared(part, self.notation.kinds), part.op, part.bound
         kinds = self.notation.kinds
+        body, op, bound = prepared(part.op, part.body, part.body_kind, kinds), part.op, part.bound
         while True:
             if op == "mean":
-                body, op = mul(_reciprocal(product(self.extents[k] for k in part.bound)), body, kinds=kinds), "sum"
+                body, op = mul(reciprocal(product(self.extents[k] for k in part.bound)), body, kinds=kinds), "sum"
             if op != "sum":
                 break
             # A sum of nothing but a sum is one sum over the indices of both.
@@ -97,7 +97,7 @@ class _Closing:
                 break
             factor = inner_factor if factor is None else mul(factor, *([inner_factor] if inner_factor else ()))
             part, op, bound = inner, inner.op, (*bound, *inner.bound)
-            body = _prepared(part, kinds)
+            body = prepared(part.op, part.body, part.body_kind, kinds)
         if factor is not None:
             body = mul(factor, body, kinds=kinds)
         if op in ("sum", "prod", "max", "min"):
@@ -141,15 +141,6 @@ class _Closing:
         part.tensor = self.session.builder.define(f"{hint}_{part.op}", form, kind=part.kind, bound=bound)
 
 
-def _prepared(part, kinds) -> Expr:
-    """The body of a reduction in the kind it reduces: `any` and `all` want bools, sums of bools count."""
-    if part.op in ("any", "all"):
-        return part.body if part.body_kind == "bool" else call("ne", part.body, Const(0), kinds=kinds)
-    if part.body_kind == "bool" and part.op not in ("argmax", "argmin"):
-        return where(part.body, Const(1), Const(0), kinds)
-    return part.body
-
-
 def _as_kind(body: Expr, kind: str, kinds) -> Expr:
     """The body as a float where the tensor is one."""
     if kind == "float" and certain_kind(body, kinds) != "float":
@@ -168,9 +159,3 @@ def _used(form: Form) -> tuple[Form, tuple[int, ...]]:
     body = substitute(form.body, {}, form.domain, renumber, kinds)
     write = tuple(as_affine(substitute(w, {}, form.domain, renumber, kinds)) for w in form.write)
     return Form(form.domain, form.op, write, form.shape, operands, body), tuple(slots)
-
-
-def _reciprocal(count: Size) -> Expr:
-    if not isinstance(count, int):
-        return call("recip", Extent(count))
-    return constant(Fraction(1, count)) if count else Const(float("nan"))

@@ -32,6 +32,7 @@ from diffgraph.language.arithmetic import (
 )
 from diffgraph.language.closing import close
 from diffgraph.language.extents import solve
+from diffgraph.language.reductions import reduced_kind
 from diffgraph.language.session import Session
 from diffgraph.language.values import Indexed, TensorValue
 
@@ -223,9 +224,7 @@ class Notation:
         """Sets a reduction aside; gives the place of its result."""
         expression, kind = scalar_in_notation(self.beside(value, span), span)
         free = tuple(sorted(expression.indices - set(bound)))
-        result = {"argmax": "int", "argmin": "int", "any": "bool", "all": "bool", "mean": "float"}.get(op, kind)
-        if result == "bool" and op not in ("any", "all", "apply"):
-            result = "int"
+        result = kind if op == "apply" else reduced_kind(op, kind)
         self.operands.append(Part(op, tuple(bound), expression, kind, result, free, span, apply))
         place = tuple(index(k) for k in free)
         return Indexed(Read(len(self.operands) - 1, place, None), result, span)

@@ -7,10 +7,10 @@ from typing import Any
 
 from diffgraph.diagnostics import Note, Span, error
 from diffgraph.ir.affine import affine, index
-from diffgraph.ir.dimension import product
-from diffgraph.ir.expression import Const, Extent, Read
+from diffgraph.ir.dimension import Size, product
+from diffgraph.ir.expression import Const, Expr, Extent, Read
 from diffgraph.ir.form import Form
-from diffgraph.ir.simplify import call, mul, substitute
+from diffgraph.ir.simplify import call, constant, mul, substitute, where
 from diffgraph.language.arithmetic import (
     apply_scalar,
     as_pending,
@@ -61,18 +61,12 @@ def reduce_axes(op: str, value: Any, axis: Any, keep: bool, session: Session, sp
     used = sorted(x.body.slots)
     places = {old: index(new) for new, old in enumerate(order)}
     body = substitute(x.body, places, domain, {old: new for new, old in enumerate(used)})
-    kind = x.kind
-    if op == "mean":
-        count = product(x.shape[k] for k in axes)
-        factor = Const(Fraction(1, count)) if isinstance(count, int) and count else _reciprocal(count)
-        body, op, kind = mul(factor, body), "sum", "float"
-    elif op in ("argmax", "argmin"):
-        kind = "int"
-    elif op in ("any", "all"):
-        kind = "bool"
-    elif op in ("sum", "prod") and kind == "bool":
-        kind = "int"
     operands = [x.operands[s] for s in used]
+    kinds = [t.kind for t in operands]
+    kind = reduced_kind(op, x.kind)
+    body = prepared(op, body, x.kind, kinds)
+    if op == "mean":
+        body, op = mul(reciprocal(product(x.shape[k] for k in axes)), body, kinds=kinds), "sum"
     write = tuple(index(k) for k in range(len(kept)))
     form = Form(domain, op, write, domain[: len(kept)], tuple(t.operand for t in operands), body)
     session.at(span)
@@ -83,8 +77,29 @@ def reduce_axes(op: str, value: Any, axis: Any, keep: bool, session: Session, sp
     return _with_ones(result, axes, rank) if keep else result
 
 
-def _reciprocal(count):
-    return Const(float("nan")) if count == 0 else call("recip", Extent(count))
+def reduced_kind(op: str, kind: str) -> str:
+    """The kind of a reduction of elements of a kind."""
+    if op in ("argmax", "argmin"):
+        return "int"
+    if op in ("any", "all"):
+        return "bool"
+    return "float" if op == "mean" else "int" if kind == "bool" else kind
+
+
+def prepared(op: str, body: Expr, kind: str, kinds) -> Expr:
+    """The body as it is reduced: `any` and `all` want bools; bools count as 0 and 1."""
+    if op in ("any", "all"):
+        return body if kind == "bool" else call("ne", body, Const(0), kinds=kinds)
+    if kind == "bool" and op not in ("argmax", "argmin"):
+        return where(body, Const(1), Const(0), kinds)
+    return body
+
+
+def reciprocal(count: Size) -> Expr:
+    """1 / count, exact where the count is known."""
+    if not isinstance(count, int):
+        return call("recip", Extent(count))
+    return constant(Fraction(1, count)) if count else Const(float("nan"))
 
 
 def _with_ones(value: TensorValue, axes: list[int], rank: int) -> Pending:

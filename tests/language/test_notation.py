@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from elaboration import body, network, problem, run, values_of
+from elaboration import body, network, problem, values_of
 
 from diffgraph.ir.form import alone_index
 from diffgraph.ir.program import Definition
+from diffgraph.ir.verify import verify
 
 RNG = np.random.default_rng(11)
 X, W, B = RNG.normal(size=(5, 3)), RNG.normal(size=(4, 3)), RNG.normal(size=4)
@@ -33,7 +34,9 @@ def definition(statements: str, ports: str = PORTS) -> Definition:
 
 
 def same(statements: str, expected, ports: str = PORTS, values=VALUES, head: str = ""):
-    found = run(f"{ports}\n{statements}\noutput y", head, **values)["y"]
+    made = network(body(f"{ports}\n{statements}\noutput y", head))
+    verify(made.program)
+    found = values_of(made, **values)["y"]
     assert found.shape == np.shape(expected), f"{found.shape} for {np.shape(expected)}"
     np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
 
@@ -63,6 +66,8 @@ def fault(statement: str, ports: str = PORTS, head: str = ""):
         ("y[n] = -max[d](x[n, d])", -X.max(1)),
         ("y[n] = argmax[d](x[n, d])", X.argmax(1)),
         ("y = argmin[n, d](x[n, d])", np.array(X.argmin())),
+        ("y[n] = max[d](x[n, d] > 0) + 1", (X > 0).max(1) + 1),
+        ("y[n] = all[d](int(x[n, d] * 9))", ((X * 9).astype(int) != 0).all(1)),
         ("y[n] = any[d](x[n, d] > 1)", (X > 1).any(1)),
         ("y[n] = all[d](x[n, d] > -1)", (X > -1).all(1)),
         ("y[n] = sum[d](x[n, d] > 0)", (X > 0).sum(1)),

@@ -7,10 +7,11 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from elaboration import body, network, problem, run
+from elaboration import body, network, problem, values_of
 
 from diffgraph.ir.dimension import symbol
 from diffgraph.ir.program import Argsort, Definition
+from diffgraph.ir.verify import verify
 from diffgraph.language import sizes
 from diffgraph.language.numbers import compute, show
 from diffgraph.language.values import Undecided
@@ -30,7 +31,9 @@ VALUES = dict(x=X, c=C, v=V, m=M, q=Q, i=I, l=L, b=B)
 def value(text: str, head: str = ""):
     """`y` of a net in which x, c, v, m, q, i, l and b are inputs."""
     statements = text if "y =" in text else f"y = {text}"
-    return run(f"{PORTS}\n{statements}\noutput y", head, **VALUES)["y"]
+    made = network(body(f"{PORTS}\n{statements}\noutput y", head))
+    verify(made.program)
+    return values_of(made, **VALUES)["y"]
 
 
 def fault(text: str):
@@ -284,6 +287,11 @@ def test_reductions(op, axis, keep):
         ("sum(i, axis = 0)", I.sum(0)),
         ("mean(i)", np.array(I.mean())),
         ("mean(m, axis = -2..0)", M.mean((1, 2))),
+        ("max(x > 0, axis = 1)", (X > 0).max(1)),
+        ("prod(b, axis = 0)", B.prod(0)),
+        ("argmax(b, axis = 1)", B.argmax(1)),
+        ("any(i, axis = 0)", (I != 0).any(0)),
+        ("sum(v[0])", np.array(V[0])),
         ("norm(x)", np.array(np.linalg.norm(X))),
         ("norm(x, axis = 1, keep = true)", np.linalg.norm(X, axis=1, keepdims=True)),
     ],
