@@ -7,6 +7,7 @@ from functools import lru_cache
 
 from diffgraph.ir.dimension import Size
 from diffgraph.ir.expression import Affine, Expr, Index, Read
+from diffgraph.kernels.loops import Address
 
 #: A symbolic extent counts as this many when kernels are planned.
 USUAL_EXTENT = 64
@@ -69,3 +70,14 @@ def nodes(body: Expr) -> Iterator[Expr]:
 def reads(body: Expr) -> tuple[Read, ...]:
     """Every distinct read of an expression, in a fixed order."""
     return tuple(sorted((n for n in nodes(body) if type(n) is Read), key=lambda r: r.digest))
+
+
+def address(place: Sequence[Affine], shape: Sequence[Size]) -> Address:
+    """The row-major address of a place."""
+    constant: Size = 0
+    factors: dict[Expr, Size] = {}
+    for at, stride in zip(place, strides(shape)):
+        constant = constant + at.constant * stride
+        for atom, factor in at.terms:
+            factors[atom] = factors.get(atom, 0) + factor * stride
+    return Address(constant, tuple((a, f) for a, f in factors.items() if f != 0))

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from diffgraph.ir.expression import Expr
 from diffgraph.ir.program import Program
+from diffgraph.kernels.buffers import renumbered
 from diffgraph.kernels.loops import Address, Kernel, Load, Loop, Statement, Store, TileLoad, TileStep, TileStore, When
 from diffgraph.kernels.schedule import Copy, Launch, Repeat, Schedule, Sort, Step
 
@@ -184,8 +185,6 @@ def _loads(statement: Statement) -> Iterator[Load]:
 
 def _merged(kernel: Kernel, old: int, new: int) -> Kernel:
     """The kernel with two buffers made one: the written one, under the name of the old."""
-    from diffgraph.kernels.nest import renumbered
-
     buffers = list(kernel.buffers)
     buffers[new] = replace(buffers[new], name=buffers[old].name)
     numbers = {n: n - (n > old) for n in range(len(buffers))}

@@ -1,11 +1,11 @@
 """From members to a loop nest: loops that several share are walked once, what one leaves the next one finds at hand.
 
-    m[n] = max[k](x[n, k]);  e[n] = sum[k](exp(x[n, k] - m[n]));  p[n, k] = exp(x[n, k] - m[n]) / e[n]
+m[n] = max[k](x[n, k]);  e[n] = sum[k](exp(x[n, k] - m[n]));  p[n, k] = exp(x[n, k] - m[n]) / e[n]
 
-    for n:                      shared by all three
-        for k: m max= x[n, k]
-        for k: e += exp(x[n, k] - m)
-        for k: p[n, k] = exp(x[n, k] - m) / e
+for n:                      shared by all three
+    for k: m max= x[n, k]
+    for k: e += exp(x[n, k] - m)
+    for k: p[n, k] = exp(x[n, k] - m) / e
 """
 
 from __future__ import annotations
@@ -15,32 +15,27 @@ from dataclasses import replace
 
 from diffgraph.ir.affine import affine, index, is_inside
 from diffgraph.ir.dimension import Size, product
-from diffgraph.ir.expression import Affine, Call, Const, Expr, Extent, Index, Read
 from diffgraph.ir.evaluate import result_kind
+from diffgraph.ir.expression import Affine, Call, Const, Expr, Extent, Index, Read
 from diffgraph.ir.form import Form, alone_index
 from diffgraph.ir.program import Provenance, Tensor
 from diffgraph.ir.scalar import kind_of
-from diffgraph.kernels.access import cost, reads, strides, usual
+from diffgraph.kernels.access import address, cost, reads, strides, usual
+from diffgraph.kernels.buffers import collect_loads, renumbered, without_stores
 from diffgraph.kernels.loops import (
     Address,
     Best,
     Buffer,
     Inside,
     Kernel,
-    Lanes,
     Let,
     Load,
     Local,
     Loop,
     Statement,
     Store,
-    TileLoad,
-    TileStart,
-    TileStep,
-    TileStore,
     Unit,
     Update,
-    When,
 )
 from diffgraph.kernels.member import Member, Piece, reduction_order
 from diffgraph.kernels.tiling import Tiling
@@ -163,8 +158,8 @@ class Nest:
     def _pruned(self, kernel: Kernel) -> Kernel:
         """Without the stores of what nobody loads, and without the buffers that are then left over."""
         loaded = {n for n, b in enumerate(self.buffers) if b.name in self.kept}
-        _collect_loads(kernel.body, loaded)
-        body = _without_stores(kernel.body, loaded)
+        collect_loads(kernel.body, loaded)
+        body = without_stores(kernel.body, loaded)
         used = sorted(loaded)
         numbers = {old: new for new, old in enumerate(used)}
         return replace(kernel, buffers=tuple(self.buffers[k] for k in used), body=renumbered(body, numbers))
@@ -261,7 +256,9 @@ class Nest:
         axis = self._axis()
         values = [self.lower(p.form.body, p, dict(zip(p.axes, (*axes, axis)))) for p in plain]
         op = next(p.form.op for p in member.pieces if p.form.reduced)
-        start = Call("add", tuple(values)) if len(values) > 1 else values[0] if values else identity(op, member.tensor.kind)
+        start = (
+            Call("add", tuple(values)) if len(values) > 1 else values[0] if values else identity(op, member.tensor.kind)
+        )
         place = self._own_place(member, (*axes, axis))
         statements: list[Statement] = [Loop(axis, extent, (Store(number, place, start),))]
         for piece in member.pieces:
@@ -367,17 +364,6 @@ def preserved_axes(shape: Sequence[Size], source: Sequence[Size]) -> int:
     return count
 
 
-def address(place: Sequence[Affine], shape: Sequence[Size]) -> Address:
-    """The row-major address of a place."""
-    constant: Size = 0
-    factors: dict[Expr, Size] = {}
-    for at, stride in zip(place, strides(shape)):
-        constant = constant + at.constant * stride
-        for atom, factor in at.terms:
-            factors[atom] = factors.get(atom, 0) + factor * stride
-    return Address(constant, tuple((a, f) for a, f in factors.items() if f != 0))
-
-
 def only_index(place: Affine) -> int | None:
     """The axis k if the place is a multiple of Index(k) plus a constant, else None."""
     if len(place.terms) == 1 and type(place.terms[0][0]) is Index:
@@ -397,7 +383,9 @@ def identity(op: str, kind: str) -> Const:
     return Const(IDENTITY[op][kind != "float"])
 
 
-def wrap(loops: Sequence[tuple[int, int]], domain: Sequence[Size], body: tuple[Statement, ...]) -> tuple[Statement, ...]:
+def wrap(
+    loops: Sequence[tuple[int, int]], domain: Sequence[Size], body: tuple[Statement, ...]
+) -> tuple[Statement, ...]:
     """The body inside loops (kernel axis, domain axis), the first outermost."""
     for axis, k in reversed(loops):
         body = (Loop(axis, domain[k], body),)
@@ -410,120 +398,3 @@ def _flat_rank(form: Form, where: Mapping[int, int], sizes: Sequence[Size]) -> E
         factor = Const(size) if isinstance(size, int) else Extent(size)
         terms.append(Call("mul", (Index(where[k]), factor)))
     return terms[0] if len(terms) == 1 else Call("add", tuple(terms))
-
-
-def _collect_loads(value, found: set[int]) -> None:
-    stack = [value]
-    seen = set()
-    while stack:
-        item = stack.pop()
-        if isinstance(item, tuple):
-            stack.extend(item)
-        elif isinstance(item, Expr):
-            if item in seen:
-                continue
-            seen.add(item)
-            if type(item) is Load:
-                found.add(item.buffer)
-            stack.extend(item.children)
-        elif isinstance(item, TileLoad):
-            found.add(item.buffer)
-        elif isinstance(item, TileStore):
-            stack.extend((item.operands, item.values))
-        elif isinstance(item, Store):
-            if item.op is not None:
-                found.add(item.buffer)
-            stack.extend((item.value, tuple(a for a, _ in item.address.terms), item.conditions))
-        elif hasattr(item, "__dataclass_fields__"):
-            stack.extend(getattr(item, f) for f in item.__dataclass_fields__)
-
-
-def _without_stores(body: tuple[Statement, ...], loaded: set[int]) -> tuple[Statement, ...]:
-    result = []
-    for statement in body:
-        if isinstance(statement, Store) and statement.buffer not in loaded:
-            continue
-        if isinstance(statement, (Loop, When)):
-            inner = _without_stores(statement.body, loaded)
-            if not inner:
-                continue
-            statement = replace(statement, body=inner)
-        if isinstance(statement, TileStore):
-            statement = replace(statement, stores=tuple(s for s in statement.stores if s[1].buffer in loaded))
-        result.append(statement)
-    return tuple(result)
-
-
-def renumbered(body: tuple[Statement, ...], numbers: Mapping[int, int]) -> tuple[Statement, ...]:
-    """The statements with other numbers for buffers."""
-    return _Renumber(numbers).statements(body)
-
-
-class _Renumber:
-    """Changes the numbers of buffers throughout."""
-
-    def __init__(self, numbers: Mapping[int, int]):
-        self.numbers = numbers
-        self._done: dict[Expr, Expr] = {}
-
-    def statements(self, body: tuple[Statement, ...]) -> tuple[Statement, ...]:
-        return tuple(self._statement(s) for s in body)
-
-    def _statement(self, s: Statement) -> Statement:
-        match s:
-            case Loop():
-                return replace(s, body=self.statements(s.body))
-            case Let():
-                return Let(s.local, self.expression(s.value))
-            case Update():
-                return Update(s.local, s.op, self.expression(s.value))
-            case Best():
-                return replace(s, value=self.expression(s.value), at=self.expression(s.at))
-            case Store():
-                conditions = tuple(self._condition(c) for c in s.conditions)
-                place, value = self._address(s.address), self.expression(s.value)
-                return Store(self.numbers[s.buffer], place, value, s.op, conditions)
-            case TileStart():
-                return s
-            case TileStep():
-                return replace(s, operands=self._operands(s.operands), active=self._lanes(s.active))
-            case TileStore():
-                stores = tuple((number, self._tile_load(t)) for number, t in s.stores)
-                return replace(s, operands=self._operands(s.operands), stores=stores, active=self._lanes(s.active))
-        return replace(s, condition=self.expression(s.condition), body=self.statements(s.body))
-
-    def _operands(self, operands):
-        return tuple(self._tile_load(o) if isinstance(o, TileLoad) else self.expression(o) for o in operands)
-
-    def _tile_load(self, t: TileLoad) -> TileLoad:
-        return replace(t, buffer=self.numbers[t.buffer], address=self._address(t.address), inside=self._lanes(t.inside))
-
-    def _lanes(self, lanes: Lanes | None) -> Lanes | None:
-        if lanes is None:
-            return None
-        low, high = (None if e is None else self.expression(e) for e in (lanes.low, lanes.high))
-        return Lanes(low, high, lanes.columns_go_on)
-
-    def _condition(self, c: Inside) -> Inside:
-        return Inside(self.expression(c.place), c.extent)
-
-    def _address(self, a: Address) -> Address:
-        return Address(a.constant, tuple((self.expression(atom), f) for atom, f in a.terms))
-
-    def expression(self, e: Expr) -> Expr:
-        found = self._done.get(e)
-        if found is None:
-            found = self._done[e] = self._expression(e)
-        return found
-
-    def _expression(self, e: Expr) -> Expr:
-        match e:
-            case Load():
-                otherwise = None if e.otherwise is None else self.expression(e.otherwise)
-                conditions = tuple(self._condition(c) for c in e.conditions)
-                return Load(self.numbers[e.buffer], self._address(e.address), conditions, otherwise)
-            case Call(function, args):
-                return Call(function, tuple(self.expression(a) for a in args))
-            case Affine(constant, terms):
-                return Affine(constant, tuple((self.expression(a), c) for a, c in terms))
-        return e

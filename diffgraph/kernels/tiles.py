@@ -14,13 +14,14 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 
+from diffgraph.ir.affine import is_inside
 from diffgraph.ir.dimension import Size
 from diffgraph.ir.expression import Affine, Call, Const, Expr, Index, Read
 from diffgraph.ir.form import Form
 from diffgraph.ir.scalar import kind_of
-from diffgraph.kernels.access import coefficient, reads, strides, usual
+from diffgraph.kernels.access import coefficient, cost, reads, strides, usual
 
 #: Functions that a target can compute on whole vectors.
 VECTOR_FUNCTIONS = frozenset(
@@ -70,7 +71,7 @@ class Access:
     guarded: frozenset[int]
 
 
-@lru_cache(maxsize=None)
+@cache
 def choose(forms: tuple[Form, ...], written: tuple[tuple[int | None, ...], ...], machine: Machine) -> Choice | None:
     """The cheapest way to tile the reductions that one result is the sum of; None if there is none, or none worth it.
 
@@ -153,8 +154,6 @@ def _access(read: Read, form: Form) -> Access:
 
 def unsafe(read: Read, form: Form) -> list[Affine]:
     """The places of a guarded read that may be outside."""
-    from diffgraph.ir.affine import is_inside
-
     pairs = zip(read.place, form.operands[read.slot].shape)
     return [p for p, s in pairs if not is_inside(p, s, form.domain, form.operands)]
 
@@ -234,8 +233,6 @@ def _guard_is_a_range(access: Access, lane: int) -> bool:
 
 @lru_cache(maxsize=1 << 14)
 def _operations(body: Expr) -> float:
-    from diffgraph.kernels.access import cost
-
     return 1.0 if type(body) is Call and body.function == "mul" and len(body.args) == 2 else float(cost(body))
 
 

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from diffgraph.ir.affine import affine, index
 from diffgraph.ir.dimension import Size, floor_divide
 from diffgraph.ir.expression import Affine, Call, Const, Expr, Extent, Index, Read
-from diffgraph.kernels.access import coefficient, strides
+from diffgraph.kernels.access import address, coefficient, strides
 from diffgraph.kernels.loops import (
     Lanes,
     Loop,
@@ -130,7 +130,9 @@ class Tiling:
 
     # ------------------------------------------------------------------------------------------------ one tile
 
-    def _tile(self, places: Mapping[int, Affine], rows: int, columns: int, active: Lanes | None) -> tuple[Statement, ...]:
+    def _tile(
+        self, places: Mapping[int, Affine], rows: int, columns: int, active: Lanes | None
+    ) -> tuple[Statement, ...]:
         choice, first = self.choice, self.members[0]
         reducing = [p for p in first.pieces if p.form.reduced]
         op = reducing[0].form.op
@@ -204,11 +206,11 @@ class Tiling:
         return TileStore(tile, tuple(operands), tuple(values), tuple(stores), active)
 
     def _target(self, member: Member, places: Mapping[int, Affine]) -> TileLoad:
-        from diffgraph.kernels.nest import address
-
         sizes = strides(member.tensor.shape)
         choice = self.choice
-        step = {p: sizes[p] for p in (choice.row, choice.column, None if choice.along else choice.lane) if p is not None}
+        step = {
+            p: sizes[p] for p in (choice.row, choice.column, None if choice.along else choice.lane) if p is not None
+        }
         place = address([places[p] for p in range(len(sizes))], member.tensor.shape)
         lane = 0 if choice.along else step[choice.lane]
         column = step.get(choice.column, 0) if choice.column is not None else lane * self.machine.lanes
@@ -263,8 +265,6 @@ class _Operands:
         return TileValue(self.found.index(operand) + self.offset)
 
     def _load(self, read: Read) -> TileLoad:
-        from diffgraph.kernels.nest import address
-
         nest, shape = self.tiling.nest, self.piece.form.operands[read.slot].shape
         place = [nest.lower_at(p, self.piece, self.where) for p in read.place]
         steps = [self._stride(read, shape, k) for k in (self.row, self.column, self.lane)]
@@ -328,5 +328,3 @@ def _size(size: Size) -> Expr:
 def _place(start: Size) -> Affine:
     """A place that is the same for all."""
     return affine(start) if isinstance(start, int) else affine(0, ((Extent(start), 1),))
-
-

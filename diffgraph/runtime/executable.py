@@ -1,9 +1,9 @@
 """A program that can be run: `build(program)`, then `bind` its parameters and states, then `run`.
 
-    executable = build(program, target="cpu", precision="f32")
-    executable.bind({"layer.weight": w, ...})          used, and by commits changed, in place
-    executable.run({"image": x}, commit=True)          {output name: array}
-    executable.epoch({"image": xs}, order, 1)          many steps, without Python between them
+executable = build(program, target="cpu", precision="f32")
+executable.bind({"layer.weight": w, ...})          used, and by commits changed, in place
+executable.run({"image": x}, commit=True)          {output name: array}
+executable.epoch({"image": xs}, order, 1)          many steps, without Python between them
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from diffgraph.ir.program import Check, Input, Program
 from diffgraph.kernels.loops import Kernel
 from diffgraph.runtime import values
 from diffgraph.targets.reference import run_reference
-
 
 #: What a runner may give to any program; those that do not use it take no notice.
 RUN_SCALARS = frozenset(("seed", "step", "total_steps"))

@@ -111,15 +111,19 @@ class _Arena:
 class Run:
     """A plan with its table of addresses, ready to be started again and again."""
 
-    def __init__(self, owner: NativeExecutable, sizes: Mapping[str, int], commit: bool, around: Callable, own: frozenset[str]):
+    def __init__(
+        self, owner: NativeExecutable, sizes: Mapping[str, int], commit: bool, around: Callable, own: frozenset[str]
+    ):
         self.owner = owner
         program, commits = owner.program, owner.commits
         stored = {i.tensor.name for i in owner.stored.values()}
         given = stored | set(owner.tables) | {i.tensor.name for p, i in owner.given.items() if p not in own}
         self.kept_aside = frozenset() if commit else commits.in_place
         self.roots = {r: commits.before.get(commits.schedule.memory[r], r) for r in program.roots}
-        self.roots = {r: (r if commits.schedule.memory[r] in commits.in_place and r not in stored else n)
-                      for r, n in self.roots.items()}
+        self.roots = {
+            r: (r if commits.schedule.memory[r] in commits.in_place and r not in stored else n)
+            for r, n in self.roots.items()
+        }
         self.planner = Planner(
             commits,
             sizes,

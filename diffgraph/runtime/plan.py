@@ -126,7 +126,9 @@ class Planner:
         if self.rows and self.rows[-1][0] == END:
             self.row(LINK, 0, 0, 0)
         self._wait_where_needed()
-        lives = {n: Life(f, self.last[n]) for n, f in self.first.items() if n not in self.given and n not in self.linked}
+        lives = {
+            n: Life(f, self.last[n]) for n, f in self.first.items() if n not in self.given and n not in self.linked
+        }
         offsets, total = place(lives, {n: self.bytes(n) for n in lives})
         threads = max([1, *(r[5] for r in self.rows if r[0] == CALL)])
         table = np.array(self.rows, np.int64).reshape(-1, WIDTH)
@@ -302,5 +304,3 @@ class Planner:
                 open_rows += [row + 1, self.rows[row][3]]
             else:
                 yield row
-
-

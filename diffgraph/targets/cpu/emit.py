@@ -126,12 +126,14 @@ class _Emitter:
         made = [b for b in self.kernel.buffers if b.written]
         lines = [f'"""{_one_line(self.kernel.name)}: makes {_one_line(", ".join(b.name for b in made))}']
         for origin in self.kernel.provenance:
-            lines.append(f"    {_one_line(str(origin.path or '(net)'))} ({origin.phase}) {_one_line(str(origin.span or ''))}".rstrip())
+            lines.append(
+                f"    {_one_line(str(origin.path or '(net)'))} ({origin.phase}) {_one_line(str(origin.span or ''))}".rstrip()
+            )
         return [*lines, '"""', ""]
 
     def _declarations(self) -> list[str]:
         lines = ["from diffgraph.targets.cpu.prelude import *", ""]
-        lines.append(f'real = {"float32" if self.precision == "f32" else "float64"}')
+        lines.append(f"real = {'float32' if self.precision == 'f32' else 'float64'}")
         written = tuple(n for n, b in enumerate(self.kernel.buffers) if b.written)
         for number, buffer in enumerate(self.kernel.buffers):
             kind = {"float": "real", "int": "int64", "bool": "boolean"}[buffer.kind]
@@ -288,7 +290,7 @@ class _Emitter:
                 return f"({self._sum(constant, terms)})"
             case Load():
                 return self._load(e)
-            case Call(function, args):
+            case Call():
                 return self._call(e)
         raise CompilerBug("targets.cpu.emit", f"a kernel cannot hold {type(e).__name__}")
 
@@ -451,7 +453,7 @@ def _literal(value: float) -> str:
 
 def _one_line(text: str) -> str:
     """Text that can stand in a comment or a docstring."""
-    return "".join(c if c.isprintable() and c not in "\"\\" else " " for c in text)[:200]
+    return "".join(c if c.isprintable() and c not in '"\\' else " " for c in text)[:200]
 
 
 def _count_uses(body: tuple[Statement, ...]) -> Counter:

@@ -147,7 +147,9 @@ def _sine_or_cosine(x: Real, turn: int) -> Real:
     r, n = _quarters(x)
     s = r * r
     sine = (s * r).fma(polynomial(s, -1.9515295891e-4, 8.3321608736e-3, -1.6666654611e-1), r)
-    cosine = (s * s).fma(polynomial(s, 2.443315711809948e-5, -1.388731625493765e-3, 4.166664568298827e-2), s * -0.5 + 1.0)
+    cosine = (s * s).fma(
+        polynomial(s, 2.443315711809948e-5, -1.388731625493765e-3, 4.166664568298827e-2), s * -0.5 + 1.0
+    )
     n = n + turn
     y = cosine.choose((n & 1) == 1, sine)
     return (-y).choose((n & 2) == 2, y)

@@ -13,8 +13,10 @@ from numba.extending import intrinsic
 from diffgraph.ir.scalar import KERNEL_FUNCTIONS
 from diffgraph.targets.cpu.algebra import Real
 from diffgraph.targets.cpu.functions import FLOAT32, FLOAT64
-from diffgraph.targets.cpu.memory import memory
-from diffgraph.targets.cpu.tile import at, scalar, tile
+from diffgraph.targets.cpu.memory import memory as memory
+from diffgraph.targets.cpu.tile import at as at
+from diffgraph.targets.cpu.tile import scalar as scalar
+from diffgraph.targets.cpu.tile import tile as tile
 
 boolean = types.boolean
 int64 = types.int64

@@ -30,7 +30,7 @@ BIT = ir.IntType(1)
 
 
 @dataclass(frozen=True)
-class at:  # noqa: N801 (reads as a word in generated kernels)
+class at:
     """Strides, in elements, from one row, column and lane to the next. guarded: lanes outside of a range, given with the
     call, are not loaded but are `otherwise`; `columns_go_on`: the range counts on from one column to the next."""
 
@@ -46,7 +46,7 @@ scalar = None  # an operand that is the same for all
 
 
 @dataclass(frozen=True)
-class tile:  # noqa: N801
+class tile:
     """rows x columns vectors of results; see `diffgraph.kernels.loops.Tile`."""
 
     rows: int
@@ -111,7 +111,9 @@ class tile:  # noqa: N801
             rest = _flat(rest)
 
             def code(context, builder, sig, args):
-                given = _Given(self, context, builder, operands, rest, cgutils.unpack_tuple(builder, args[3], len(rest)))
+                given = _Given(
+                    self, context, builder, operands, rest, cgutils.unpack_tuple(builder, args[3], len(rest))
+                )
                 if active:
                     given.limit(args[1], args[2], columns_go_on)
                 memory = self.results(builder, args[0])
@@ -128,7 +130,9 @@ class tile:  # noqa: N801
 
         return step
 
-    def store(self, operands: Sequence, values: Sequence[Callable], targets: Sequence[tuple[int, at]], active: bool = False):
+    def store(
+        self, operands: Sequence, values: Sequence[Callable], targets: Sequence[tuple[int, at]], active: bool = False
+    ):
         """A function (results, low, high, operands..., targets...) that computes values from the results, the operands and
         the values before, and stores those that have a target: memory and the index of its first element."""
 
@@ -225,7 +229,9 @@ class _Given:
 
     def _operand(self, number: int, row: int, column: int) -> Real:
         operand = self.operands[number][0]
-        key = (number,) if operand is None else (number, row if operand.row else 0, column if self._moves(operand) else 0)
+        key = (
+            (number,) if operand is None else (number, row if operand.row else 0, column if self._moves(operand) else 0)
+        )
         if key not in self._known:
             self._known[key] = Real(self.builder, self._load(number, row, column))
         return self._known[key]
@@ -315,5 +321,3 @@ class _Given:
         shape = ir.FunctionType(ir.VoidType(), (vector, pointers.type, INT, mask.type))
         arguments = (value.value, pointers, ir.Constant(INT, align), mask)
         mark(builder, builder.call(declared(builder.module, name, shape), arguments), kind)
-
-
