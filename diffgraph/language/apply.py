@@ -76,6 +76,7 @@ def _calling(declaration: syntax.Function, session: Session, span: Span) -> Iter
     """Refuses nesting without end. Cycles of names have been refused before; functions given to themselves end here."""
     if len(session.calls) >= MOST_DEPTH:
         raise error("DG590", f"calls are nested deeper than {MOST_DEPTH}", span)
+    session.count_step(span)
     session.calls.append(declaration)
     try:
         yield

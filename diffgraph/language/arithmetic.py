@@ -18,15 +18,12 @@ from diffgraph.ir.form import Form
 from diffgraph.ir.scalar import result_kind
 from diffgraph.ir.simplify import call, conjunction, constant, substitute
 from diffgraph.language import sizes
-from diffgraph.language.numbers import SYMBOLS, compute, is_known, is_list, is_number, kind_of_number
+from diffgraph.language.numbers import SYMBOLS, compute, is_known, is_list, is_number, kind_of_number, limited
 from diffgraph.language.session import Session
 from diffgraph.language.values import Indexed, LayerValue, NetResult, Pending, TensorValue, Undecided
 
 #: Operators of the language -> scalar functions. `^` chooses its function by the kind of the exponent.
 OPERATORS = {symbol: name for name, symbol in SYMBOLS.items() if symbol != "^"}
-
-#: A list longer than this is refused.
-MOST_ITEMS = 1_000_000
 
 constant_kind = kind_of_number
 
@@ -329,9 +326,8 @@ def binary(op: str, a: Any, b: Any, session: Session, span: Span | None) -> Any:
     """`a op b`"""
     a, b = only_output(a), only_output(b)
     if op == "+" and is_list(a) and is_list(b):
-        if len(a) + len(b) > MOST_ITEMS:
-            raise error("DG594", f"the list holds more than {MOST_ITEMS:,} values", span)
-        return [*a, *b]
+        session.count_step(span, (len(a) + len(b)) // 100)
+        return limited([*a, *b], span)
     return power(a, b, session, span) if op == "^" else apply_scalar(OPERATORS[op], (a, b), session, span)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from diffgraph.language.module import CURRENT, Module
+from diffgraph.language.module import Module, under_way
 from diffgraph.language.scopes import Scope
 from diffgraph.language.session import Naming, Session
 
@@ -14,11 +14,8 @@ from diffgraph.language.session import Naming, Session
 def computing(scope: Scope) -> Iterator[Session]:
     """An elaboration of no net, in which expressions of a file (or of a scope in it) can be evaluated."""
     session = Session(False, {}, Naming(), _folder(scope))
-    CURRENT.append(session)
-    try:
+    with under_way(session):
         yield session
-    finally:
-        CURRENT.pop()
 
 
 def _folder(scope: Scope | None):

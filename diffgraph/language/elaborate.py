@@ -12,7 +12,7 @@ from diffgraph.language import evaluate as expressions
 from diffgraph.language import statements, syntax
 from diffgraph.language.apply import settings_scope, with_settings
 from diffgraph.language.arithmetic import as_pending, binary, materialize
-from diffgraph.language.module import CURRENT, Module
+from diffgraph.language.module import Module, under_way
 from diffgraph.language.network import LossTerm, Network, Port, Result
 from diffgraph.language.parser import parse_expression
 from diffgraph.language.reductions import reduce_axes
@@ -227,25 +227,22 @@ class _Elaboration:
 
     def run(self, extend: Callable[[Session, Ports], None] | None = None) -> Network:
         """The network; `extend` may add to its program before it is closed."""
-        session = self.session
-        CURRENT.append(session)
         try:
-            value = net_value(self.module, self.net, session)
-            span = value.declaration.span
-            given = setting_values(self.settings, self.module, session)
-            value = with_settings(value, list(self.positional), given, span)
-            scope = settings_scope(value, session, span)
-            body = NetScope(scope.parent, self.ports)
-            body.values.update(scope.values)
-            kept = dict(scope.values)
-            statements.run_block(value.declaration.body, body, session)
-            if extend is not None:
-                extend(session, self.ports)
-            return self._network(value, kept, span)
+            with under_way(self.session) as session:
+                value = net_value(self.module, self.net, session)
+                span = value.declaration.span
+                given = setting_values(self.settings, self.module, session)
+                value = with_settings(value, list(self.positional), given, span)
+                scope = settings_scope(value, session, span)
+                settings = dict(scope.values)
+                body = NetScope(scope.parent, self.ports)
+                body.values.update(settings)
+                statements.run_block(value.declaration.body, body, session)
+                if extend is not None:
+                    extend(session, self.ports)
+                return self._network(value, settings, span)
         except DiffgraphError as problem:
             raise DiffgraphError(*_distinct(problem.diagnostics)) from None
-        finally:
-            CURRENT.pop()
 
     def _network(self, value: LayerValue, settings: dict, span: Span) -> Network:
         session, ports = self.session, self.ports

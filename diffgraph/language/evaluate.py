@@ -8,7 +8,7 @@ from typing import Any
 
 from diffgraph.diagnostics import DiffgraphError, Span, error, suggest
 from diffgraph.ir.dimension import Dimension, product
-from diffgraph.language import apply, notation, syntax
+from diffgraph.language import apply, notation, numbers, syntax
 from diffgraph.language.arithmetic import (
     as_pending,
     binary,
@@ -40,9 +40,6 @@ from diffgraph.language.values import (
     TensorValue,
 )
 
-#: Longest compile-time list or range.
-MOST_ITEMS = 1_000_000
-
 
 def evaluate(node: syntax.Expr, scope: Scope, session: Session) -> Any:
     """The value of an expression."""
@@ -53,16 +50,19 @@ def evaluate(node: syntax.Expr, scope: Scope, session: Session) -> Any:
 
 
 def _string(node: syntax.String, scope, session) -> str:
-    return "".join(p if isinstance(p, str) else show(evaluate(p, scope, session)) for p in node.parts)
+    parts = [p if isinstance(p, str) else show(evaluate(p, scope, session)) for p in node.parts]
+    return numbers.joined(parts, node.span)
 
 
 def show(value: Any) -> str:
     """A value inside a string."""
     value = only_output(value)
+    return numbers.shown(list(value) if isinstance(value, range) else value, _show_item)
+
+
+def _show_item(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
-    if isinstance(value, (list, tuple, range)):
-        return "[" + ", ".join(show(v) for v in value) + "]"
     if isinstance(value, Fraction):
         return f"{float(value):g}"
     if isinstance(value, (int, float, str, Dimension)):
@@ -151,8 +151,8 @@ def _range(node: syntax.RangeOf, scope, session) -> range:
     if step == 0:
         raise error("DG221", "a range cannot count by 0", node.span)
     result = range(start, stop, step)
-    if len(result) > MOST_ITEMS:
-        raise error("DG594", f"the range holds more than {MOST_ITEMS:,} numbers", node.span)
+    if abs(stop - start) // abs(step) > numbers.MOST_ITEMS:
+        raise error("DG594", f"the range holds more than {numbers.MOST_ITEMS:,} numbers", node.span)
     return result
 
 
@@ -163,7 +163,7 @@ def _whole(value: Any, span: Span) -> int:
 
 
 def _list(node: syntax.ListOf, scope, session) -> list:
-    return [evaluate(i, scope, session) for i in node.items]
+    return numbers.limited([evaluate(i, scope, session) for i in node.items], node.span)
 
 
 def _tuple(node: syntax.TupleOf, scope, session) -> tuple:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
@@ -80,6 +82,24 @@ class Module(Scope):
 
 #: The elaborations that are under way, innermost last: what constants of files are computed in.
 CURRENT: list[Any] = []
+
+#: How deep the evaluator may call itself. Deeper ones than Python's usual thousand are no danger to a stack of Python frames.
+MOST_FRAMES = 12_000
+
+
+@contextmanager
+def under_way(session: Any) -> Iterator[Any]:
+    """Makes an elaboration the current one. What is nested too deeply is an error like any other."""
+    usual = sys.getrecursionlimit()
+    CURRENT.append(session)
+    sys.setrecursionlimit(max(usual, MOST_FRAMES))
+    try:
+        yield session
+    except RecursionError:
+        raise error("DG590", "the program is nested too deeply", help="write long chains as loops") from None
+    finally:
+        sys.setrecursionlimit(usual)
+        CURRENT.pop()
 
 
 # ---------------------------------------------------------------- loading

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -20,8 +20,12 @@ from diffgraph.ir.scalar import FUNCTIONS, result_kind
 from diffgraph.language import sizes
 from diffgraph.language.values import Undecided
 
-#: A power with more bits than this is a float: a model file is untrusted.
+#: An exact number with more bits than this becomes a float, and a longer text is refused: a model file is untrusted.
 MOST_BITS = 1 << 12
+MOST_CHARACTERS = 1 << 16
+
+#: A list with more values than this is refused.
+MOST_ITEMS = 1_000_000
 
 COMPARISONS = {
     "eq": operator.eq, "ne": operator.ne, "lt": operator.lt, "le": operator.le, "gt": operator.gt, "ge": operator.ge,
@@ -63,13 +67,51 @@ def kind_of_number(value: Any) -> str:
 
 def show(value: Any) -> str:
     """A value as text: `[N, 3]`, `2/3`, `"same"`, `true`."""
+    return shown(value, _show_item)
+
+
+def _show_item(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, range):
         return f"{value.start}..{value.stop}" + (f" step {value.step}" if value.step != 1 else "")
-    if is_list(value):
-        return f"[{', '.join(show(v) for v in value)}]"
     return f'"{value}"' if isinstance(value, str) else str(value)
+
+
+def shown(value: Any, show_item: Callable[[Any], str]) -> str:
+    """A value as text, lists item by item. Of a very long one the beginning: nested lists may hold more than they take."""
+    pieces: list[str] = []
+    length = 0
+    for piece in _pieces(value, show_item):
+        length += len(piece)
+        if length > MOST_CHARACTERS:
+            return "".join([*pieces, " ..."])
+        pieces.append(piece)
+    return "".join(pieces)
+
+
+def _pieces(value: Any, show_item: Callable[[Any], str]) -> Iterator[str]:
+    if not isinstance(value, (list, tuple)):
+        yield show_item(value)
+        return
+    yield "["
+    for k, item in enumerate(value):
+        if k:
+            yield ", "
+        yield from _pieces(item, show_item)
+    yield "]"
+
+
+def limited(value: list, span: Span | None) -> list:
+    """The list, unless it holds more numbers than may be, those of lists inside it included."""
+    waiting, count = [value], 0
+    while waiting:
+        items = waiting.pop()
+        count += len(items)
+        if count > MOST_ITEMS:
+            raise error("DG594", f"the list holds more than {MOST_ITEMS:,} values", span)
+        waiting += [i for i in items if isinstance(i, (list, tuple))]
+    return value
 
 
 def compute(name: str, values: Sequence[Any], span: Span | None = None) -> Any:
@@ -81,7 +123,7 @@ def compute(name: str, values: Sequence[Any], span: Span | None = None) -> Any:
         return _LOGIC[name](*values, span)
     values = [int(v) if isinstance(v, bool) else v for v in values]
     if name == "add" and len(values) == 2 and all(isinstance(v, str) for v in values):
-        return "".join(values)
+        return joined(values, span)
     if name == "where" and is_number(values[0]):
         return values[1] if values[0] else values[2]
     for value in values:
@@ -96,6 +138,13 @@ def compute(name: str, values: Sequence[Any], span: Span | None = None) -> Any:
         raise error("DG311", f"a division by zero: {shown}", span) from None
     except OverflowError:
         return math.inf
+
+
+def joined(texts: Sequence[str], span: Span | None) -> str:
+    """One text of several."""
+    if sum(map(len, texts)) > MOST_CHARACTERS:
+        raise error("DG598", f"the text has more than {MOST_CHARACTERS:,} characters", span)
+    return "".join(texts)
 
 
 def _number(name: str, values: list) -> Any:
@@ -118,8 +167,14 @@ def _with_floats(name: str, values: list) -> Any:
 
 
 def exact(value: Any) -> Any:
-    """The value, an int where it is a whole Fraction."""
-    return int(value) if isinstance(value, Fraction) and value.denominator == 1 else value
+    """The value, an int where it is a whole Fraction, a float where it has too many digits."""
+    if isinstance(value, Fraction) and value.denominator == 1:
+        value = int(value)
+    if isinstance(value, int) and value.bit_length() > MOST_BITS:
+        return float(value)
+    if isinstance(value, Fraction) and value.denominator.bit_length() + value.numerator.bit_length() > MOST_BITS:
+        return float(value)
+    return value
 
 
 # ---------------------------------------------------------------- comparison and logic

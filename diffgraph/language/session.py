@@ -19,7 +19,7 @@ from diffgraph.language.values import TensorValue, Undecided
 MOST_INSTANCES = 100_000
 MOST_ELEMENTS = 2**40
 MOST_DEFINITIONS = 100_000
-MOST_STEPS = 1_000_000
+MOST_STEPS = 300_000
 MOST_DEPTH = 64
 
 
@@ -153,11 +153,11 @@ class Session:
         else:
             self.root.checks.append(Check(holds.tensor.name, message, span))
 
-    def count_step(self, span: Span | None) -> None:
-        """Counts a step of a compile-time loop."""
-        self.steps += 1
+    def count_step(self, span: Span | None, steps: int = 1) -> None:
+        """Counts a step of a compile-time loop, a call, or as much other work."""
+        self.steps += steps
         if self.steps > MOST_STEPS:
-            raise error("DG591", f"compile-time loops run more than {MOST_STEPS:,} steps", span)
+            raise error("DG591", f"elaboration takes more than {MOST_STEPS:,} steps of loops and calls", span)
 
     def refuse_enormous(self, shape, span: Span | None) -> None:
         """Refuses tensors that no machine holds, before anything is made for them."""
