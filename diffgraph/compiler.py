@@ -69,7 +69,9 @@ class Compiler:
     @cached_property
     def declared(self) -> Network:
         """The net as it is written, symbols other than the batch open: what arrays are compared with."""
-        return elaborate(self.module, self.net, self.settings, False, {}, self.positional) if self.sizes else self.network()
+        if not self.sizes:
+            return self.network()
+        return elaborate(self.module, self.net, self.settings, False, {}, self.positional)
 
     def forward(self, outputs: Sequence[str], training: bool = False) -> Program:
         """The program of some outputs, losses or metrics."""
@@ -245,8 +247,9 @@ class Net(Compiler):
     ) -> loop.History:  # fmt: skip
         """Trains as the train block says; any field of it can be overridden.
 
-        data, held_out: arrays in the order of inputs and targets, or by name; without them the data of the block. directory:
-        where the run is kept, or gone on from with `resume`. Afterwards the net has the final, averaged weights.
+        data, held_out: arrays in the order of inputs and targets, or by name; without them the data of the block.
+        directory: where the run is kept, or gone on from with `resume`. Afterwards the net has the final, averaged
+        weights.
         """
         plan = self.plan(**overrides)
         run = assemble(self, plan, dataset_of(plan, data, held_out, self, self.folder))
@@ -311,7 +314,9 @@ class Net(Compiler):
 
     def __repr__(self) -> str:
         network = self.network()
-        ports = ", ".join(f"{p.name}[{', '.join(map(str, p.tensor.shape))}]" for p in (*network.inputs, *network.targets))
+        ports = ", ".join(
+            f"{p.name}[{', '.join(map(str, p.tensor.shape))}]" for p in (*network.inputs, *network.targets)
+        )
         count = sum(a.size for a in self.parameters.values())
         return f"<net {network.name}({ports}): {count:,} parameters>"
 
@@ -361,8 +366,9 @@ class Net(Compiler):
 def load(path: str | Path, net: str | None = None, settings: Mapping[str, Any] | None = None, **options) -> Net:
     """A net of a `.net` file.
 
-    net: its name, where the file has several. settings: by name; texts are expressions of the language. options: `train`,
-    a train block whose settings the net gets; target ("cpu", "reference"), precision ("f32", "f64"), seed, threads.
+    net: its name, where the file has several. settings: by name; texts are expressions of the language. options:
+    `train`, a train block whose settings the net gets; target ("cpu", "reference"), precision ("f32", "f64"), seed,
+    threads.
     """
     return Net(load_module(path), net, settings, **options)
 

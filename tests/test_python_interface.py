@@ -271,7 +271,8 @@ def test_targets_agree():
 @pytest.mark.parametrize("target", ["reference", "cpu"])
 @pytest.mark.parametrize("stop", [2, 4, 9])
 def test_resuming_is_bit_for_bit(tmp_path, target, stop):
-    """With dropout, running means, Adam's states, a schedule, clipping and an average, in the middle of an epoch too."""
+    """With dropout, running means, Adam's states, a schedule, clipping and an average, in the middle of an epoch
+    too."""
 
     class Stopping(Progress):
         def step(self, done, loss):

@@ -1,8 +1,8 @@
 """Arrays in files: safetensors, written whole or not at all, with a hash of their content.
 
-safetensors itself neither syncs nor notices most damaged bytes, so a file is written aside, synced, renamed into place, and
-the folder synced; a SHA-256 of names, types, shapes and bytes stands in its metadata and is verified when it is read.
-Files from elsewhere have no such hash and are read without it.
+safetensors itself neither syncs nor notices most damaged bytes, so a file is written aside, synced, renamed into place,
+and the folder synced; a SHA-256 of names, types, shapes and bytes stands in its metadata and is verified when it is
+read. Files from elsewhere have no such hash and are read without it.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ import numpy as np
 
 from diffgraph.diagnostics import Diagnostic, DiffgraphError, RunFailed, error
 
-#: The metadata stand as JSON in one entry of the file: the library orders several entries anew in each process, and equal
-#: arrays are to make equal files.
+#: The metadata stand as JSON in one entry of the file: the library orders several entries anew in each process, and
+#: equal arrays are to make equal files.
 ENTRY, HASH = "diffgraph", "sha256"
 
 Arrays = Mapping[str, np.ndarray]
@@ -55,7 +55,9 @@ def read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     try:
         arrays, metadata = load(content), _metadata(content)
     except (SafetensorError, ValueError, KeyError, struct.error) as problem:
-        raise error("DG741", f"{path} is not a whole safetensors file: {problem}", help="it may be half copied") from problem
+        raise error(
+            "DG741", f"{path} is not a whole safetensors file: {problem}", help="it may be half copied"
+        ) from problem
     stated = metadata.pop(HASH, None)
     if stated is not None and stated != digest(arrays):
         raise error("DG741", f"{path} is damaged: its content is not what was written", help="use another checkpoint")
@@ -73,7 +75,8 @@ def digest(arrays: Arrays) -> str:
 
 
 def _metadata(content: bytes) -> dict[str, str]:
-    """The metadata in the header: eight bytes of its length, then JSON. Files from elsewhere have entries of their own."""
+    """The metadata in the header: eight bytes of its length, then JSON. Files from elsewhere have entries of their
+    own."""
     (length,) = struct.unpack("<Q", content[:8])
     entries = json.loads(content[8 : 8 + length]).get("__metadata__", {})
     return dict(json.loads(entries[ENTRY])) if ENTRY in entries else dict(entries)

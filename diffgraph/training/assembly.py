@@ -57,8 +57,8 @@ class Length:
 
 
 def dataset_of(plan: TrainPlan, given, held_out, net: Compiled, folder: Path) -> Dataset:
-    """The data set of a run: what was given from Python (arrays in order, a mapping by name, a `Dataset`), else the source
-    that the plan names."""
+    """The data set of a run: what was given from Python (arrays in order, a mapping by name, a `Dataset`), else the
+    source that the plan names."""
     if given is None:
         if plan.data is None:
             raise error("DG721", "there is nothing to train on", help="write `data ...` in the train block")
@@ -130,7 +130,8 @@ def _length(plan: TrainPlan, network: Network, samples: int) -> Length:
 
 
 def _descent(net: Compiled, plan: TrainPlan, columns, scalars) -> tuple[Steps, dict[str, np.ndarray]]:
-    """Steps by the optimizers of the plan; the storage has their states and the averages beside the net's own arrays."""
+    """Steps by the optimizers of the plan; the storage has their states and the averages beside the net's own
+    arrays."""
     network = training_network(plan, sizes=dict(net.sizes))
     storage = dict(net.storage)
     more = [o.name for o in network.initial.outputs if o.name not in storage]
@@ -180,9 +181,7 @@ def _memory(plan: TrainPlan) -> int | None:
 
 def _renamed(program: Program) -> Program:
     """The program with each gradient under the path of its parameter."""
-    return program.with_(
-        outputs=tuple(replace(o, name=o.name.removeprefix(GRADIENT)) for o in program.outputs)
-    )
+    return program.with_(outputs=tuple(replace(o, name=o.name.removeprefix(GRADIENT)) for o in program.outputs))
 
 
 def _evaluated(net: Compiled, plan: TrainPlan, storage) -> dict[str, np.ndarray]:

@@ -1,8 +1,8 @@
 """What a run keeps in a file: the weights as anyone reads them, and beside them what resuming needs.
 
-Arrays: parameters and states by path, as they are evaluated (averaged, where the run averages). Under `resume:` whatever
-else changes: optimizer states, the weights before averaging, the losses of the epoch under way. Metadata: where the run is,
-as JSON.
+Arrays: parameters and states by path, as they are evaluated (averaged, where the run averages). Under `resume:`
+whatever else changes: optimizer states, the weights before averaging, the losses of the epoch under way. Metadata:
+where the run is, as JSON.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class Position:
     """Where a run is.
 
     epoch: the one under way, from 0. batch: how many of its batches are done. step: how many steps were made in all.
-    best: the lowest evaluated loss so far, at epoch `best_epoch`. Beside it, what the order of the samples depends on: a run
-    with other values is not the same run.
+    best: the lowest evaluated loss so far, at epoch `best_epoch`. Beside it, what the order of the samples depends on:
+    a run with other values is not the same run.
     """
 
     epoch: int = 0
@@ -50,8 +50,8 @@ def is_resume_name(name: str) -> bool:
 
 
 def pack(weights: Arrays, storage: Arrays, memory: Arrays, position: Position) -> tuple[dict, dict[str, str]]:
-    """(arrays, metadata) of a checkpoint. weights: as evaluated. storage: every parameter and state. memory: what else the
-    run needs to go on."""
+    """(arrays, metadata) of a checkpoint. weights: as evaluated. storage: every parameter and state. memory: what else
+    the run needs to go on."""
     arrays = dict(weights)
     arrays.update((RESUME + name, array) for name, array in storage.items() if weights.get(name) is not array)
     arrays.update((MEMORY + name, np.asarray(array)) for name, array in memory.items())
@@ -65,7 +65,9 @@ def unpack(arrays: Arrays, metadata: Mapping[str, str], storage: Arrays, what: s
     """
     if "position" not in metadata:
         raise error(
-            "DG745", f"{what} holds weights only: a run cannot go on from it", help="resume from last.safetensors of a run"
+            "DG745",
+            f"{what} holds weights only: a run cannot go on from it",
+            help="resume from last.safetensors of a run",
         )
     stored = {n: a for n, a in arrays.items() if not is_resume_name(n)}
     stored |= {n.removeprefix(RESUME): a for n, a in arrays.items() if is_resume_name(n) and not n.startswith(MEMORY)}

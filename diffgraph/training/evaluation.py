@@ -23,9 +23,9 @@ Columns = Mapping[str, np.ndarray]
 class Evaluation:
     """A program whose outputs are rank-0 numbers over a set of samples, ready to be run on any set.
 
-    program: in inference mode, its outputs the losses and metrics. batch: the symbol of the batch, or None. build: makes
-    an executable and binds the parameters and states. A program that cannot be cut at its reductions over the batch (a
-    variance in two passes) is run on the set as one batch.
+    program: in inference mode, its outputs the losses and metrics. batch: the symbol of the batch, or None. build:
+    makes an executable and binds the parameters and states. A program that cannot be cut at its reductions over the
+    batch (a variance in two passes) is run on the set as one batch.
     """
 
     def __init__(self, program: Program, batch: str | None, build: Build):
@@ -74,8 +74,8 @@ def confusion(predicted: np.ndarray, actual: np.ndarray, classes: int) -> np.nda
 
 
 def class_confusion(net, columns: Columns) -> np.ndarray | None:
-    """The confusion matrix of a net that gives one score for each class [N, classes, ...] of its only bounded int target
-    [N, ...]; None for any other net. `net` is a `compiler.Net`."""
+    """The confusion matrix of a net that gives one score for each class [N, classes, ...] of its only bounded int
+    target [N, ...]; None for any other net. `net` is a `compiler.Net`."""
     network = net.network()
     targets = [p for p in network.targets if p.tensor.kind == "int" and isinstance(p.tensor.bound, int)]
     if len(targets) != 1 or network.batch is None:

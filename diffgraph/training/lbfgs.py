@@ -1,9 +1,9 @@
 """L-BFGS: quasi-Newton steps from the last few changes of the gradient, with a line search.
 
-Nocedal and Wright, Numerical Optimization (2006): the two-loop recursion (algorithm 7.4) and a line search for the strong
-Wolfe conditions (algorithms 3.5 and 3.6). All vectors are float64, whatever the precision of the function: differences
-of gradients near a minimum are small. A trial where the function is not finite is a failed step: it is never accepted,
-and the search looks nearer.
+Nocedal and Wright, Numerical Optimization (2006): the two-loop recursion (algorithm 7.4) and a line search for the
+strong Wolfe conditions (algorithms 3.5 and 3.6). All vectors are float64, whatever the precision of the function:
+differences of gradients near a minimum are small. A trial where the function is not finite is a failed step: it is
+never accepted, and the search looks nearer.
 """
 
 from __future__ import annotations
@@ -22,14 +22,15 @@ DECREASE, CURVATURE = 1e-4, 0.9
 #: Trials of one line search.
 MOST_TRIALS = 25
 
-#: Pairs remembered where nothing else is said: ten stall on a fit of ill-conditioned polynomials that a hundred solve in 80
-#: iterations. At most so many bytes are spent on them, down to the ten of the book.
+#: Pairs remembered where nothing else is said: ten stall on a fit of ill-conditioned polynomials that a hundred solve
+#: in 80 iterations. At most so many bytes are spent on them, down to the ten of the book.
 MOST_PAIRS, LEAST_PAIRS, PAIR_BYTES = 100, 10, 1 << 29
 
 
 @dataclass(frozen=True, eq=False)
 class State:
-    """Where the minimization is: the point, value and gradient there, and the last pairs (change of point, of gradient)."""
+    """Where the minimization is: the point, value and gradient there, and the last pairs (change of point, of
+    gradient)."""
 
     point: np.ndarray
     value: float
@@ -182,7 +183,8 @@ class _Search:
         return trial
 
     def decreases(self, trial: _Trial) -> bool:
-        """The sufficient decrease condition; strictly below the start, so that rounding cannot make a step of nothing."""
+        """The sufficient decrease condition; strictly below the start, so that rounding cannot make a step of
+        nothing."""
         bound = self.start.value + DECREASE * trial.length * self.start.slope
         return trial.value <= bound and trial.value < self.start.value
 

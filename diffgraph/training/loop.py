@@ -1,7 +1,7 @@
 """The loop: epochs of steps, an evaluation after each, checkpoints, early stopping.
 
-What happens is a function of the data, the plan and the seed alone. Where an epoch is cut into calls of compiled code, how
-often a checkpoint is written, an interruption and a resumption change nothing in the numbers.
+What happens is a function of the data, the plan and the seed alone. Where an epoch is cut into calls of compiled code,
+how often a checkpoint is written, an interruption and a resumption change nothing in the numbers.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ Arrays = Mapping[str, np.ndarray]
 class Run:
     """Everything that a run is made of.
 
-    steps: what makes steps. samples, batch: of the training set; a net without a batch has one sample. total: steps to make.
-    every: epochs between two evaluations. storage: all parameters and states, as they are in memory. weights: gives the
-    parameters and states of the net as they are evaluated. evaluate: gives losses and metrics at those; the first one
-    is the loss. patience: evaluations without a loss lower by `least` before the run stops. losses: of the steps of the epoch under
-    way, where the run goes on from a checkpoint.
+    steps: what makes steps. samples, batch: of the training set; a net without a batch has one sample. total: steps to
+    make. every: epochs between two evaluations. storage: all parameters and states, as they are in memory. weights:
+    gives the parameters and states of the net as they are evaluated. evaluate: gives losses and metrics at those; the
+    first one is the loss. patience: evaluations without a loss lower by `least` before the run stops. losses: of the
+    steps of the epoch under way, where the run goes on from a checkpoint.
     """
 
     steps: Steps
@@ -94,8 +94,8 @@ class History:
 
 
 def train(run: Run) -> History:
-    """Runs to the end. RunFailed for a loss that is not a number; KeyboardInterrupt when it is interrupted, its state saved
-    before."""
+    """Runs to the end. RunFailed for a loss that is not a number; KeyboardInterrupt when it is interrupted, its state
+    saved before."""
     with Interruption() as interruption:
         return _Loop(run, interruption).go()
 

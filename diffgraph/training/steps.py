@@ -56,8 +56,8 @@ class Descent:
 class QuasiNewton:
     """Iterations of L-BFGS over the trained parameters as one vector.
 
-    gradient: a program that gives the losses, and by path the gradients. update: a program that commits the states of the
-    layers (running means) after a step, or None where they have none.
+    gradient: a program that gives the losses, and by path the gradients. update: a program that commits the states of
+    the layers (running means) after a step, or None where they have none.
     """
 
     def __init__(

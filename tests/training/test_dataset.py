@@ -255,7 +255,9 @@ def test_png_that_is_damaged(tmp_path):
     whole = png(np.zeros((4, 4, 1), np.uint8), [0])
     bad = bytearray(whole)
     bad[45] ^= 1
-    huge = png(np.zeros((1, 1, 1), np.uint8), [0]).replace(struct.pack(">II", 1, 1), struct.pack(">II", 1 << 20, 1 << 20))
+    huge = png(np.zeros((1, 1, 1), np.uint8), [0]).replace(
+        struct.pack(">II", 1, 1), struct.pack(">II", 1 << 20, 1 << 20)
+    )
     for content in (b"no", whole[:50], bytes(bad), huge):
         (tmp_path / "a.png").write_bytes(content)
         with pytest.raises(DiffgraphError, match="DG706"):

@@ -274,3 +274,17 @@ def test_a_line_per_epoch(capsys):
 def test_a_number_that_json_lacks_is_null():
     record = Record(1, 2, float("nan"), {"psnr": float("inf")})
     assert json.loads(json.dumps(record.as_json(), allow_nan=False))["evaluation"] == {"psnr": None}
+
+
+def test_a_bar_draws_itself(monkeypatch):
+    import io
+
+    from rich.console import Console
+
+    from diffgraph.training.progress import Bar
+
+    monkeypatch.setattr(Bar, "PERIOD", 0.0)
+    bar, seen = Bar(), io.StringIO()
+    bar.bar.live.console = Console(file=seen, force_terminal=True, width=100)
+    train(make(progress=bar))
+    assert "12/12" in seen.getvalue() and "loss" in seen.getvalue()

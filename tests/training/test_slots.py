@@ -43,7 +43,9 @@ def test_a_table_of_another_width(rows):
 
 
 def test_rows_are_reshaped():
-    train, _, _ = fill(Dataset("d", {"image": np.arange(8.0).reshape(2, 4), "label": np.array([0, 2])}), (IMAGE, LABEL), F32)
+    train, _, _ = fill(
+        Dataset("d", {"image": np.arange(8.0).reshape(2, 4), "label": np.array([0, 2])}), (IMAGE, LABEL), F32
+    )
     assert train["image"].shape == (2, 1, 2, 2) and train["image"][1, 0, 1, 1] == 7
 
 

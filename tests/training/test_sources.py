@@ -14,7 +14,9 @@ from diffgraph.training.data.sources import SOURCES, load
 
 
 def data(text, folder):
-    module = load_text(f"net n {{ input x[N]; output x }}\ntrain n {{\n    data {text}\n    optimizer lbfgs\n}}", folder=folder)
+    module = load_text(
+        f"net n {{ input x[N]; output x }}\ntrain n {{\n    data {text}\n    optimizer lbfgs\n}}", folder=folder
+    )
     return load(train_block(module).data, module.folder)
 
 
@@ -171,5 +173,7 @@ def test_without_a_network_it_says_how_to_get_it(tiny, tmp_path, monkeypatch):
         raise fashion.urllib.error.URLError("no route")
 
     monkeypatch.setattr(fashion.urllib.request, "urlopen", urlopen)
-    with pytest.raises(DiffgraphError, match="could not be downloaded .no route.(.|\n)*apt install dataset-fashion-mnist"):
+    with pytest.raises(
+        DiffgraphError, match="could not be downloaded .no route.(.|\n)*apt install dataset-fashion-mnist"
+    ):
         data("fashion_mnist", tmp_path)

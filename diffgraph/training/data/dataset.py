@@ -17,8 +17,8 @@ class Dataset:
     """Columns by name, inputs first, each [samples, ...] (or one whole sample, for a net without a batch).
 
     test: the same columns, held out, or None. targets: the columns known to be targets; they never fill an input.
-    classes: the names of the classes of an int column. table: the columns are the numbers of a table, to be joined side by
-    side until an input is full.
+    classes: the names of the classes of an int column. table: the columns are the numbers of a table, to be joined side
+    by side until an input is full.
     """
 
     name: str

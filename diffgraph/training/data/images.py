@@ -172,7 +172,9 @@ def images_from(folder: Path, size: int | None, channels: int | None) -> Dataset
 def _class_names(folder: Path) -> tuple[str, ...]:
     names = tuple(sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")))
     if not names:
-        raise error("DG706", f"{folder} holds no folders, one for each class", help="images/cat/1.png, images/dog/1.png")
+        raise error(
+            "DG706", f"{folder} holds no folders, one for each class", help="images/cat/1.png, images/dog/1.png"
+        )
     return names
 
 

@@ -1,7 +1,7 @@
 """Reads PNG images: 8 bits a channel (gray, gray with alpha, RGB, RGBA, palette), not interlaced.
 
-ISO/IEC 15948. No library is needed for it, and a file from elsewhere can neither run code nor ask for more memory than its
-own header admits to.
+ISO/IEC 15948. No library is needed for it, and a file from elsewhere can neither run code nor ask for more memory than
+its own header admits to.
 """
 
 from __future__ import annotations
@@ -39,7 +39,9 @@ def _decode(data: bytes, path: Path) -> np.ndarray:
     header = next(body for kind, body in chunks if kind == b"IHDR")
     width, height, depth, color, _, _, interlaced = struct.unpack(">IIBBBBB", header)
     if depth != 8 or interlaced or color not in CHANNELS:
-        raise _wrong(path, f"{depth} bits, color type {color}, interlaced {interlaced}", "save it with 8 bits, not interlaced")
+        raise _wrong(
+            path, f"{depth} bits, color type {color}, interlaced {interlaced}", "save it with 8 bits, not interlaced"
+        )
     if not 0 < width * height <= LARGEST:
         raise _wrong(path, f"{width} x {height} pixels", f"at most {LARGEST:,} pixels are read")
     channels = CHANNELS[color]

@@ -17,8 +17,8 @@ from diffgraph.training.data.tables import read_csv, read_npz
 
 
 def read_inputs(paths: Sequence[Path], net) -> dict[str, np.ndarray]:
-    """The inputs of a net by name. Images are stacked along the batch; of the other kinds one file holds all. `net` is a
-    `compiler.Net`."""
+    """The inputs of a net by name. Images are stacked along the batch; of the other kinds one file holds all. `net` is
+    a `compiler.Net`."""
     network = net.network()
     suffixes = {p.suffix.lower() for p in paths}
     if suffixes == {".png"}:
@@ -63,7 +63,9 @@ def _images(paths: Sequence[Path], port) -> np.ndarray:
     for path in paths:
         image = read_png(path)
         size = (height, width) if isinstance(height, int) and isinstance(width, int) else image.shape[:2]
-        images.append(fitted(image, path, size, channels if isinstance(channels, int) else image.shape[2], resizes=True))
+        images.append(
+            fitted(image, path, size, channels if isinstance(channels, int) else image.shape[2], resizes=True)
+        )
     if len({i.shape for i in images}) > 1:
         raise error("DG774", "the images differ in size, and the net declares none")
     return np.stack(images)

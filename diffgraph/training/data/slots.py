@@ -1,7 +1,7 @@
 """Columns of a data set to the inputs and targets of a net.
 
-A column goes to the input or target of its name; the rest fill in order, inputs first, and the columns of a table are put
-side by side until an input is full. A column may be reshaped row by row. A slot left empty is an error.
+A column goes to the input or target of its name; the rest fill in order, inputs first, and the columns of a table are
+put side by side until an input is full. A column may be reshaped row by row. A slot left empty is an error.
 """
 
 from __future__ import annotations
@@ -177,7 +177,9 @@ def _misfit(values: np.ndarray, slot: Slot, what: str) -> DiffgraphError:
     wanted = slot.shape[1:] if slot.batched else slot.shape
     shown = ", ".join(map(str, wanted))
     repair = None if slot.batched else "a net without a batch takes a column as one whole sample"
-    return error("DG712", f"{what} has {list(own)}{each}, which does not fit [{shown}] of {slot}", slot.span, help=repair)
+    return error(
+        "DG712", f"{what} has {list(own)}{each}, which does not fit [{shown}] of {slot}", slot.span, help=repair
+    )
 
 
 def typed(values: np.ndarray, slot: Slot, sizes: Mapping[str, int], what: str, real) -> np.ndarray:

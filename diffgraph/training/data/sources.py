@@ -50,7 +50,9 @@ def _load(call: DataCall, directory: Path) -> Dataset:
     keywords = {name: value for name, value in call.keywords if not isinstance(value, Column)}
     accepted = inspect.signature(source).parameters
     share = None if "split" in accepted else _setting(call, "split", keywords.pop("split", None), "float | None")
-    scaled = None if "standardize" in accepted else _setting(call, "standardize", keywords.pop("standardize", False), "bool")
+    scaled = (
+        None if "standardize" in accepted else _setting(call, "standardize", keywords.pop("standardize", False), "bool")
+    )
     seed = _setting(call, "seed", keywords.get("seed", 0) if "seed" in accepted else keywords.pop("seed", 0), "int")
     dataset = source(directory, *_bound(call, source, call.arguments, keywords))
     if share is not None:
@@ -67,12 +69,16 @@ def _bound(call: DataCall, source: Callable, positional, keywords) -> list:
     for name, value in keywords.items():
         if name in given or name not in {p.name for p in settings}:
             known = list(dict.fromkeys([*(p.name for p in settings), "split", "standardize", "seed"]))
-            problem = f"is given `{name}` twice" if name in given else f"has no setting `{name}`; it has {', '.join(known)}"
+            problem = (
+                f"is given `{name}` twice" if name in given else f"has no setting `{name}`; it has {', '.join(known)}"
+            )
             raise error("DG701", f"`{call.name}` {problem}", call.span, help=suggest(name, known))
         given[name] = value
     missing = [p.name for p in settings if p.default is p.empty and p.name not in given]
     if missing:
-        raise error("DG701", f"`{call.name}` needs `{missing[0]}`", call.span, help=source.__doc__.splitlines()[-1].strip())
+        raise error(
+            "DG701", f"`{call.name}` needs `{missing[0]}`", call.span, help=source.__doc__.splitlines()[-1].strip()
+        )
     bound = [_setting(call, p.name, given.get(p.name, p.default), p.annotation) for p in settings]
     return [*bound, call] if "call" in inspect.signature(source).parameters else bound
 
@@ -89,7 +95,8 @@ def _setting(call: DataCall, name: str, value, annotation: str):
         if isinstance(value, python) and (kind == "bool" or not isinstance(value, bool)):
             return float(value) if kind == "float" else int(value) if kind == "int" else value
     wanted = " or ".join(KINDS[k][1] if k in KINDS else "a data source" for k in kinds if k != "None")
-    raise error("DG701", f"`{name}` of `{call.name}` is {wanted}, not {value!r}", call.span)
+    shown = f"the source `{value.name}`" if isinstance(value, DataCall) else repr(value)
+    raise error("DG701", f"`{name}` of `{call.name}` is {wanted}, not {shown}", call.span)
 
 
 def _known(name: str) -> str:
@@ -144,9 +151,7 @@ def idx(at: Path, inputs: str, targets: str | None = None) -> Dataset:
     return Dataset("idx", columns, targets=("target",))
 
 
-def image_folder(
-    at: Path, directory: str, size: int | list | None = None, channels: int | None = None
-) -> Dataset:
+def image_folder(at: Path, directory: str, size: int | list | None = None, channels: int | None = None) -> Dataset:
     """PNG images in a folder for each class.
 
     data images("pets", size = 64)"""
@@ -208,9 +213,7 @@ def function(at: Path, n: int, seed: int = 0, call: DataCall | None = None) -> D
     return computed(call, _count(n), seed)
 
 
-def spiral(
-    at: Path, n: int = 500, noise: float = 0.1, classes: int = 2, turns: float = 1.5, seed: int = 0
-) -> Dataset:
+def spiral(at: Path, n: int = 500, noise: float = 0.1, classes: int = 2, turns: float = 1.5, seed: int = 0) -> Dataset:
     """Arms of a spiral, one for each class.
 
     data spiral(n = 500)"""

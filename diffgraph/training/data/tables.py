@@ -32,7 +32,9 @@ def read_npz(path: Path) -> Dataset:
     columns = {n: a for n, a in arrays.items() if not n.startswith(TEST_PREFIX)}
     if test and set(test) != set(columns):
         raise error("DG706", f"{path.name} holds {', '.join(arrays)}: each array needs a `{TEST_PREFIX}` one, or none")
-    return Dataset(path.name, {n: _scaled(a) for n, a in columns.items()}, {n: _scaled(a) for n, a in test.items()} or None)
+    return Dataset(
+        path.name, {n: _scaled(a) for n, a in columns.items()}, {n: _scaled(a) for n, a in test.items()} or None
+    )
 
 
 def _scaled(values: np.ndarray) -> np.ndarray:
@@ -43,9 +45,9 @@ def _scaled(values: np.ndarray) -> np.ndarray:
 def read_csv(path: Path, target: str | list | None, header: bool | None, delimiter: str) -> Dataset:
     """Comma-separated values: a number or the text of a class in each column.
 
-    target: the column (or columns) that are targets, by name or number from 1; they come last. A column of texts becomes a
-    column of ints, the place of each text among the sorted ones. The first line is a header where it holds no number but
-    the lines below do. A missing value, NaN or infinity is an error that names its line and column.
+    target: the column (or columns) that are targets, by name or number from 1; they come last. A column of texts
+    becomes a column of ints, the place of each text among the sorted ones. The first line is a header where it holds no
+    number but the lines below do. A missing value, NaN or infinity is an error that names its line and column.
     """
     rows = _read_rows(path, delimiter)
     names, rows, first_line = _with_header(path, rows, header)
@@ -96,7 +98,9 @@ def _targets(path: Path, names: list[str], target) -> tuple[str, ...]:
             item = names[item - 1]
         if item not in names:
             raise error(
-                "DG708", f"{path.name} has no column `{item}`", help=suggest(str(item), names) or f"it has {', '.join(names)}"
+                "DG708",
+                f"{path.name} has no column `{item}`",
+                help=suggest(str(item), names) or f"it has {', '.join(names)}",
             )
         found.append(item)
     return tuple(found)
