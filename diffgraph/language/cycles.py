@@ -52,7 +52,7 @@ def _problem(cycle: list[str], uses, declarations) -> Diagnostic:
 
 def _uses(declaration: syntax.Node, declarations) -> dict[str, object]:
     """The top-level names that a declaration uses, each with the place of its first use. Names that it binds are its own."""
-    own = set(_bound(declaration))
+    own = set(bound_names(declaration))
     found: dict[str, object] = {}
     for node in parts(declaration):
         if isinstance(node, syntax.Name) and node.name in declarations and node.name not in own:
@@ -60,24 +60,25 @@ def _uses(declaration: syntax.Node, declarations) -> dict[str, object]:
     return found
 
 
-def _bound(declaration: syntax.Node) -> Iterator[str]:
+def bound_names(declaration: syntax.Node) -> Iterator[str]:
+    """Every name that a layer, function or net binds somewhere in its text."""
     if isinstance(declaration, syntax.Bind):
         return
     for node in parts(declaration):
         if isinstance(node, syntax.Bind):
             yield from node.names
-        elif isinstance(node, (syntax.ScanOf,)):
+        elif isinstance(node, syntax.ScanOf):
             yield node.index
         elif isinstance(node, syntax.GradientRule):
             yield node.cotangent
-        elif isinstance(node, _NAMED) and node is not declaration:
+        elif isinstance(node, _NAMED) and node is not declaration and node.name is not None:
             yield node.name
 
 
 #: What binds a name for the body that it stands in.
 _NAMED = (
     syntax.Setting, syntax.TensorParameter, syntax.Define, syntax.Draw, syntax.Variable, syntax.Port, syntax.For,
-    syntax.ScanCarry, syntax.BoundIndex,
+    syntax.ScanCarry, syntax.BoundIndex, syntax.Named,
 )  # fmt: skip
 
 

@@ -206,10 +206,10 @@ def _ancestors(path: str) -> list[str]:
 
 
 def _distinct(problems) -> list[Diagnostic]:
-    """Each problem once: a layer that is wrong is wrong wherever it is applied."""
+    """Each problem once: a layer that is wrong is wrong wherever it is applied, and may be known to be beforehand."""
     found: dict[tuple, Diagnostic] = {}
     for problem in problems:
-        found.setdefault((problem.code, problem.message, problem.span), problem)
+        found.setdefault((problem.code, problem.span or problem.message), problem)
     return list(found.values())
 
 
@@ -240,9 +240,12 @@ class _Elaboration:
                 statements.run_block(value.declaration.body, body, session)
                 if extend is not None:
                     extend(session, self.ports)
-                return self._network(value, settings, span)
+                network = self._network(value, settings, span)
         except DiffgraphError as problem:
-            raise DiffgraphError(*_distinct(problem.diagnostics)) from None
+            raise DiffgraphError(*_distinct((*problem.diagnostics, *self.module.problems))) from None
+        if self.module.problems:
+            raise DiffgraphError(*self.module.problems)
+        return network
 
     def _network(self, value: LayerValue, settings: dict, span: Span) -> Network:
         session, ports = self.session, self.ports

@@ -13,6 +13,7 @@ from typing import Any
 from diffgraph.diagnostics import Diagnostic, DiffgraphError, Note, Source, Span, error, suggest
 from diffgraph.language import syntax
 from diffgraph.language.cycles import cycles
+from diffgraph.language.names import unknown_names
 from diffgraph.language.parser import parse, read_source
 from diffgraph.language.scopes import Scope
 from diffgraph.language.values import FunctionValue, LayerValue
@@ -34,7 +35,7 @@ class Module(Scope):
         self.nets: dict[str, syntax.Net | syntax.NetAlias] = {}
         self.trains: list[syntax.Train] = []
         self.expects: list[syntax.Expect] = []
-        self.session: Any = None
+        self.problems: tuple[Diagnostic, ...] = ()
 
     # ------------------------------------------------------------ names
 
@@ -166,6 +167,7 @@ class _Files:
         if file is not None:
             self.open.append(file)
         self.declare(module, parse(source), file)
+        module.problems = tuple(unknown_names(module))
         if file is not None:
             self.modules[self.open.pop()] = module
         return module

@@ -80,6 +80,20 @@ def test_what_is_written_in_blocks_is_checked_too():
     assert [d.span.text for d in found] == ["one", "two"]
 
 
+def test_what_no_net_uses_is_checked_too():
+    head = "layer unused(n)(x[N, C]) {\ny = x * C + missing\nfor i in 0..n { y = y -> conv(3, 3, strid = i) as c{i} }\nz[a, b] = y[a, b] + i\nreturn y + c0.weight\n}"
+    found = problems(body("input x[N]\noutput y = x + nothing", head))
+    assert [(d.code, d.span.text[:7]) for d in found] == [("DG201", "nothing"), ("DG201", "missing"), ("DG230", "conv(3,")]
+    assert found[2].help == "did you mean `stride`?"
+
+
+def test_the_standard_library_knows_all_its_names():
+    from diffgraph.language.module import standard_library
+    from diffgraph.language.names import unknown_names
+
+    assert unknown_names(standard_library()) == []
+
+
 # ---------------------------------------------------------------- functions
 
 
