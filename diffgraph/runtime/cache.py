@@ -6,11 +6,14 @@ damaged is ignored and written anew. Where the directory cannot be written, a te
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import os
+import shutil
 import sys
 import tempfile
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 _MAGIC = b"diffgraph object 1\n"
@@ -59,26 +62,33 @@ class Cache:
     def _write(self, path: Path, content: bytes) -> bool:
         try:
             _write_atomically(path, content)
+            return True
         except OSError:
-            if self.directory == _spare_directory():
+            return self._write_elsewhere(path, content)
+
+    def _write_elsewhere(self, path: Path, content: bytes) -> bool:
+        """Moves to the temporary directory for good, if there is room."""
+        try:
+            spare = _spare_directory()
+            if self.directory == spare:
                 return False
-            self.directory = _spare_directory()
-            path = self.path(path.stem, path.suffix)
-            try:
-                _write_atomically(path, content)
-            except OSError:
-                return False
-        return True
+            self.directory = spare
+            _write_atomically(self.path(path.stem, path.suffix), content)
+            return True
+        except OSError:
+            return False
 
 
 def _check(code: bytes) -> bytes:
     return hashlib.blake2b(code, digest_size=32).digest()
 
 
+@cache
 def _spare_directory() -> Path:
-    """A directory that lives as long as the machine is up, of the user's own."""
-    user = os.getuid() if hasattr(os, "getuid") else "user"
-    return Path(tempfile.gettempdir()) / f"diffgraph-{user}"
+    """A directory of this process alone, so that nobody else can put code there; removed at its end."""
+    made = tempfile.mkdtemp(prefix="diffgraph-")
+    atexit.register(shutil.rmtree, made, ignore_errors=True)
+    return Path(made)
 
 
 def _write_atomically(path: Path, content: bytes) -> None:
