@@ -1,4 +1,4 @@
-"""Products of several tensors under one sum become contractions of two at a time."""
+"""Products of several tensors under one sum are summed step by step, two at a time."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ MOST_SEARCHED = 5
 
 
 def contract(program: Program, report: Report) -> Program:
-    """Chooses an order in which a product of three or more tensors is summed, so that each step multiplies two and sums
-    what neither the others nor the result need. What the direct sum costs is compared.
+    """Chooses an order in which a product of tensors is summed, so that each step multiplies two and sums what neither the
+    others nor the result need, where that takes less than half the work of summing all at once.
 
     Before:
         input a[N, 64]
@@ -54,7 +54,7 @@ def contract(program: Program, report: Report) -> Program:
                 statements += made
                 terms.append(term)
                 if made:
-                    text = f"{statement.tensor.name}: summed in {len(made) + 1} steps of two operands"
+                    text = f"{statement.tensor.name}: summed in {len(made) + 1} steps"
                     report.did(text, term.provenance)
             statement = replace(statement, terms=tuple(terms))
         statements.append(statement)
@@ -93,30 +93,31 @@ class _Group:
     factors: tuple[Expr, ...]
 
 
-Order = tuple[tuple[int, int], ...]
+#: The operands that each step joins: two, or one of which only is summed.
+Order = tuple[tuple[int, ...], ...]
 
 
 @lru_cache(maxsize=None)
 def contraction_steps(form: Form) -> tuple[Step, ...] | None:
-    """The steps in which a sum of products of three or more operands is best computed; None where at once is best."""
+    """The steps in which a sum of products is best computed; None where at once is best."""
     conditions, factors = conditions_and_factors(form.body)
     if form.op != "sum" or conditions or not form.is_projection or not form.reduced:
         return None
     groups = _groups(factors)
-    if len(groups) < 3 or certain_kind(form.body, tuple(o.kind for o in form.operands)) != "float":
+    if len(groups) < 2 or certain_kind(form.body, tuple(o.kind for o in form.operands)) != "float":
         return None
     order = _best_order(form, [g.indices for g in groups])
     return None if order is None else _Steps(form).follow(groups, order)
 
 
 def _groups(factors: tuple[Expr, ...]) -> list[_Group]:
-    """One group for each largest index set; a factor nested in one (a prologue, a number) goes with it."""
-    sets = sorted({f.indices for f in factors}, key=lambda s: (len(s), sorted(s)))
-    largest = [s for s in sets if not any(s < t for t in sets)]
-    members: dict[frozenset[int], list[Expr]] = {s: [] for s in largest}
-    for f in factors:
-        members[next(s for s in largest if f.indices <= s)].append(f)
-    return [_Group(s, tuple(fs)) for s, fs in members.items()]
+    """One group for each set of indices; numbers go with the smallest."""
+    members: dict[frozenset[int], list[Expr]] = {}
+    for f in sorted(factors, key=lambda f: (len(f.indices), sorted(f.indices))):
+        members.setdefault(f.indices, []).append(f)
+    numbers = members.pop(frozenset(), [])
+    groups = [_Group(s, tuple(fs)) for s, fs in members.items()]
+    return [_Group(g.indices, (*numbers, *g.factors) if k == 0 else g.factors) for k, g in enumerate(groups)]
 
 
 def _points(form: Form, indices: frozenset[int]) -> int:
@@ -129,7 +130,7 @@ def _kept(form: Form, joined: frozenset[int], others: list[frozenset[int]]) -> f
 
 
 def _best_order(form: Form, sets: list[frozenset[int]]) -> Order | None:
-    """The pairs to contract, one after the other; numbers from len(sets) on are results. None if at once is cheaper."""
+    """The operands of each step, numbers from len(sets) on being results; None if at once is not much dearer."""
     limit = MOST_GROWTH * max(_points(form, s) for s in [*sets, form.written])
     search = _cheapest if len(sets) <= MOST_SEARCHED else _stepwise
     found = search(form, dict(enumerate(sets)), len(sets), limit)
@@ -139,7 +140,14 @@ def _best_order(form: Form, sets: list[frozenset[int]]) -> Order | None:
 
 
 def _steps_from(form: Form, left: dict[int, frozenset[int]], limit: int):
-    """(cost, pair, indices of the result) for each pair that may be contracted next."""
+    """(cost, operands, indices of the result) for each step that may come next."""
+    for a in sorted(left):
+        others = [s for k, s in left.items() if k != a]
+        kept = _kept(form, left[a], others)
+        if others and kept != left[a]:
+            # What nothing else reads is summed first, in any case.
+            yield _points(form, left[a]), (a,), kept
+            return
     for a, b in combinations(sorted(left), 2):
         others = [s for k, s in left.items() if k not in (a, b)]
         joined = left[a] | left[b]
@@ -153,10 +161,10 @@ def _cheapest(form: Form, left: dict[int, frozenset[int]], new: int, limit: int)
     if len(left) == 1:
         return 0, ()
     best = None
-    for price, pair, kept in _steps_from(form, left, limit):
-        rest = _cheapest(form, {k: s for k, s in left.items() if k not in pair} | {new: kept}, new + 1, limit)
+    for price, step, kept in _steps_from(form, left, limit):
+        rest = _cheapest(form, {k: s for k, s in left.items() if k not in step} | {new: kept}, new + 1, limit)
         if rest is not None and (best is None or price + rest[0] < best[0]):
-            best = price + rest[0], (pair, *rest[1])
+            best = price + rest[0], (step, *rest[1])
     return best
 
 
@@ -164,13 +172,13 @@ def _stepwise(form: Form, left: dict[int, frozenset[int]], new: int, limit: int)
     """Always the cheapest next step."""
     total, order = 0, []
     while len(left) > 1:
-        step = min(_steps_from(form, left, limit), default=None, key=lambda s: (s[0], s[1]))
-        if step is None:
+        found = min(_steps_from(form, left, limit), default=None, key=lambda s: (s[0], s[1]))
+        if found is None:
             return None
-        price, pair, kept = step
+        price, step, kept = found
         total += price
-        order.append(pair)
-        left = {k: s for k, s in left.items() if k not in pair} | {new: kept}
+        order.append(step)
+        left = {k: s for k, s in left.items() if k not in step} | {new: kept}
         new += 1
     return total, tuple(order)
 
@@ -186,9 +194,9 @@ class _Steps:
     def follow(self, groups: list[_Group], order: Order) -> tuple[Step, ...]:
         """The steps of the order; the last one writes what the form wrote."""
         left = dict(enumerate(groups))
-        for number, (a, b) in enumerate(order):
-            joined = left[a].indices | left[b].indices
-            factors = (*left.pop(a).factors, *left.pop(b).factors)
+        for number, step in enumerate(order):
+            joined = frozenset().union(*(left[k].indices for k in step))
+            factors = tuple(f for k in step for f in left.pop(k).factors)
             if not left:
                 written = [alone_index(w) for w in self.form.write]
                 self._step(joined.union(written), written, factors)
