@@ -1,7 +1,6 @@
 """The syntax tree of a `.net` file: frozen values, each with the span of its text.
 
-`parser.parse` makes it, `formatter` prints it, `elaborate` gives it meaning. Nothing here knows a rule of the language
-beyond its shape.
+`parser.parse` makes it, `formatter` prints it, `elaborate` gives it meaning.
 """
 
 from __future__ import annotations
@@ -16,9 +15,6 @@ class Node:
     """A piece of a file. Compared by identity: the same text twice is two places."""
 
     span: Span
-
-
-# ---------------------------------------------------------------- expressions
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +38,7 @@ class String(Node):
 
 @dataclass(frozen=True, eq=False)
 class Name(Node):
-    """A name, `pi` and `inf` included. A reserved word that names something (`loss < 1`) is a `Name` too."""
+    """A name, `pi` and `inf` included; also a reserved word that names something (`loss < 1`)."""
 
     name: str
 
@@ -158,9 +154,7 @@ class Attribute(Node):
 
 @dataclass(frozen=True, eq=False)
 class BoundIndex(Node):
-    """A name that a definition or a reduction binds: `i`, `i < 4`, `...`, or on the left a fixed place `0`.
-
-    `name` is the index's name, or `...`."""
+    """A name that a definition or a reduction binds: `i`, `i < 4`, `...`, or on the left a fixed place `0`."""
 
     name: str
     bound: Expr | None
@@ -177,9 +171,7 @@ class Reduction(Node):
 
 @dataclass(frozen=True, eq=False)
 class InstanceName(Node):
-    """What stands after `as`: `stem`, `0`, `block[i]`, `layer{s + 1}[b]`.
-
-    `parts` are the text and expressions of the name itself; `subscripts` each add a level to the path."""
+    """What stands after `as`: `layer{s + 1}[b]` has the parts `layer`, `s + 1`; each subscript adds a level to the path."""
 
     parts: tuple[str | Expr, ...]
     subscripts: tuple[Expr, ...]
@@ -223,9 +215,6 @@ Expr = (
     Number | Boolean | String | Name | ListOf | TupleOf | Paren | Guarded | Unary | Binary | RangeOf | Ternary | CallOf
     | Slice | Ellipsis | Subscript | Attribute | Reduction | Pipe | ScanOf
 )  # fmt: skip
-
-
-# ---------------------------------------------------------------- statements
 
 
 @dataclass(frozen=True, eq=False)
@@ -272,7 +261,7 @@ class Update(Node):
 
 @dataclass(frozen=True, eq=False)
 class Variable(Node):
-    """`param name[shape] = value if condition`, `state ...`, or with `~ distribution`; role is `param` or `state`."""
+    """`param name[shape] = value if condition`, or with `~ distribution`; role is `param` or `state`."""
 
     role: str
     name: str
@@ -378,9 +367,6 @@ Statement = (
 )  # fmt: skip
 
 
-# ---------------------------------------------------------------- declarations
-
-
 @dataclass(frozen=True, eq=False)
 class Setting(Node):
     """A setting of a layer, or a parameter of a function: `name`, or `name = default`."""
@@ -467,8 +453,7 @@ class Train(Node):
 
 @dataclass(frozen=True, eq=False)
 class Claim(Node):
-    """A statement of an expect block. kind `holds` (`value`, `within` a tolerance), `gradients` (`gradients ok`), or
-    `trains` (`trains to value within tolerance`)."""
+    """A claim of an expect block: kind `holds` (`value within tolerance`), `gradients` (`ok`), or `trains` (`to value`)."""
 
     kind: str
     value: Expr | None
