@@ -1,4 +1,4 @@
-"""Applying functions, layers, nets and compositions; the instances and paths that come of it."""
+"""Applying functions, layers, nets and compositions."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from diffgraph.language import evaluate as expressions
 from diffgraph.language import statements, syntax
 from diffgraph.language.arithmetic import describe, is_tensor, materialize, only_output, show_shape
 from diffgraph.language.core_functions import CORE, call_core
-from diffgraph.language.network import Instance
+from diffgraph.language.instances import path_for, record, settings_text
 from diffgraph.language.own_gradient import with_own_gradient
 from diffgraph.language.scopes import Scope
-from diffgraph.language.session import MOST_DEPTH, MOST_INSTANCES, Frame, Session
+from diffgraph.language.session import MOST_DEPTH, Frame, Session
 from diffgraph.language.values import (
     BuiltinFunction,
     Composition,
@@ -23,7 +23,6 @@ from diffgraph.language.values import (
     FunctionValue,
     Indexed,
     LayerValue,
-    NetResult,
     Pending,
     SharedLayer,
     TensorValue,
@@ -124,7 +123,7 @@ def with_settings(layer: LayerValue, positional: list, keywords: dict, span: Spa
         raise error(
             "DG231", f"`{layer.name}` takes {len(names)} settings, not {len(positional) + len(given)}", span,
             Note("it is declared here", layer.declaration.span),
-            help=f"its settings are {', '.join(names)}" if names else "it has no settings; write it without parentheses",
+            help=f"its settings are {', '.join(names)}" if names else "it has no settings: leave the parentheses out",
         )  # fmt: skip
     for name, value in zip(open_names, positional):
         given[name] = value
@@ -259,7 +258,7 @@ def _makes_layer(function) -> bool:
 def _function_stage(function, positional: list, keywords: dict, node, name, session: Session, scope: Scope) -> Any:
     if any(isinstance(v, Indexed) for v in positional):
         return _call(function, positional, keywords, node.span, session)
-    path = _path_for(name, function.name, node, scope, session)
+    path = path_for(name, function.name, node, scope, session)
     with session.inside(Frame(path, function.name, node.span, frozen=session.frame.frozen)):
         result = _call(function, positional, keywords, node.span, session)
         if isinstance(result, Pending):
@@ -297,7 +296,7 @@ def apply_value(target: Any, values: tuple, node, name, scope: Scope, session: S
         if isinstance(result, Pending):
             result = materialize(result, session, path, node.span)
     kind = "net" if isinstance(target.declaration, syntax.Net) else "layer"
-    record(path, target.name, kind, node.span, values, result, session)
+    record(path, target.name, kind, node.span, values, result, session, settings_text(target))
     return result
 
 
@@ -306,9 +305,9 @@ def _instance(name, type_name: str, node, scope, session: Session, shared) -> tu
     first = None if shared is None else session.shared.get(shared)
     if first is not None:
         if name is not None:
-            _path_for(name, type_name, node, scope, session)
+            path_for(name, type_name, node, scope, session)
         return first.path, True
-    path = _path_for(name, type_name, node, scope, session)
+    path = path_for(name, type_name, node, scope, session)
     if shared is not None:
         session.shared[shared] = Frame(path, type_name, node.span)
     return path, session.frame.reuse
@@ -318,7 +317,7 @@ def _apply_composition(target: Composition, values, node, name, scope, session: 
     """Stages one after the other; named, they are a group with a level of its own."""
     if name is None:
         return _run_stages(target, values, session)
-    path = _path_for(name, "group", node, scope, session)
+    path = path_for(name, "group", node, scope, session)
     frame = Frame(path, "group", node.span, frozen=session.frame.frozen, reuse=session.frame.reuse)
     with session.inside(frame):
         result = _run_stages(target, values, session)
@@ -327,11 +326,12 @@ def _apply_composition(target: Composition, values, node, name, scope, session: 
 
 
 def _apply_wrapped(target: Composition, values, node, name, scope, session, frozen: bool, shared) -> Any:
-    """A shared or frozen composition: a group of its own where it has a name, else its stages stand in the layer around."""
+    """A shared or frozen composition: a group of its own where it has a name, else its stages stand in the layer
+    around."""
     first = None if shared is None else session.shared.get(shared)
     if name is None if first is None else first.type == "":
         if name is not None:
-            _path_for(name, "group", node, scope, session)
+            path_for(name, "group", node, scope, session)
         return _apply_in_place(target, values, node, session, frozen, shared, first)
     path, reuse = _instance(name, "group", node, scope, session, shared)
     frame = Frame(path, "group", node.span, frozen=frozen or session.frame.frozen, reuse=reuse)
@@ -341,7 +341,9 @@ def _apply_wrapped(target: Composition, values, node, name, scope, session, froz
     return result
 
 
-def _apply_in_place(target: Composition, values, node, session: Session, frozen: bool, shared, first: Frame | None) -> Any:
+def _apply_in_place(
+    target: Composition, values, node, session: Session, frozen: bool, shared, first: Frame | None
+) -> Any:
     """Runs stages as part of the open instance; when shared ones come again, they find their first names."""
     around = session.frame
     frame = Frame(around.path, "", node.span, around.calls, around.names, frozen or around.frozen, around.reuse)
@@ -358,78 +360,3 @@ def _run_stages(target: Composition, values: tuple, session: Session) -> Any:
     for stage, name in target.stages:
         value = apply_stage(value, stage, name, stage, target.scope, session)
     return value
-
-
-# ---------------------------------------------------------------- paths
-
-
-def _path_for(name, type_name: str, node: syntax.Node, scope: Scope, session: Session) -> str:
-    """The path of an instance: its given name, or its type and number within the parent."""
-    frame = session.frame
-    if name is None:
-        own = _automatic_name(type_name, node, session)
-    else:
-        own = "".join(p if isinstance(p, str) else _part(p, scope, session) for p in name.parts)
-        for subscript in name.subscripts:
-            own += f".{_part(subscript, scope, session)}"
-        if own in frame.names and not frame.reuse:
-            first = frame.names[own]
-            raise error(
-                "DG525", f"two instances are called `{own}`", name.span,
-                *([Note("the first one", first)] if first else ()),
-                help=f"name them apart: as {own}[0], as {own}[1]",
-            )  # fmt: skip
-    frame.names[own] = node.span
-    if len(session.instances) > MOST_INSTANCES:
-        raise error("DG595", f"the net has more than {MOST_INSTANCES:,} layers", node.span)
-    return f"{frame.path}.{own}" if frame.path else own
-
-
-def _part(node, scope, session) -> str:
-    return expressions.show(expressions.evaluate(node, scope, session))
-
-
-def _automatic_name(type_name: str, node: syntax.Node, session: Session) -> str:
-    frame, naming = session.frame, session.naming
-    occurrence = frame.calls.get(id(node), 0)
-    frame.calls[id(node)] = occurrence + 1
-    key = (frame.path, id(node), occurrence)
-    if key not in naming.by_call:
-        count = naming.counts.get((frame.path, type_name), 0) + 1
-        while f"{type_name}{count}" in frame.names:
-            count += 1
-        naming.counts[frame.path, type_name] = count
-        naming.by_call[key] = f"{type_name}{count}"
-    return naming.by_call[key]
-
-
-def record(path: str, type_name: str, kind: str, span, inputs, result, session: Session) -> None:
-    """Notes an instance for `show` and the layer graph."""
-    outputs = result if isinstance(result, tuple) else (result,)
-    if isinstance(result, NetResult):
-        outputs = tuple(result.outputs.values())
-    names = [tuple(v.tensor.name for v in values if isinstance(v, TensorValue)) for values in (inputs, outputs)]
-    session.instances.append(Instance(path, type_name, kind, span, *names))
-    for value in outputs[:1]:
-        if isinstance(value, TensorValue):
-            session.results[path] = value
-
-
-def under_path(dotted: str, session: Session, absolute: bool = False) -> Any:
-    """What has been made under a path: a tensor, a layer's result, or the list of parameters below it; None if nothing."""
-    prefixes = [""] if absolute else [f"{session.frame.path}." if session.frame.path else ""]
-    for prefix in prefixes:
-        path = prefix + dotted
-        if path in session.by_path:
-            return session.by_path[path]
-        below = [
-            session.by_path[p] for p, v in session.variables.items() if p.startswith(path + ".") and v.trained
-        ]
-        if below:
-            return below
-    return None
-
-
-def trained_parameters(session: Session) -> list:
-    """Every parameter made so far that training changes."""
-    return [session.by_path[p] for p, v in session.variables.items() if v.trained]

@@ -37,8 +37,8 @@ class OptimizerCall:
 class TrainPlan:
     """A train block with its overrides.
 
-    lbfgs: settings of the built-in optimizer if that is the one. transforms: functions of (gradients, setting) by name, in
-    order (`clip_norm 1.0`). augment: expressions `input -> layer -> ...`. stop_early: its settings, or None.
+    lbfgs: settings of the built-in optimizer if that is the one. transforms: functions of (gradients, setting) by
+    name, in order (`clip_norm 1.0`). augment: expressions `input -> layer -> ...`. stop_early: its settings, or None.
     """
 
     net: str
@@ -226,10 +226,14 @@ class _Reader:
         """What the fields must be beside one another."""
         if "epochs" in self.values and "steps" in self.values:
             epochs = Note("the epochs", self.places["epochs"])
-            raise error("DG603", "training runs for `epochs` or for `steps`, not for both", self.places["steps"], epochs)
+            raise error(
+                "DG603", "training runs for `epochs` or for `steps`, not for both", self.places["steps"], epochs
+            )
         calls = self.several["optimizer"]
         if calls and "lbfgs" in self.values:
-            raise error("DG606", f"`{LBFGS}` steps all parameters at once, beside no other optimizer", calls[0].node.span)
+            raise error(
+                "DG606", f"`{LBFGS}` steps all parameters at once, beside no other optimizer", calls[0].node.span
+            )
         rest = [call for call in calls if call.patterns is None]
         if len(rest) > 1:
             first = Note("the first one", rest[0].node.span)

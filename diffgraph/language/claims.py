@@ -49,8 +49,8 @@ class Facts(Protocol):
         """The initial value of a parameter or state."""
 
     def trained(self, name: str) -> np.ndarray | float:
-        """After training with the net's first `train` block: a loss, a metric (on held-out data where there is any), or a
-        parameter by path."""
+        """After training with the net's first `train` block: a loss, a metric (on held-out data where there is any),
+        or a parameter by path."""
 
     def gradients(self) -> str | None:
         """What is wrong with a derivative; None where all agree with finite differences."""
@@ -87,8 +87,8 @@ def check_claim(claim: syntax.Claim, module: Module, network: Network) -> None:
     for node in _references(claim.value) if claim.value is not None else ():
         name = dotted(node)
         first = name.split(".")[0]
-        candidates = {name[: k] for k in range(1, len(name) + 1) if k == len(name) or name[k] == "."}
-        layers = {p[: k] for p in known for k in range(len(p)) if p[k] == "."} | {i.path for i in network.instances}
+        candidates = {name[:k] for k in range(1, len(name) + 1) if k == len(name) or name[k] == "."}
+        layers = {p[:k] for p in known for k in range(len(p)) if p[k] == "."} | {i.path for i in network.instances}
         if candidates & (known | layers) or module.find(first) is not None:
             continue
         with computing(module) as session:

@@ -51,7 +51,8 @@ def _problem(cycle: list[str], uses, declarations) -> Diagnostic:
 
 
 def _uses(declaration: syntax.Node, declarations) -> dict[str, object]:
-    """The top-level names that a declaration uses, each with the place of its first use. Names that it binds are its own."""
+    """The top-level names that a declaration uses, each with the place of its first use. Names that it binds are its
+    own."""
     own = set(bound_names(declaration))
     found: dict[str, object] = {}
     for node in parts(declaration):

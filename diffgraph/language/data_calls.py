@@ -1,7 +1,7 @@
 """The data of a `train` block: a source of data with its settings, as the program names it.
 
-What a source gives is not known here; `training/data` reads it. Only `function` is more than a name and values: it draws
-and computes its columns with formulas of the language, which `column_program` makes a program of.
+What a source gives is not known here; `training/data` reads it. Only `function` is more than a name and values: it
+draws and computes its columns with formulas of the language, which `column_program` makes a program of.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from diffgraph.language.variables import uniform_noise
 
 @dataclass(frozen=True)
 class DataCall:
-    """A data source with its settings. A setting that is an expression over other columns, or a distribution, is a `Column`;
-    one that is itself a source is a `DataCall`."""
+    """A data source with its settings. A setting that is an expression over other columns, or a distribution, is a
+    `Column`; one that is itself a source is a `DataCall`."""
 
     name: str
     arguments: tuple[Any, ...]
@@ -97,8 +97,8 @@ def _plain_value(value: Any, span: Span | None) -> Any:
 def column_program(call: DataCall, samples: int) -> Program:
     """A program that computes the columns of `function(n = 256, x = uniform(-3, 3), y = sin(2 * x))`, in order.
 
-    Its run input is `seed`; its outputs are the columns [samples, ...]. A call of a function whose first parameter is the
-    noise `u` draws; any other expression is computed from the columns before it.
+    Its run input is `seed`; its outputs are the columns [samples, ...]. A call of a function whose first parameter is
+    the noise `u` draws; any other expression is computed from the columns before it.
     """
     scope = Scope(call.module)
     problems: list[Diagnostic] = []

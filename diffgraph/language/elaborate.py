@@ -36,7 +36,9 @@ class Ports:
         """Declares an input or a target."""
         shape = declared_shape(node, scope, session)
         kind, bound = element_type(node, scope, session)
-        tensor = session.builder.input(node.name, shape, node.role, kind=kind, bound=bound, path=node.name, span=node.span)
+        tensor = session.builder.input(
+            node.name, shape, node.role, kind=kind, bound=bound, path=node.name, span=node.span
+        )
         ports = self.inputs if node.role == "input" else self.targets
         if any(p.name == node.name for p in (*self.inputs, *self.targets)):
             raise error("DG515", f"`{node.name}` is declared twice", node.span)
@@ -254,9 +256,7 @@ class _Elaboration:
             raise error("DG517", f"the net `{value.name}` gives nothing", span, help="add `output y` or `loss ...`")
         named = [*ports.outputs, *ports.losses, *ports.metrics]
         builder.outputs += [Output(r.name, r.tensor) for r in named]
-        builder.commits += [
-            Commit(session.variables[path].tensor.name, name) for path, name in session.updates.items()
-        ]
+        builder.commits += [Commit(session.variables[path].tensor.name, name) for path, name in session.updates.items()]
         batch = self._batch()
         variables = session.variables.values()
         roles = {i.path: i.role for i in builder.inputs}
@@ -295,4 +295,3 @@ class _Elaboration:
             for size in port.tensor.shape:
                 found.update(dict.fromkeys(sorted(symbols(size))))
         return tuple(found)
-

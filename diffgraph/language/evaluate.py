@@ -8,7 +8,7 @@ from typing import Any
 
 from diffgraph.diagnostics import DiffgraphError, Span, error, suggest
 from diffgraph.ir.dimension import Dimension, product
-from diffgraph.language import apply, notation, numbers, syntax
+from diffgraph.language import apply, instances, notation, numbers, syntax
 from diffgraph.language.arithmetic import (
     as_pending,
     binary,
@@ -74,7 +74,7 @@ def _name(node: syntax.Name, scope: Scope, session: Session) -> Any:
     found = lookup(node.name, scope, session, node.span)
     if found is not None:
         return found
-    path = apply.under_path(node.name, session)
+    path = instances.under_path(node.name, session)
     if path is not None:
         return path
     hint = suggest(node.name, [*scope.names(), *CORE, "training", "step", "total_steps", "parameters"])
@@ -105,7 +105,7 @@ _SPECIAL = {
     "training": lambda session: session.training and not any(f.frozen for f in session.frames),
     "step": lambda session: session.run_scalar("step"),
     "total_steps": lambda session: session.run_scalar("total_steps"),
-    "parameters": lambda session: apply.trained_parameters(session),
+    "parameters": lambda session: instances.trained_parameters(session),
 }
 
 
@@ -241,7 +241,7 @@ def _attribute(node: syntax.Attribute, scope: Scope, session: Session) -> Any:
     dotted = _dotted(node)
     root = _root(node)
     if dotted is not None and scope.find(root.name) is None:
-        found = apply.under_path(dotted, session)
+        found = instances.under_path(dotted, session)
         if found is not None:
             return found
         if session.failed:
@@ -251,7 +251,7 @@ def _attribute(node: syntax.Attribute, scope: Scope, session: Session) -> Any:
     if isinstance(value, NetResult) and node.name in value.outputs:
         return value.outputs[node.name]
     if isinstance(value, NetResult):
-        found = apply.under_path(f"{value.path}.{node.name}", session, absolute=True)
+        found = instances.under_path(f"{value.path}.{node.name}", session, absolute=True)
         if found is not None:
             return found
     value = only_output(value)
@@ -264,7 +264,7 @@ def _attribute(node: syntax.Attribute, scope: Scope, session: Session) -> Any:
     if node.name in ("shape", "size") and (is_tensor(value) or isinstance(value, (list, range))):
         shape = as_pending(value, session, node.span).shape
         return list(shape) if node.name == "shape" else product(shape)
-    found = dotted and apply.under_path(dotted, session)
+    found = dotted and instances.under_path(dotted, session)
     if found:
         return found
     raise error("DG226", f"{describe(value)} has no `{node.name}`", node.span, help=suggest(node.name, ["shape", "size"]))

@@ -24,7 +24,8 @@ MOST_FILES = 1_000
 
 
 class Module(Scope):
-    """The names of a file. Declarations may stand in any order; constants are computed when they are first asked for."""
+    """The names of a file. Declarations may stand in any order; constants are computed when they are first asked for.
+    """
 
     def __init__(self, source: Source, folder: Path | None, parent: Scope | None):
         super().__init__(parent)
@@ -84,7 +85,8 @@ class Module(Scope):
 #: The elaborations that are under way, innermost last: what constants of files are computed in.
 CURRENT: list[Any] = []
 
-#: How deep the evaluator may call itself. Deeper ones than Python's usual thousand are no danger to a stack of Python frames.
+#: How deep the evaluator may call itself. Deeper ones than Python's usual thousand are no danger to a stack of Python
+#: frames.
 MOST_FRAMES = 12_000
 
 

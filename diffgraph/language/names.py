@@ -1,7 +1,7 @@
 """Names that mean nothing, also in layers and functions that no net uses.
 
-Elaboration checks what it reaches, with everything known. This reads the rest of a file without running it, so it claims
-only what is wrong in every use: a name that is bound nowhere, a setting that a layer does not have.
+Elaboration checks what it reaches, with everything known. This reads the rest of a file without running it, so it
+claims only what is wrong in every use: a name that is bound nowhere, a setting that a layer does not have.
 """
 
 from __future__ import annotations

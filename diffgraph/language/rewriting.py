@@ -9,8 +9,8 @@ from diffgraph.language import syntax
 
 
 def rewrite(node: syntax.Expr, change: Callable[[syntax.Expr], syntax.Expr | None]) -> syntax.Expr:
-    """The tree with each part, outermost first, replaced by what `change` gives for it; where that is None the part stays
-    and its own parts are tried. Parts that do not change keep their identity."""
+    """The tree with each part, outermost first, replaced by what `change` gives for it; where that is None the part
+    stays and its own parts are tried. Parts that do not change keep their identity."""
     changed = change(node)
     return _inside(node, change) if changed is None else changed
 

@@ -45,8 +45,8 @@ class Frame:
 
 
 class BodyBuilder(Builder):
-    """Builds a program inside another (the body of a scan, a derivative that the user wrote). Its names are taken nowhere
-    around it, so what it captures keeps its name."""
+    """Builds a program inside another (the body of a scan, a derivative that the user wrote). Its names are taken
+    nowhere around it, so what it captures keeps its name."""
 
     def __init__(self, parent: Builder):
         super().__init__()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from diffgraph.diagnostics import Diagnostic, DiffgraphError, Span, error
@@ -45,8 +46,8 @@ def run_body(block: syntax.Block, scope: Scope, session: Session, owner: str) ->
 
 
 def run_block(block: syntax.Block, scope: Scope, session: Session) -> None:
-    """Runs statements in order, and goes on after one that fails, so that independent problems are all found. What a failed
-    statement would have bound is unknown; what needs it is passed over in silence."""
+    """Runs statements in order, and goes on after one that fails, so that independent problems are all found. What a
+    failed statement would have bound is unknown; what needs it is passed over in silence."""
     problems: list[Diagnostic] = []
     for statement in block.statements:
         try:
@@ -67,8 +68,8 @@ def run_block(block: syntax.Block, scope: Scope, session: Session) -> None:
 
 
 def _decides(statement: syntax.Statement, scope: Scope) -> bool:
-    """Whether what follows in the body of a layer or function makes no sense once this has failed: it was what an assert
-    stated, or is what is done where nothing has been returned."""
+    """Whether what follows in the body of a layer or function makes no sense once this has failed: it was what an
+    assert stated, or is what is done where nothing has been returned."""
     if isinstance(statement, syntax.Assert):
         return not isinstance(scope, NetScope)
     if isinstance(statement, syntax.If):
@@ -116,7 +117,11 @@ def _under_its_name(value: Any, node: syntax.Bind, session: Session) -> Any:
     is_call = isinstance(node.value, syntax.CallOf) and isinstance(node.value.function, syntax.Name)
     if not is_call or node.value.function.name not in ("reshape", "argsort"):
         return value
-    if not isinstance(made, (Reshape, Argsort)) or not isinstance(value, TensorValue) or made.tensor is not value.tensor:
+    if (
+        not isinstance(made, (Reshape, Argsort))
+        or not isinstance(value, TensorValue)
+        or made.tensor is not value.tensor
+    ):
         return value
     del builder.tensors[made.tensor.name]
     name = builder.fresh(session.hint(node.names[0]))

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
 
 from diffgraph.autodiff.differentiate import gradients
 from diffgraph.diagnostics import Span, error, suggest
@@ -44,8 +43,8 @@ def training_program(module, plan: TrainPlan) -> tuple[Network, Program]:
 
 
 def loss_network(plan: TrainPlan, settings: dict | None = None, sizes: dict | None = None) -> Network:
-    """The net in training mode; its program gives the losses and their sum's gradients by path (`gradient of conv1.weight`):
-    what an optimizer outside the program needs."""
+    """The net in training mode; its program gives the losses and their sum's gradients by path (`gradient of
+    conv1.weight`): what an optimizer outside the program needs."""
 
     def extend(step: _Step) -> None:
         for path, gradient in step.gradients_of_the_sum().items():
@@ -138,8 +137,8 @@ class _Step:
             self._check_pattern(pattern, None)
 
     def build(self) -> None:
-        """Adds everything: for each loss in order, its gradients and the update of the parameters that it reaches. A later
-        loss is computed with what the earlier ones have made of the parameters."""
+        """Adds everything: for each loss in order, its gradients and the update of the parameters that it reaches. A
+        later loss is computed with what the earlier ones have made of the parameters."""
         self.session.phase = "update"
         rules = [(self._settled(call), call) for call in self.plan.optimizers]
         if not rules:
@@ -220,7 +219,8 @@ class _Step:
     # ------------------------------------------------------------ update
 
     def _settled(self, call: OptimizerCall) -> LayerValue:
-        """An optimizer whose settings (a schedule is a formula of the step) have been computed once for all parameters."""
+        """An optimizer whose settings (a schedule is a formula of the step) have been computed once for all
+        parameters."""
         value = expressions.evaluate(call.node, self.plan.module, self.session)
         settings = tuple((k, statements.settle(v, self.session, k, call.node.span)) for k, v in value.settings)
         return replace(value, settings=settings)
@@ -246,7 +246,9 @@ class _Step:
             raise error("DG616", text, rules[-1][1].node.span, help="add one without `for`, or freeze it")
         return rest
 
-    def _apply(self, optimizer: LayerValue, path: str, tensors: list[tuple[TensorValue, str | None]], span: Span) -> None:
+    def _apply(
+        self, optimizer: LayerValue, path: str, tensors: list[tuple[TensorValue, str | None]], span: Span
+    ) -> None:
         """Runs the body of an optimizer with its tensors; those with a path may be updated."""
         session = self.session
         declaration = optimizer.declaration

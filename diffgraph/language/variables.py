@@ -118,9 +118,7 @@ def _spread(value: Any, shape, session: Session, span: Span) -> Pending:
         return pending
 
     def problem():
-        return error(
-            "DG504", f"{show_shape(pending.shape)} does not fill the declared shape {show_shape(shape)}", span
-        )
+        return error("DG504", f"{show_shape(pending.shape)} does not fill the declared shape {show_shape(shape)}", span)
 
     if len(pending.shape) > len(shape):
         raise problem()
@@ -177,7 +175,7 @@ def _new_variable(node: syntax.Variable, path: str, shape, scope: Scope, session
     role = "parameter" if node.role == "param" else "state"
     if session.depends_on_batch(*shape):
         raise error(
-            "DG505", f"the {role} `{path}` {show_shape(shape)} depends on the size of the batch, which may be any", node.span,
+            "DG505", f"the {role} `{path}` {show_shape(shape)} depends on the batch, which may have any size", node.span,
             help="give it a shape that the settings and the other sizes decide",
         )  # fmt: skip
     if product(s for s in shape if isinstance(s, int)) > MOST_ELEMENTS:

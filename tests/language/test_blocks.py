@@ -13,7 +13,11 @@ from diffgraph.language.elaborate import elaborate
 from diffgraph.language.module import load_text
 from diffgraph.language.step import loss_network, training_network
 
-NET = "net a(width = 2) {\ninput x[N, 3]\ntarget y[N, 1]\nout = x -> linear(width) as one -> linear(1) as two\noutput out\nloss mean((out - y)^2)\n}\n"
+NET = (
+    "net a(width = 2) {\ninput x[N, 3]\ntarget y[N, 1]\n"
+    "out = x -> linear(width) as one -> linear(1) as two\noutput out\n"
+    "loss mean((out - y)^2)\n}\n"
+)
 X = np.arange(12.0).reshape(4, 3) / 10
 Y = np.ones((4, 1))
 
@@ -59,7 +63,9 @@ def steps(fields: str, count: int = 1, net: str = NET, total: int = 10, **arrays
 def gradients(fields: str = "optimizer lbfgs", net: str = NET, **arrays):
     network = loss_network(plan_of(fields, net))
     given = {**starting_values(network), **(arrays or {"x": X, "y": Y}), "seed": 0, "step": 1, "total_steps": 10}
-    found = interpret(network.program, {i.tensor.name: given[i.path] for i in network.program.inputs if i.path in given})
+    found = interpret(
+        network.program, {i.tensor.name: given[i.path] for i in network.program.inputs if i.path in given}
+    )
     return {o.name.removeprefix("gradient of "): found[o.tensor] for o in network.program.outputs}
 
 
@@ -69,7 +75,8 @@ def gradients(fields: str = "optimizer lbfgs", net: str = NET, **arrays):
 def test_fields():
     plan = plan_of(
         'data csv("t.csv", target = "y", split = 1 / 4)\nbatch 2 * 16\nepochs 3\noptimizer adam(lr = 1e-3)\n'
-        'freeze "one"\nstop_early(patience = 4)\naverage ema(0.99)\nseed 7\nclip_norm 1.0\naugment x -> random_noise(0.1)'
+        'freeze "one"\nstop_early(patience = 4)\naverage ema(0.99)\nseed 7\nclip_norm 1.0\n'
+        "augment x -> random_noise(0.1)"
     )
     assert (plan.net, plan.name, plan.batch, plan.epochs, plan.steps, plan.seed) == ("a", "a", 32, 3, None, 7)
     assert plan.data.name == "csv" and plan.data.arguments == ("t.csv",)
@@ -80,7 +87,13 @@ def test_fields():
 
 
 def test_blocks_are_found_by_name():
-    module = load_text(NET + "net b { input x[N]\nparam w = 1\nloss w * x }\ntrain a { optimizer sgd\nseed 1 }\ntrain a as slow { optimizer sgd\nseed 2 }\ntrain b { optimizer sgd\nseed 3 }")
+    module = load_text(
+        NET
+        + (
+            "net b { input x[N]\nparam w = 1\nloss w * x }\ntrain a { optimizer sgd\nseed 1 }\n"
+            "train a as slow { optimizer sgd\nseed 2 }\ntrain b { optimizer sgd\nseed 3 }"
+        )
+    )
     assert train_block(module).seed == 1
     assert train_block(module, name="slow").seed == 2
     assert train_block(module, net="b").seed == 3
@@ -100,7 +113,11 @@ def test_a_net_with_other_settings():
 def test_every_problem_of_a_block_is_reported():
     found = problems("batch 0\nepoch 3\noptimizer adm(lr = 1)\nstop_early(patence = 3)\nseed nothing")
     assert [d.code for d in found] == ["DG604", "DG605", "DG606", "DG607", "DG201"]
-    assert [d.help for d in found][1:4] == ["did you mean `epochs`?", "did you mean `adam`?", "did you mean `patience`?"]
+    assert [d.help for d in found][1:4] == [
+        "did you mean `epochs`?",
+        "did you mean `adam`?",
+        "did you mean `patience`?",
+    ]
 
 
 @pytest.mark.parametrize("fields, code", [
@@ -140,7 +157,9 @@ def test_settings_of_fields_are_overridden():
         before, after = starting_values(training_network(plan)), None
         network = training_network(plan)
         given = {**before, "x": X, "y": Y, "seed": 0, "step": 1, "total_steps": 10}
-        found = interpret(network.program, {i.tensor.name: given[i.path] for i in network.program.inputs if i.path in given})
+        found = interpret(
+            network.program, {i.tensor.name: given[i.path] for i in network.program.inputs if i.path in given}
+        )
         paths = {i.tensor.name: i.path for i in network.program.inputs}
         after = {paths[c.state]: found[c.tensor] for c in network.program.commits}
         return ((before["two.bias"] - after["two.bias"]) / gradients()["two.bias"]).item()
@@ -219,7 +238,9 @@ def test_states_of_optimizers_start_at_their_initial_values_and_are_kept():
 
 def test_schedules_are_formulas_of_the_step():
     net = "net a { input x[N]\nparam w = 0\nloss w + 0 * mean(x) }\n"
-    history = steps("optimizer sgd(lr = ramp(2))", 3, "fn ramp(peak) = peak * step / total_steps\n" + net, x=np.zeros(2))
+    history = steps(
+        "optimizer sgd(lr = ramp(2))", 3, "fn ramp(peak) = peak * step / total_steps\n" + net, x=np.zeros(2)
+    )
     assert np.allclose([h["w"] for h in history], [0, -0.2, -0.6, -1.2])
 
 
@@ -272,7 +293,11 @@ def test_freeze():
 
 
 def test_freezing_keeps_the_names_of_inference():
-    head = "layer f()(x) {\nif training { x = x -> linear_noise }\nreturn x -> linear(3) -> linear_noise -> linear(3)\n}\nlayer linear_noise()(x) { return x }\n"
+    head = (
+        "layer f()(x) {\nif training { x = x -> linear_noise }\n"
+        "return x -> linear(3) -> linear_noise -> linear(3)\n}\n"
+        "layer linear_noise()(x) { return x }\n"
+    )
     net = head + "net a { input x[N, 3]\nloss x -> f as f -> linear(1) }\n"
     module = load_text(net + "train a { optimizer sgd\nfreeze f }")
     inference = elaborate(module, "a")
@@ -310,9 +335,13 @@ def test_augmentation_is_for_training_only():
 def test_augmentations_follow_one_another_and_keep_the_names_of_the_net():
     head = "layer plus(k)(x) { return x + k }\nlayer linear_part()(x) { return 2 * x }\n"
     net = head + "net a { input x[N, 3]\nh = x -> plus(1)\nparam w = 0\noutput h\nloss mean(h) * w }\n"
-    network = training_network(plan_of("optimizer sgd\naugment x -> plus(10) -> linear_part\naugment x -> plus(5)", net))
+    network = training_network(
+        plan_of("optimizer sgd\naugment x -> plus(10) -> linear_part\naugment x -> plus(5)", net)
+    )
     assert [i.path for i in network.instances if not i.path.startswith("augment")] == ["plus1"]
-    history = steps("optimizer sgd(lr = 1)\naugment x -> plus(10) -> linear_part\naugment x -> plus(5)", 1, net, x=np.zeros((1, 3)))
+    history = steps(
+        "optimizer sgd(lr = 1)\naugment x -> plus(10) -> linear_part\naugment x -> plus(5)", 1, net, x=np.zeros((1, 3))
+    )
     assert history[1]["w"] == -26
 
 

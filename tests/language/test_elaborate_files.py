@@ -12,7 +12,10 @@ from diffgraph.diagnostics import DiffgraphError
 from diffgraph.language.elaborate import elaborate
 from diffgraph.language.module import load_module
 
-BLOCKS = "width = 4\nlayer block(n = width)(x) { return x -> linear(n) -> relu }\nnet inner {\ninput x[N, 3]\noutput y = x -> block\n}\n"
+BLOCKS = (
+    "width = 4\nlayer block(n = width)(x) { return x -> linear(n) -> relu }\nnet inner {\n"
+    "input x[N, 3]\noutput y = x -> block\n}\n"
+)
 
 
 def files(tmp_path, **texts):
@@ -74,7 +77,10 @@ def test_paths_are_relative_to_the_file(tmp_path):
 
 
 def test_the_standard_library_is_imported_by_name(tmp_path):
-    main = body("input x[N, 3]\noutput y = x -> f", 'from "std/activations.net" import leaky_relu as_is\nf = 1'.replace(" as_is\nf = 1", "\nf = leaky_relu"))
+    main = body(
+        "input x[N, 3]\noutput y = x -> f",
+        'from "std/activations.net" import leaky_relu as_is\nf = 1'.replace(" as_is\nf = 1", "\nf = leaky_relu"),
+    )
     assert made(tmp_path, main=main).instances[0].type == "leaky_relu"
     assert failure(tmp_path, main='from "std/activation.net" import relu6\n' + main).help
 
@@ -106,13 +112,18 @@ def test_a_file_that_is_not_there(tmp_path):
 
 
 def test_a_name_that_a_file_does_not_have(tmp_path):
-    assert failure(tmp_path, main='from "blocks.net" import blok\n' + body("output y = [1]"), blocks=BLOCKS).help == "did you mean `block`?"
+    assert (
+        failure(tmp_path, main='from "blocks.net" import blok\n' + body("output y = [1]"), blocks=BLOCKS).help
+        == "did you mean `block`?"
+    )
     main = body("input x[N, 3]\noutput y = x -> blocks.blok", 'import "blocks.net"')
     assert failure(tmp_path, main=main, blocks=BLOCKS).help == "did you mean `block`?"
 
 
 def test_a_name_is_declared_once(tmp_path):
-    found = failure(tmp_path, main='from "blocks.net" import block\nfn block(x) = x\n' + body("output y = [1]"), blocks=BLOCKS)
+    found = failure(
+        tmp_path, main='from "blocks.net" import block\nfn block(x) = x\n' + body("output y = [1]"), blocks=BLOCKS
+    )
     assert found.code == "DG205"
 
 
@@ -146,7 +157,7 @@ def test_tables_stay_inside_and_hold_no_code(tmp_path):
 @pytest.fixture
 def small_limits(monkeypatch):
     """Limits that are reached sooner, so that these tests are short."""
-    monkeypatch.setattr("diffgraph.language.apply.MOST_INSTANCES", 2_000)
+    monkeypatch.setattr("diffgraph.language.instances.MOST_INSTANCES", 2_000)
     monkeypatch.setattr("diffgraph.language.session.MOST_DEFINITIONS", 2_000)
     monkeypatch.setattr("diffgraph.language.session.MOST_STEPS", 20_000)
     monkeypatch.setattr("diffgraph.language.numbers.MOST_ITEMS", 20_000)
@@ -191,7 +202,13 @@ def test_omega():
 
 
 def test_deep_expressions():
-    for text in ("(" * 5000 + "1" + ")" * 5000, "-" * 5000 + "1", "[" * 5000 + "]" * 5000, "1" + " + 1" * 20000, "not " * 3000 + "true"):
+    for text in (
+        "(" * 5000 + "1" + ")" * 5000,
+        "-" * 5000 + "1",
+        "[" * 5000 + "]" * 5000,
+        "1" + " + 1" * 20000,
+        "not " * 3000 + "true",
+    ):
         start = time.perf_counter()
         try:
             network(body(f"output y = [{text}]"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from elaboration import body, initial, network, paths, problem, problems, run, value, values_of
+from elaboration import body, initial, network, paths, problem, run, value, values_of
 
 X = np.arange(6.0).reshape(2, 3) - 2
 
@@ -75,12 +75,21 @@ def test_inference_mode_gives_the_names_of_training_mode():
 
 
 def test_names_given_by_as():
-    made = network(body("input x[N, 3]\nfor i in 0..2 { x = x -> linear(3) as fc[i] }\nx = x -> linear(3) as tail\noutput y = x -> linear(3) as 7"))
+    made = network(
+        body(
+            (
+                "input x[N, 3]\nfor i in 0..2 { x = x -> linear(3) as fc[i] }\n"
+                "x = x -> linear(3) as tail\noutput y = x -> linear(3) as 7"
+            )
+        )
+    )
     assert paths(made)[::2] == ["fc.0.weight", "fc.1.weight", "tail.weight", "7.weight"]
 
 
 def test_names_interpolate():
-    made = network(body("input x[N, 3]\nfor s in 0..2 { for b in 0..2 { x = x -> linear(3) as layer{s + 1}[b] } }\noutput y = x"))
+    made = network(
+        body("input x[N, 3]\nfor s in 0..2 { for b in 0..2 { x = x -> linear(3) as layer{s + 1}[b] } }\noutput y = x")
+    )
     assert paths(made)[::2] == ["layer1.0.weight", "layer1.1.weight", "layer2.0.weight", "layer2.1.weight"]
 
 
@@ -127,7 +136,14 @@ def test_resnet_is_named_as_pretrained_weights_are():
 
 
 def test_a_path_is_a_tensor_wherever_it_has_been_made():
-    made = network(body("input token[N, 4]: int < 10\nh = token -> embedding(10, 6)\noutput y = h @ transpose(embedding1.weight, 0, 1)"))
+    made = network(
+        body(
+            (
+                "input token[N, 4]: int < 10\nh = token -> embedding(10, 6)\n"
+                "output y = h @ transpose(embedding1.weight, 0, 1)"
+            )
+        )
+    )
     assert paths(made) == ["embedding1.weight"]
     assert made.program.tensors[made.outputs[0].tensor].shape[1:] == (4, 10)
 
@@ -163,7 +179,9 @@ def test_each_application_makes_new_parameters():
 
 
 def test_shared_makes_one_set():
-    made = network(body("input a[N, 3]\ninput b[N, 3]\nenc = shared(linear(2) -> tanh)\noutput p = a -> enc\noutput q = b -> enc"))
+    made = network(
+        body("input a[N, 3]\ninput b[N, 3]\nenc = shared(linear(2) -> tanh)\noutput p = a -> enc\noutput q = b -> enc")
+    )
     assert len(made.parameters) == 2
     found = values_of(made, a=X, b=X)
     assert np.array_equal(found["p"], found["q"])
@@ -176,7 +194,9 @@ def test_shared_layers_with_instances_inside():
 
 
 def test_an_unnamed_shared_group_adds_no_level():
-    made = network(body("input x[N, 3]\ng = shared(linear(3) -> relu -> linear(3))\noutput y = x -> g -> linear(3) -> g"))
+    made = network(
+        body("input x[N, 3]\ng = shared(linear(3) -> relu -> linear(3))\noutput y = x -> g -> linear(3) -> g")
+    )
     assert paths(made)[::2] == ["linear1.weight", "linear2.weight", "linear3.weight"]
 
 
@@ -192,7 +212,12 @@ def test_a_shared_layer_keeps_its_shape():
 
 
 def test_frozen_parameters_are_not_trained():
-    made = network(body("input x[N, 3]\noutput y = x -> frozen(linear(3) -> batchnorm) -> linear(2)\nloss mean(l2(parameters) + y)"), training=True)
+    made = network(
+        body(
+            "input x[N, 3]\noutput y = x -> frozen(linear(3) -> batchnorm) -> linear(2)\nloss mean(l2(parameters) + y)"
+        ),
+        training=True,
+    )
     assert {v.path: v.trained for v in made.parameters} == {
         "linear1.weight": False, "linear1.bias": False, "batchnorm1.weight": False, "batchnorm1.bias": False,
         "linear2.weight": True, "linear2.bias": True,
@@ -212,11 +237,16 @@ def test_training_is_false_inside_frozen():
 
 # ---------------------------------------------------------------- nets in nets
 
-INNER = "net inner(width = 2) {\ninput x[N, D]\ntarget t[N]: int < 2\nh = x -> linear(width)\noutput logits = h\noutput p = softmax(h)\nloss cross_entropy(h, t)\n}\n"
+INNER = (
+    "net inner(width = 2) {\ninput x[N, D]\ntarget t[N]: int < 2\nh = x -> linear(width)\n"
+    "output logits = h\noutput p = softmax(h)\nloss cross_entropy(h, t)\n}\n"
+)
 
 
 def test_a_net_is_a_layer_that_gives_its_outputs_by_name():
-    made = network(body("input image[M, 3]\nr = image -> inner(4) as r\noutput y = r.p\noutput z = r.logits", INNER), "test")
+    made = network(
+        body("input image[M, 3]\nr = image -> inner(4) as r\noutput y = r.p\noutput z = r.logits", INNER), "test"
+    )
     assert paths(made) == ["r.linear1.weight", "r.linear1.bias"]
     assert made.losses == ()
     assert values_of(made, image=X)["y"].shape == (2, 4)
@@ -262,3 +292,14 @@ def test_every_definition_knows_its_layer_and_text():
     origins = [o for s in made.program.statements for o in s.provenance]
     assert {o.path for o in origins} == {"f1.linear1", "f1.relu1"}
     assert all(o.span is not None and o.phase == "forward" for o in origins)
+
+
+def test_instances_know_their_settings():
+    made = network(body("input x[N, 1, 4, 4]\noutput y = x -> conv(6, 3, pad = 1, bias = false) -> relu"))
+    assert [i.settings for i in made.instances] == ["channels = 6, kernel = 3, pad = 1, bias = false", ""]
+
+
+@pytest.mark.parametrize("name", ['"a.b"', '"a b"', "1.5", "[1]"])
+def test_names_of_instances_are_words(name):
+    text = f"input x[N, 3]\nname = {name}\noutput y = x -> linear(3) as f{{name}}"
+    assert problem(body(text)).code == "DG528"

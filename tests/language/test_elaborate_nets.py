@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from elaboration import body, initial, network, problem, problems, run, value, values_of
+from elaboration import body, initial, network, problem, run, values_of
 
 X = np.arange(6.0).reshape(2, 3) - 2
 
@@ -25,14 +25,21 @@ def test_each_later_use_of_a_symbol_must_agree():
 
 
 def test_what_cannot_be_decided_becomes_a_requirement():
-    text = body("input x[N, 1, H, 8]\nh = x -> maxpool(2) -> conv_transpose(1, 2, stride = 2)\noutput y = concat(x, h, axis = 1)")
+    text = body(
+        (
+            "input x[N, 1, H, 8]\nh = x -> maxpool(2) -> conv_transpose(1, 2, stride = 2)\n"
+            "output y = concat(x, h, axis = 1)"
+        )
+    )
     assert [r.split(",")[0] for r in network(text).requirements] == ["H % 2 == 0"]
     assert network(text, sizes={"H": 6}).requirements == ()
     assert "concat" in problem(text, sizes={"H": 7}).message
 
 
 def test_inputs_have_kinds_and_bounds():
-    made = network(body("input a[N]: int < 10\ninput b[N]: bool\ninput c[N]: int\ninput d[N]: float\noutput y = a + b + c + d"))
+    made = network(
+        body("input a[N]: int < 10\ninput b[N]: bool\ninput c[N]: int\ninput d[N]: float\noutput y = a + b + c + d")
+    )
     kinds = [(p.tensor.kind, p.tensor.bound) for p in made.inputs]
     assert kinds == [("int", 10), ("bool", None), ("int", None), ("float", None)]
 
@@ -49,7 +56,11 @@ def test_ports_belong_into_nets():
 
 
 def test_results_are_named():
-    text = "input x[N, 3]: float\ntarget t[N]: int < 3\noutput p = softmax(x), x\noutput softmax(2 * x)\nloss cross_entropy(x, t)\nmetric accuracy(x, t)\nmetric top_2 = accuracy(x, t, top = 2)"
+    text = (
+        "input x[N, 3]: float\ntarget t[N]: int < 3\noutput p = softmax(x), x\n"
+        "output softmax(2 * x)\nloss cross_entropy(x, t)\nmetric accuracy(x, t)\n"
+        "metric top_2 = accuracy(x, t, top = 2)"
+    )
     made = network(body(text))
     assert [o.name for o in made.outputs] == ["p", "x", "softmax"]
     assert [m.name for m in made.metrics] == ["accuracy", "top_2"]
@@ -69,7 +80,14 @@ def test_a_loss_is_averaged():
 
 
 def test_losses_have_scopes():
-    made = network(body("input x[N, 3]\ng = x -> linear(3) as generator\nd = g -> linear(1) as critic\nloss mean(d) for critic\nloss a = -mean(d) for generator"))
+    made = network(
+        body(
+            (
+                "input x[N, 3]\ng = x -> linear(3) as generator\nd = g -> linear(1) as critic\n"
+                "loss mean(d) for critic\nloss a = -mean(d) for generator"
+            )
+        )
+    )
     assert [(loss.name, loss.scope) for loss in made.losses] == [("loss", "critic"), ("a", "generator")]
 
 
@@ -137,7 +155,9 @@ def test_batchnorm_updates_its_statistics_in_training_only():
 
 
 def test_draws_are_functions_of_seed_step_and_path():
-    made = network(body("input x[N, 1000]\na = x -> dropout(0.5)\noutput a\noutput b = x -> dropout(0.5)"), training=True)
+    made = network(
+        body("input x[N, 1000]\na = x -> dropout(0.5)\noutput a\noutput b = x -> dropout(0.5)"), training=True
+    )
     x = np.ones((2, 1000))
     first = values_of(made, x=x, step=1)
     assert 0.4 < (first["a"] == 0).mean() < 0.6 and set(np.unique(first["a"])) == {0, 2}
@@ -148,7 +168,10 @@ def test_draws_are_functions_of_seed_step_and_path():
 
 
 def test_a_binding_in_a_loop_is_another_draw_each_time():
-    text = "input x[100]\nout = []\nfor i in 0..2 {\nnoise[100] ~ normal(0, 1)\nout = out + [noise]\n}\noutput a = out[0]\noutput b = out[1]"
+    text = (
+        "input x[100]\nout = []\nfor i in 0..2 {\nnoise[100] ~ normal(0, 1)\n"
+        "out = out + [noise]\n}\noutput a = out[0]\noutput b = out[1]"
+    )
     found = run(text, x=np.zeros(100))
     assert not np.array_equal(found["a"], found["b"])
 
@@ -159,7 +182,10 @@ def test_draws_pass_gradients_to_their_arguments():
 
 
 def test_a_draw_in_a_scan_is_new_in_each_step():
-    text = "input x[4]\npath = scan t in 0..5 from h = x {\nnoise[4] ~ normal(0, 1)\nnext h = h + noise\nyield noise\n}\noutput path"
+    text = (
+        "input x[4]\npath = scan t in 0..5 from h = x {\nnoise[4] ~ normal(0, 1)\n"
+        "next h = h + noise\nyield noise\n}\noutput path"
+    )
     found = run(text, x=np.zeros(4))["path"]
     assert len(np.unique(found)) == 20
 
@@ -172,13 +198,18 @@ def test_what_is_no_distribution():
 
 
 def test_scan_yields():
-    text = "input x[3]\npath = scan t in 0..4 from p = x, v = 1 {\nnext p = p + v\nnext v = 2 * v\nyield p\n}\noutput path\noutput z = last(path)"
+    text = (
+        "input x[3]\npath = scan t in 0..4 from p = x, v = 1 {\nnext p = p + v\n"
+        "next v = 2 * v\nyield p\n}\noutput path\noutput z = last(path)"
+    )
     found = run(text, x=np.zeros(3))
     assert found["path"][:, 0].tolist() == [0, 1, 3, 7] and found["z"].tolist() == [7, 7, 7]
 
 
 def test_scan_without_yield_gives_the_final_carry():
-    assert run("input x[2]\nh = scan t in 0..3 from h = x { next h = h + t }\noutput h", x=np.zeros(2))["h"].tolist() == [3, 3]
+    assert run("input x[2]\nh = scan t in 0..3 from h = x { next h = h + t }\noutput h", x=np.zeros(2))[
+        "h"
+    ].tolist() == [3, 3]
 
 
 def test_scan_yields_several():
@@ -198,14 +229,23 @@ def test_scan_runs_over_a_size_that_is_not_known():
 
 
 def test_layers_in_a_scan_are_shared_over_its_steps():
-    text = "input x[N, 5, 3]\nh = scan t in 0..5 from h = zeros([N, 3]) { next h = tanh((x[:, t, :] -> linear(3)) + (h -> linear(3))) }\noutput h\nloss mean(h)"
+    text = (
+        "input x[N, 5, 3]\n"
+        "h = scan t in 0..5 from h = zeros([N, 3]) { next h = tanh((x[:, t, :] -> linear(3)) + (h -> linear(3))) }\n"
+        "output h\nloss mean(h)"
+    )
     made = network(body(text))
     assert [v.path for v in made.parameters] == ["linear1.weight", "linear1.bias", "linear2.weight", "linear2.bias"]
     x = np.random.default_rng(0).standard_normal((2, 5, 3))
     start = initial(made)
     h = np.zeros((2, 3))
     for t in range(5):
-        h = np.tanh(x[:, t] @ start["linear1.weight"].T + start["linear1.bias"] + h @ start["linear2.weight"].T + start["linear2.bias"])
+        h = np.tanh(
+            x[:, t] @ start["linear1.weight"].T
+            + start["linear1.bias"]
+            + h @ start["linear2.weight"].T
+            + start["linear2.bias"]
+        )
     assert np.allclose(values_of(made, x=x)["h"], h)
 
 
@@ -228,12 +268,18 @@ def test_the_gradient_of_a_scan():
 
 
 def test_a_derivative_in_a_scan():
-    text = "input x[2]\nh = scan t in 0..3 from h = x {\nenergy = sum(h^2)\nnext h = h - 0.1 * grad(energy, h)\n}\noutput h"
+    text = (
+        "input x[2]\nh = scan t in 0..3 from h = x {\nenergy = sum(h^2)\n"
+        "next h = h - 0.1 * grad(energy, h)\n}\noutput h"
+    )
     assert np.allclose(run(text, x=np.ones(2))["h"], 0.8**3)
 
 
 def test_scans_inside_scans():
-    text = "input x[2]\nh = scan t in 0..3 from h = x {\nk = scan s in 0..2 from k = h { next k = k + 1 + t }\nnext h = k\n}\noutput h"
+    text = (
+        "input x[2]\nh = scan t in 0..3 from h = x {\n"
+        "k = scan s in 0..2 from k = h { next k = k + 1 + t }\nnext h = k\n}\noutput h"
+    )
     assert run(text, x=np.zeros(2))["h"].tolist() == [12, 12]
 
 

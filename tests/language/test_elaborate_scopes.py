@@ -18,7 +18,12 @@ def test_a_binding_shadows_the_one_before():
 
 
 def test_bodies_of_if_and_for_share_the_scope_around_them():
-    found = run("a = 0\nfor i in 0..4 { a = a + i\nlast_one = i }\nif a > 5 { b = 1 } else { b = 2 }\noutput y = [a, b, last_one]")
+    found = run(
+        (
+            "a = 0\nfor i in 0..4 { a = a + i\nlast_one = i }\nif a > 5 { b = 1 } else { b = 2 }\n"
+            "output y = [a, b, last_one]"
+        )
+    )
     assert list(found["y"]) == [6, 1, 3]
 
 
@@ -70,7 +75,12 @@ def test_unknown_names_get_a_suggestion():
 
 
 def test_every_independent_problem_is_reported_once():
-    text = body("input x[N, 3]\na = x + nothing\nb = a * 2\nc = relu(x) -> missing\nd = unknown\noutput y = a + c + d\nloss mean(d)")
+    text = body(
+        (
+            "input x[N, 3]\na = x + nothing\nb = a * 2\nc = relu(x) -> missing\nd = unknown\n"
+            "output y = a + c + d\nloss mean(d)"
+        )
+    )
     found = problems(text)
     assert [d.span.text for d in found] == ["nothing", "missing", "unknown"]
 
@@ -81,9 +91,17 @@ def test_what_is_written_in_blocks_is_checked_too():
 
 
 def test_what_no_net_uses_is_checked_too():
-    head = "layer unused(n)(x[N, C]) {\ny = x * C + missing\nfor i in 0..n { y = y -> conv(3, 3, strid = i) as c{i} }\nz[a, b] = y[a, b] + i\nreturn y + c0.weight\n}"
+    head = (
+        "layer unused(n)(x[N, C]) {\ny = x * C + missing\n"
+        "for i in 0..n { y = y -> conv(3, 3, strid = i) as c{i} }\nz[a, b] = y[a, b] + i\n"
+        "return y + c0.weight\n}"
+    )
     found = problems(body("input x[N]\noutput y = x + nothing", head))
-    assert [(d.code, d.span.text[:7]) for d in found] == [("DG201", "nothing"), ("DG201", "missing"), ("DG230", "conv(3,")]
+    assert [(d.code, d.span.text[:7]) for d in found] == [
+        ("DG201", "nothing"),
+        ("DG201", "missing"),
+        ("DG230", "conv(3,"),
+    ]
     assert found[2].help == "did you mean `stride`?"
 
 
@@ -153,7 +171,12 @@ def test_a_gradient_of_its_own_inside_index_notation():
 
 def test_gradients_for_several_arguments():
     head = "fn product_of(a, b) {\nreturn a * b\n} with gradient(dy) {\nreturn 10 * dy * b, dy\n}"
-    found = run("input a[2]\ninput b[2]\ny = product_of(a, b)\noutput p = grad(y, a)\noutput q = grad(y, b)", head, a=np.ones(2), b=np.full(2, 3.0))
+    found = run(
+        "input a[2]\ninput b[2]\ny = product_of(a, b)\noutput p = grad(y, a)\noutput q = grad(y, b)",
+        head,
+        a=np.ones(2),
+        b=np.full(2, 3.0),
+    )
     assert found["p"].tolist() == [30, 30] and found["q"].tolist() == [1, 1]
 
 
@@ -222,10 +245,16 @@ def test_a_layer_that_returns_nothing():
 
 
 def test_asserts_show_their_message_and_the_chain_of_layers():
-    head = 'layer f(n)(x) {\nassert n < 3, "f: {n} of {x.shape} is too much"\nreturn x\n}\nlayer g()(x) { return x -> f(5) as inner }'
+    head = (
+        'layer f(n)(x) {\nassert n < 3, "f: {n} of {x.shape} is too much"\nreturn x\n}\n'
+        "layer g()(x) { return x -> f(5) as inner }"
+    )
     found = problem(body("input x[N, 4]\noutput y = x -> g as outer", head))
     assert found.message == "f: 5 of [N, 4] is too much"
-    assert [n.message for n in found.notes] == ["in f, applied at <text>:5 as outer.inner", "in g, applied at <text>:8 as outer"]
+    assert [n.message for n in found.notes] == [
+        "in f, applied at <text>:5 as outer.inner",
+        "in g, applied at <text>:8 as outer",
+    ]
 
 
 def test_an_assert_on_values_becomes_a_check():
@@ -252,7 +281,10 @@ def test_a_parameter_without_its_condition_is_a_constant():
 
 
 def test_initial_values():
-    text = "param a[2, 2] = [[1, 2], [3, 4]]\nparam b = 5\nparam c[3] = 2 * k\nparam d[2] = [k, 1 / 3]\nparam e[2, 3] = eye(3)[:2, :]\noutput y = a"
+    text = (
+        "param a[2, 2] = [[1, 2], [3, 4]]\nparam b = 5\nparam c[3] = 2 * k\n"
+        "param d[2] = [k, 1 / 3]\nparam e[2, 3] = eye(3)[:2, :]\noutput y = a"
+    )
     found = initial(network(body(text, "k = 7")))
     assert found["a"].tolist() == [[1, 2], [3, 4]]
     assert found["b"] == 5 and found["b"].dtype == np.float64
