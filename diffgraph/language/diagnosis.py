@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from diffgraph.diagnostics import Diagnostic, Note, Source, Span, suggest
 from diffgraph.language.automaton import Automaton
+from diffgraph.language.expressions import shortened
 from diffgraph.language.lexing import CLOSING, GOES_ON, OPENING, Token
 from diffgraph.language.tables import END
 from diffgraph.language.words import READABLE, RESERVED
@@ -91,7 +92,7 @@ class Stop:
             return "the end of the file" if self.token.end == len(self.source.text) else "the end of the braces"
         if self.line_ended:
             return "the end of the line"
-        return f"`{_shortened(self.token.text)}`"
+        return f"`{shortened(self.token.text)}`"
 
 
 
@@ -210,7 +211,7 @@ def _out_of_place(stop: Stop) -> Diagnosis | None:
         message = f"`{first.text}` belongs inside a net or a layer"
         return _diagnosis(stop, "DG142", message, stop.span(first))
     if first.text in _DECLARATION_WORDS and "param" in row and len(stop.read) == 1 and stop.token.kind == "NAME":
-        message = f"a `{first.text}` is declared at the top level of a file, not inside braces"
+        message = f"`{first.text}` declares at the top level of a file, not inside braces"
         return _diagnosis(stop, "DG142", message, stop.span(first))
     return None
 
@@ -247,7 +248,7 @@ def _operand_ahead(stop: Stop) -> str:
             break
         depth += (token.kind in OPENING) - (token.kind in CLOSING)
         end = token.end
-    return _shortened(stop.source.text[stop.token.end : end].strip(), 40) or "..."
+    return shortened(stop.source.text[stop.token.end : end]) or "..."
 
 
 def _binding_as_comparison(stop: Stop) -> Diagnosis | None:
@@ -347,7 +348,7 @@ def _expression_alone(stop: Stop) -> Diagnosis | None:
         help = f"did you mean `{meant}`?" if meant else _bind_help(row)
         span = stop.span(stop.read[0]).to(stop.span(stop.previous))
         if stop.token.kind in _ENDS or len(stop.read) > 1:
-            return _diagnosis(stop, "DG145", f"`{_shortened(span.text)}` alone does nothing", span, help)
+            return _diagnosis(stop, "DG145", f"`{shortened(span.text)}` alone does nothing", span, help)
         return _diagnosis(stop, "DG145", "an expression alone does nothing", stop.span(stop.read[0]), help)
     return None
 
@@ -383,7 +384,8 @@ def _second_list(stop: Stop) -> Diagnosis | None:
         help = f"write `{stop.first} {name}()(x) {{`"
     else:
         help = f"write `{stop.first} {name}(){given} {{` if these are its tensors"
-    message = f"a {stop.first} has two lists: its settings, then its tensors"
+    article = "an" if stop.first == "optimizer" else "a"
+    message = f"{article} {stop.first} has two lists: its settings, then its tensors"
     return _diagnosis(stop, "DG147", message, stop.place, help)
 
 
@@ -409,7 +411,7 @@ def _incomplete(stop: Stop) -> Diagnosis | None:
         return None
     if stop.token.kind not in _ENDS and stop.token.kind not in (")", "]", ","):
         return None
-    after = _shortened(stop.previous.text)
+    after = shortened(stop.previous.text)
     help = None
     if stop.token.kind == "_LINE_END" and stop.previous.kind in ("=", "~", "<-") and stop.pending:
         help = f"start the expression on the line of the `{after}`; it may go on in the next ones"
@@ -428,7 +430,7 @@ def _missing_separator(stop: Stop) -> Diagnosis | None:
         notes = _bracket_note(stop, opener)
         return Diagnosis(Diagnostic("DG150", message, stop.place, notes, help=None))
     if opener is None and "_LINE_END" in stop.accepted:
-        before = _shortened(stop.previous.text)
+        before = shortened(stop.previous.text)
         message = f"expected the end of the line after `{before}`, found {stop.found}"
         help = "start another line, or put `;` between two statements"
         instead = [Token("_LINE_END", ";", stop.token.start, stop.token.start), stop.token]
@@ -502,11 +504,6 @@ def _accepts_at_start(stop: Stop, word: str) -> bool:
 
 def _renamed(token: Token, text: str, kind: str | None = None) -> Token:
     return Token(kind or token.kind if kind or token.kind == "NAME" else "NAME", text, token.start, token.end)
-
-
-def _shortened(text: str, most: int = 24) -> str:
-    text = " ".join(text.split())
-    return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 def _diagnosis(stop, code, message, span, help=None, instead=None, from_start=False) -> Diagnosis:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from diffgraph.diagnostics import Diagnostic, Source, Span
 from diffgraph.language import syntax
-from diffgraph.language.lexing import Token
+from diffgraph.language.lexing import MOST_PROBLEMS, Token
 from diffgraph.language.syntax import Expr
 from diffgraph.language.words import REDUCTIONS, is_bindable
 
@@ -36,7 +36,8 @@ class ExpressionBuilder:
         return getattr(self, rule)(Span(self.source, start, end), *children)
 
     def problem(self, code: str, message: str, span: Span, help: str | None = None) -> None:
-        self.problems.append(Diagnostic(code, message, span, help=help))
+        if len(self.problems) < MOST_PROBLEMS:
+            self.problems.append(Diagnostic(code, message, span, help=help))
 
     def token_span(self, token: Token) -> Span:
         return Span(self.source, token.start, token.end)
@@ -72,25 +73,26 @@ class ExpressionBuilder:
     def string_parts(self, token: Token) -> tuple[str | Expr, ...]:
         """The texts and expressions of a string literal, in order; neighbouring texts joined."""
         parts: list[str | Expr] = []
-        offset = token.start + 1
+        texts: list[str] = []
         for found in _STRING_PART.finditer(token.text, 1, len(token.text) - 1):
-            place = token.start + found.start()
-            here = Span(self.source, place, token.start + found.end())
-            if found["inside"] is not None:
-                parts.append(self._interpolation(here))
+            here = Span(self.source, token.start + found.start(), token.start + found.end())
+            if found["inside"] is None:
+                texts.append(self._literal(found, here))
                 continue
-            text = found["text"]
-            if found["escape"]:
-                text = self._escape(found["escape"], here)
-            elif found["open"]:
-                self.problem("DG106", "this brace is never closed", here, "write `{{` for a brace")
-                text = "{"
-            if parts and isinstance(parts[-1], str):
-                parts[-1] += text
-            else:
-                parts.append(text)
-            offset = here.end
+            if texts:
+                parts.append("".join(texts))
+                texts = []
+            parts.append(self._interpolation(here))
+        if texts:
+            parts.append("".join(texts))
         return tuple(parts)
+
+    def _literal(self, found: re.Match, here: Span) -> str:
+        if found["escape"]:
+            return self._escape(found["escape"], here)
+        if found["open"]:
+            self.problem("DG106", "this brace is never closed", here, "write `{{` for a brace")
+        return found.group()
 
     def _escape(self, escape: str, here: Span) -> str:
         if escape not in _ESCAPES:
@@ -162,12 +164,13 @@ class ExpressionBuilder:
     def _two_readings(self, stages: list[syntax.Stage], place: int) -> None:
         """`x + y -> f` is `(x + y) -> f` or `x + (y -> f)`: the writer says which."""
         value = stages[place].value
-        text = value.span.text
+        text = shortened(value.span.text)
         operand = value.operand if isinstance(value, syntax.Unary) else _last_operand(value)
-        before = self.source.text[value.span.start : operand.span.start]
+        before = shortened(self.source.text[value.span.start : operand.span.start])
+        space = "" if isinstance(value, syntax.Unary) and value.op == "-" else " "
         readings = [f"`({text})`"]
         if place == 0:
-            readings = [f"`({text}) -> ...`", f"`{before}({operand.span.text} -> ...)`"]
+            readings = [f"`({text}) -> ...`", f"`{before}{space}({shortened(operand.span.text)} -> ...)`"]
         self.problem("DG112", f"an arrow needs `{text}` in parentheses", value.span, f"write {' or '.join(readings)}")
 
     def instance(self, span: Span, name: Token, *rest) -> syntax.InstanceName:
@@ -249,7 +252,7 @@ class ExpressionBuilder:
         if isinstance(name, syntax.Name):
             self.check_bindable(name.name, name.span)
             return syntax.BoundIndex(index.span, name.name, bound)
-        self.problem("DG116", f"`{index.span.text}` is no index to bind", index.span, _index_help(index))
+        self.problem("DG116", f"`{shortened(index.span.text)}` is no index to bind", index.span, _index_help(index))
         return syntax.BoundIndex(index.span, "_", None)
 
     # ------------------------------------------------------------ scans
@@ -277,6 +280,12 @@ class ExpressionBuilder:
     def nothing(self, start: int, end: int) -> Expr:
         """Stands for an expression that could not be read and has been reported."""
         return syntax.Name(Span(self.source, start, end), "_")
+
+
+def shortened(text: str, most: int = 40) -> str:
+    """A text for a message: on one line, and not too long for it."""
+    text = " ".join(text.split())
+    return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 def _index_help(index: Expr) -> str:

@@ -126,12 +126,13 @@ def _report_string(source: Source, place: int, problems: list[Diagnostic]) -> To
     closing = source.text.find(quote, place + 1, line_end)
     end = closing + 1 if closing >= 0 else line_end
     span = Span(source, place, end)
-    if quote == '"':
-        problem = Diagnostic("DG104", "this string is never closed", span, help='close it with `"` on the same line')
-    else:
-        problem = Diagnostic("DG103", "strings stand in double quotes", span, help='write `"` instead of `\'`')
+    if quote == "'":
+        problems.append(Diagnostic("DG103", "strings stand in double quotes", span, help="write `\"` instead of `'`"))
+        return Token("STRING", '""', place, end if closing >= 0 else place + 1)
+    problem = Diagnostic("DG104", "this string is never closed", span, help='close it with `"` on the same line')
     problems.append(problem)
-    return Token("STRING", '""', place, end)
+    # The rest of the line is read as if it were no string: most likely it holds the brackets that belong there.
+    return Token("STRING", '""', place, place + 1)
 
 
 def _odd_name(source: Source, place: int, word: str) -> Diagnostic:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from diffgraph.diagnostics import Diagnostic, DiffgraphError, Note, Source, Span
+from diffgraph.language.braces import Fix, fixes
 from diffgraph.language.lexing import CLOSING, CONTINUES, GOES_ON, MOST_PROBLEMS, OPENING, Token
 
 #: How deep brackets may nest.
@@ -47,8 +48,8 @@ def refuse_depth(source: Source, tokens: Iterable[Token]) -> Iterator[Token]:
                 base.pop()
                 depth.pop()
                 in_parentheses.pop()
-            # What follows a bracket is one deeper than what stood before it: `f(x)(y)`, `x[0][1]`.
-            depth[-1] += kind != "}"
+                # What follows a bracket is one deeper than what stood before it: `f(x)(y)`, `x[0][1]`.
+                depth[-1] += kind != "}"
         elif kind in _SEPARATORS:
             if kind != "_LINE_END" or not in_parentheses[-1]:
                 depth[-1] = base[-1]
@@ -72,9 +73,9 @@ class Repair:
         self.tokens = tokens
         self.stretches = stretches
 
-    def touches(self, token: Token) -> bool:
-        """Whether a problem with this token may be a consequence of a mistake that has been reported already."""
-        return any(start <= token.start <= end for start, end in self.stretches)
+    def touches(self, place: Token | Span) -> bool:
+        """Whether a problem at this place may be a consequence of a mistake that has been reported already."""
+        return any(start <= place.start <= end for start, end in self.stretches)
 
 
 def balance(source: Source, tokens: list[Token], problems: list[Diagnostic]) -> Repair:
@@ -84,24 +85,63 @@ def balance(source: Source, tokens: list[Token], problems: list[Diagnostic]) -> 
     brackets may still be without a partner."""
     stretches = [_line(source, problem.span.start) for problem in problems]
     pairs = _Pairs(tokens)
-    if not pairs.unclosed and not pairs.unopened:
+    if pairs.blocks_are_wrong():
+        tokens, pairs = _mend_blocks(source, tokens, pairs, problems)
+    if not pairs.wrong:
         return Repair(tokens, stretches)
-    if any(tokens[opener].kind == "{" for opener, _ in pairs.unclosed):
-        # A block that is never closed would swallow the rest of the file: a declaration ends it.
-        pairs = _Pairs(tokens, declarations_end_blocks=True)
     for index in pairs.unopened[:MOST_PROBLEMS]:
         problems.append(_unopened(source, tokens[index]))
+        stretches.append(_line(source, tokens[index].start))
     added: dict[int, list[Token]] = {}
-    stretches += [_line(source, tokens[index].start) for index in pairs.unopened[:MOST_PROBLEMS]]
     for opener, noticed in pairs.unclosed[:MOST_PROBLEMS]:
         problems.append(_unclosed(source, tokens, opener, noticed))
         place = _likely_end(tokens, opener, noticed)
-        offset = tokens[place - 1].end
-        closer = OPENING[tokens[opener].kind]
-        added.setdefault(place, []).append(Token(closer, closer, offset, offset))
-        if closer != "}":
-            stretches.append((tokens[opener].start, offset))
-    return Repair(list(_mended(tokens, frozenset(pairs.unopened), added)), stretches)
+        closer = _added(OPENING[tokens[opener].kind], tokens, place)
+        added.setdefault(place, []).append(closer)
+        if closer.kind != "}":
+            stretches.append((tokens[opener].start, closer.end))
+    return Repair(list(_changed(tokens, frozenset(pairs.unopened), added)), stretches)
+
+
+def _mend_blocks(source: Source, tokens: list[Token], pairs: _Pairs, problems: list[Diagnostic]):
+    """The tokens with their braces as the lines are indented, where that explains what is wrong at least as well as
+    counting does; else with a declaration ending any block."""
+    found = fixes(source, tokens)
+    left_out = frozenset(fix.brace for fix in found if fix.kind == "unopened")
+    added: dict[int, list[Token]] = {}
+    for fix in found:
+        if fix.kind != "unopened":
+            brace = "}" if fix.kind == "unclosed" else "{"
+            added.setdefault(fix.place, []).append(_added(brace, tokens, fix.place))
+    mended = list(_changed(tokens, left_out, added))
+    paired = _Pairs(mended)
+    if len(found) + paired.wrong <= pairs.wrong and not paired.blocks_are_wrong():
+        problems += (_explain(source, tokens, fix) for fix in found)
+        return mended, paired
+    if any(tokens[opener].kind == "{" for opener, _ in pairs.unclosed):
+        # A block that is never closed would swallow the rest of the file: a declaration ends it.
+        return tokens, _Pairs(tokens, declarations_end_blocks=True)
+    return tokens, pairs
+
+
+def _explain(source: Source, tokens: list[Token], fix: Fix) -> Diagnostic:
+    if fix.kind == "unopened":
+        return _unopened(source, tokens[fix.brace])
+    if fix.kind == "unclosed":
+        following = fix.place
+        while following < len(tokens) and tokens[following].kind in ("COMMENT", "_LINE_END"):
+            following += 1
+        return _unclosed(source, tokens, fix.brace, following)
+    header = tokens[fix.brace]
+    place = Span(source, tokens[fix.place - 1].end, tokens[fix.place - 1].end)
+    text = source.text[header.start : place.end]
+    return Diagnostic("DG132", "a block is missing its `{`", place, help=f"write `{text} {{`")
+
+
+def _added(kind: str, tokens: list[Token], place: int) -> Token:
+    """A bracket of no width behind the token before `place`."""
+    offset = tokens[place - 1].end
+    return Token(kind, kind, offset, offset)
 
 
 def _line(source: Source, place: int) -> tuple[int, int]:
@@ -111,7 +151,7 @@ def _line(source: Source, place: int) -> tuple[int, int]:
     return start, end if end >= 0 else len(source.text)
 
 
-def _mended(tokens: list[Token], left_out: frozenset[int], added: dict[int, list[Token]]) -> Iterator[Token]:
+def _changed(tokens: list[Token], left_out: frozenset[int], added: dict[int, list[Token]]) -> Iterator[Token]:
     for index in range(len(tokens) + 1):
         yield from added.get(index, ())
         if index < len(tokens) and index not in left_out:
@@ -135,18 +175,40 @@ class _Pairs:
                 self._give_up(0, index)
         self._give_up(0, len(tokens))
 
+    @property
+    def wrong(self) -> int:
+        """How many brackets have no partner."""
+        return len(self.unclosed) + len(self.unopened)
+
+    def blocks_are_wrong(self) -> bool:
+        """Whether a brace is among them."""
+        wrong = [opener for opener, _ in self.unclosed] + self.unopened
+        return any(self.tokens[index].kind in "{}" for index in wrong)
+
     def _close(self, index: int) -> None:
         closer = self.tokens[index].kind
         opener = CLOSING[closer]
         for level in range(len(self.open) - 1, -1, -1):
             kind = self.tokens[self.open[level]].kind
-            if kind == opener:
+            if kind == opener and not (closer == "}" and self._is_inside_line(level, index)):
                 self._give_up(level + 1, index)
                 self.open.pop()
                 return
-            if kind == "{":
-                break  # A parenthesis cannot close one that was opened outside the block.
+            if kind == "{" and self._line_ends_between(self.open[level], index):
+                break  # A parenthesis does not close one that was opened before the block.
         self.unopened.append(index)
+
+    def _is_inside_line(self, level: int, index: int) -> bool:
+        """Whether parentheses above this level close later in the line: then a brace between them is one too many."""
+        depth = len(self.open) - 1 - level
+        for token in self.tokens[index + 1 :]:
+            if depth <= 0 or token.kind == "_LINE_END":
+                break
+            depth += (token.kind in ("(", "[")) - (token.kind in (")", "]"))
+        return level + 1 < len(self.open) and depth <= 0
+
+    def _line_ends_between(self, first: int, last: int) -> bool:
+        return any(token.kind == "_LINE_END" for token in self.tokens[first:last])
 
     def _give_up(self, level: int, noticed: int) -> None:
         while len(self.open) > level:

@@ -24,8 +24,12 @@ _MOST_REPAIRS = 4
 #: What the grammar calls a statement in each kind of braces.
 _STATEMENTS = ("_declaration", "_statement", "_field", "_claim")
 
-#: What stands between the braces of a declaration that starts with this word.
-_BODIES = {"train": "fields", "expect": "claims"}
+#: What stands between the braces of a statement that starts with this word.
+_BODIES = {
+    "train": "fields",
+    "expect": "claims",
+    **dict.fromkeys(("net", "layer", "fn", "optimizer", "if", "for", "with"), "block"),
+}
 
 
 #: The tokens of a text, each with the terminal it was taken for: a keyword is a word taken for itself.
@@ -49,7 +53,11 @@ class Reader:
         if len(self.errors) >= MOST_PROBLEMS:
             return None
         stream = list(refuse_depth(self.source, significant(repair.tokens, end)))
-        return _Run(self, start, stream, repair, taken).result()
+        noted = self.builder.problems
+        before = len(noted)
+        value = _Run(self, start, stream, repair, taken).result()
+        noted[before:] = [problem for problem in noted[before:] if not repair.touches(problem.span)]
+        return value
 
     def problems(self) -> list[Diagnostic]:
         """Everything found, in the order of the text."""
@@ -220,7 +228,7 @@ class _Run:
 
     def _leave_out(self, mark: Mark, token: Token) -> bool:
         """Skips the rest of the statement, and takes it for read."""
-        body = _BODIES.get(mark.read[0].text if mark.read else token.text, "block")
+        body = _BODIES.get(mark.read[0].text if mark.read else token.text)
         self.pending.append(token)
         self._skip(mark.depth, body)
         if self.pending[-1].kind == END and len(self.marks) > 1:
@@ -237,7 +245,7 @@ class _Run:
         self.automaton.starts.append(token.start)
         return True
 
-    def _skip(self, depth: int, body: str) -> None:
+    def _skip(self, depth: int, body: str | None) -> None:
         """Drops tokens up to the end of the statement; `depth` brackets of it are open."""
         while True:
             kind = self.pending[-1].kind
@@ -250,15 +258,15 @@ class _Run:
             depth += kind in OPENING
             depth -= kind in CLOSING
 
-    def _skip_block(self, body: str) -> None:
-        """Drops a block, but reads what stands in it if it has lines of its own: its mistakes count, too."""
+    def _skip_block(self, body: str | None) -> None:
+        """Drops a block, but reads what stands in it if it is known what and has lines of its own: its mistakes count."""
         block = [self.pending.pop()]
         depth = 1
         while depth and self.pending[-1].kind != END:
             block.append(self.pending.pop())
             depth += block[-1].kind == "{"
             depth -= block[-1].kind == "}"
-        if "\n" in self.reader.source.text[block[0].end : block[-1].start]:
+        if body is not None and "\n" in self.reader.source.text[block[0].end : block[-1].start]:
             end = block[-1].end
             _Run(self.reader, body, [*block, Token(END, "", end, end)], self.repair).result()
 

@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 
 from diffgraph.diagnostics import Span, suggest
 from diffgraph.language import syntax
-from diffgraph.language.expressions import ExpressionBuilder
+from diffgraph.language.expressions import ExpressionBuilder, shortened
 from diffgraph.language.lexing import Token
 from diffgraph.language.syntax import Expr
 from diffgraph.language.words import REDUCTIONS
@@ -71,7 +71,7 @@ class TreeBuilder(ExpressionBuilder):
         if len(places) == 1 and isinstance(places[0], syntax.Subscript):
             return self._definition(span, places[0], value)
         if len(places) == 1 and len(values) > 1:
-            self.problem("DG119", "one name cannot hold several values", value.span, f"write `({value.span.text})`")
+            self.problem("DG119", "one name cannot hold several values", value.span, f"write `({shortened(value.span.text)})`")
         names = tuple(self._bound_name(place) for place in places)
         return syntax.Bind(span, names, value)
 
@@ -79,7 +79,7 @@ class TreeBuilder(ExpressionBuilder):
         if isinstance(place, syntax.Name):
             self.check_bindable(place.name, place.span)
             return place.name
-        self.problem("DG120", f"`{place.span.text}` cannot be bound: only a name can", place.span)
+        self.problem("DG120", f"`{shortened(place.span.text)}` cannot be bound: only a name can", place.span)
         return "_"
 
     def _definition(self, span: Span, place: syntax.Subscript, value: Expr) -> syntax.Define:
