@@ -81,9 +81,16 @@ def _check_nets(module, net, settings, found: _Findings) -> tuple[str, ...]:
 
 
 def _check_blocks(module, found: _Findings) -> None:
-    from diffgraph.language.blocks import expectations, train_block
+    """Each train block with the step it means, and each claim with the names it uses."""
+    from diffgraph.language.blocks import train_block
+    from diffgraph.language.claims import check_claim, claimed_network
+    from diffgraph.language.step import loss_network, training_network
 
     for block in module.trains:
-        found.attempt(train_block, module, block.net, block.name)
-    for name in {block.net: None for block in module.expects}:
-        found.attempt(expectations, module, name)
+        plan = found.attempt(train_block, module, block.net, block.name or block.net)
+        if plan is not None:
+            found.attempt(training_network if plan.lbfgs is None else loss_network, plan)
+    for block in module.expects:
+        network = found.attempt(claimed_network, block, module)
+        for claim in block.claims if network is not None else ():
+            found.attempt(check_claim, claim, module, network)

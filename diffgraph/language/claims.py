@@ -18,12 +18,13 @@ from diffgraph.language import evaluate as expressions
 from diffgraph.language import syntax
 from diffgraph.language.arithmetic import constant_expr, describe, is_tensor, only_output
 from diffgraph.language.computing import computing
+from diffgraph.language.elaborate import elaborate
 from diffgraph.language.module import Module
 from diffgraph.language.network import Network
 from diffgraph.language.rewriting import dotted, rewrite
 from diffgraph.language.scopes import Scope
 from diffgraph.language.session import Session
-from diffgraph.language.values import TensorValue, Undecided
+from diffgraph.language.values import BuiltinFunction, FunctionValue, LayerValue, TensorValue, Undecided
 
 #: Numbers of the compiled program that a claim may name.
 NUMBERS = ("parameters", "macs", "peak_memory", "kernels")
@@ -80,23 +81,36 @@ def judge(claim: syntax.Claim, module: Module, network: Network, facts: Facts) -
     return Verdict(text, holds, measured, claim.span)
 
 
+def claimed_network(block: syntax.Expect, module: Module) -> Network:
+    """The net that an expect block is about, with the block's settings, in inference mode."""
+    with computing(module) as session:
+        positional, keywords = expressions.arguments_of(block.arguments, module, session)
+    return elaborate(module, block.net, keywords, positional=tuple(positional))
+
+
 def check_claim(claim: syntax.Claim, module: Module, network: Network) -> None:
     """Refuses names that a claim cannot mean, before anything is run."""
+    if claim.value is None:
+        return
     known = set(_names(network, claim.kind))
+    paths = known | {i.path for i in network.instances} | {p for name in known for p in _starts(name)}
     problems = []
-    for node in _references(claim.value) if claim.value is not None else ():
-        name = dotted(node)
-        first = name.split(".")[0]
-        candidates = {name[:k] for k in range(1, len(name) + 1) if k == len(name) or name[k] == "."}
-        layers = {p[:k] for p in known for k in range(len(p)) if p[k] == "."} | {i.path for i in network.instances}
-        if candidates & (known | layers) or module.find(first) is not None:
-            continue
-        with computing(module) as session:
-            if expressions.lookup(first, module, session, node.span) is not None:
+    with computing(module) as session:
+        for node, is_called in _references(claim.value):
+            name = dotted(node)
+            if any(start in paths for start in (name, *_starts(name))):
                 continue
-        problems.append(Diagnostic("DG641", f"`{name}` is not known here", node.span, (), suggest(name, known)))
+            found = expressions.lookup(name.split(".")[0], module, session, node.span)
+            if found is None or not is_called and isinstance(found, (FunctionValue, BuiltinFunction, LayerValue)):
+                help = suggest(name, known)
+                problems.append(Diagnostic("DG641", f"`{name}` is not known here", node.span, (), help))
     if problems:
         raise DiffgraphError(*problems)
+
+
+def _starts(path: str) -> Iterator[str]:
+    """The paths of what is around something: `a` and `a.b` for `a.b.c`."""
+    return (path[:k] for k, c in enumerate(path) if c == ".")
 
 
 def _names(network: Network, kind: str) -> Iterator[str]:
@@ -113,16 +127,17 @@ def _names(network: Network, kind: str) -> Iterator[str]:
     yield from network.symbols
 
 
-def _references(node: Any) -> Iterator[syntax.Expr]:
-    """The names and chains of attributes in an expression, outermost only."""
+def _references(node: Any, is_called: bool = False) -> Iterator[tuple[syntax.Expr, bool]]:
+    """The names and chains of attributes in an expression, outermost only, and whether each has to do with a call: it
+    is what is called, or an argument."""
     if dotted(node) is not None:
-        yield node
+        yield node, is_called
         return
     for f in fields(node):
         value = getattr(node, f.name)
         for item in value if isinstance(value, tuple) else (value,):
             if isinstance(item, syntax.Node):
-                yield from _references(item)
+                yield from _references(item, isinstance(node, (syntax.CallOf, syntax.Argument)))
 
 
 class _Judgement:
