@@ -22,7 +22,8 @@ from diffgraph.ir.canonical import canonical
 from diffgraph.ir.dimension import Size, product
 from diffgraph.ir.expression import Affine, Call, Const, Expr, Extent, Index, Read
 from diffgraph.ir.form import Form, Operand
-from diffgraph.ir.simplify import ZERO, add, call, is_zero, mul, rewrite, substitute, where
+from diffgraph.ir.rewrite import rewrite, substitute
+from diffgraph.ir.simplify import ZERO, add, call, is_zero, mul, where
 
 #: What the slots of an adjoint read, beside the operands of the form (ints, its slots).
 COTANGENT = "cotangent"

@@ -9,7 +9,8 @@ from diffgraph.ir.canonical import canonical
 from diffgraph.ir.dimension import Size
 from diffgraph.ir.expression import Const, Expr, Extent, Index, Read
 from diffgraph.ir.form import Form, Operand
-from diffgraph.ir.simplify import call, rewrite, where
+from diffgraph.ir.rewrite import rewrite
+from diffgraph.ir.simplify import call, where
 
 
 def everywhere(shape: Sequence[Size], start: int = 0) -> tuple:

@@ -14,7 +14,7 @@ from diffgraph.ir.expression import Affine, Expr, Read
 from diffgraph.ir.form import Form, Operand
 from diffgraph.ir.letters import reads_of
 from diffgraph.ir.program import Builder, Definition, Scan, Tensor, Term
-from diffgraph.ir.simplify import rewrite
+from diffgraph.ir.rewrite import rewrite
 
 
 def with_sequences(builder: Builder, scan: Scan) -> tuple[list[Definition], Scan]:

@@ -13,7 +13,8 @@ from diffgraph.ir.dimension import Size
 from diffgraph.ir.expression import Call, Const, Expr, Extent, Index, Read
 from diffgraph.ir.form import Form, alone_index
 from diffgraph.ir.scalar import kind_of
-from diffgraph.ir.simplify import call, conjunction, is_zero, rewrite, substitute, where
+from diffgraph.ir.rewrite import rewrite, substitute
+from diffgraph.ir.simplify import call, conjunction, is_zero, where
 
 
 @lru_cache(maxsize=None)

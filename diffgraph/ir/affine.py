@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
-from functools import lru_cache
+from functools import cache, lru_cache
 
 from diffgraph.ir.dimension import Dimension, Size, floor_divide, is_nonnegative, most_quotient, product
 from diffgraph.ir.expression import Affine, Call, Const, Expr, Extent, Index, Read
@@ -36,7 +36,7 @@ def affine(constant: int = 0, terms: Iterable[tuple[Expr, int]] = ()) -> Affine:
     return total.affine()
 
 
-@lru_cache(maxsize=None)
+@cache
 def index(axis: int) -> Affine:
     """The place that is one index."""
     return Affine(0, ((Index(axis), 1),))
@@ -108,7 +108,9 @@ class _Total:
         """q * (a // q) + a % q is a, and q * ((a // q) % r) + a % q is a % (q * r)."""
         changed = True
         while changed:
-            changed = any(self._join(atom) for atom in list(self.atoms) if type(atom) is Call and atom.function == "mod")
+            changed = any(
+                self._join(atom) for atom in list(self.atoms) if type(atom) is Call and atom.function == "mod"
+            )
 
     def _join(self, low: Call) -> bool:
         coefficient = self.atoms.get(low, 0)
@@ -272,9 +274,7 @@ def is_injective(place: Affine, domain: Domain) -> bool:
 # ------------------------------------------------------------------------------------------------ division
 
 
-def divide(
-    a: Affine, q: Size, domain: Domain, function: str, operands: tuple[Operand, ...] = ()
-) -> Affine:
+def divide(a: Affine, q: Size, domain: Domain, function: str, operands: tuple[Operand, ...] = ()) -> Affine:
     """a // q or a % q (`function` is "floordiv" or "mod"), simplified: whole multiples leave, intervals decide."""
     if not isinstance(q, int):
         return _divide_by_symbol(a, q, domain, function, operands)

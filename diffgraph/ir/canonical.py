@@ -1,16 +1,18 @@
 """The canonical form: forms that are equal up to renaming and simple algebra are one object.
 
-In this order: extents of 1 vanish; guards are proved by intervals; `//` and `%` of summed indices vanish by splitting them
-into digits; `where(c, a, 0)` stands outside of products, and a bound on a summed index in `c` becomes the index's extent;
-sums and products are sorted; a summed index that does not occur becomes a factor; indices and slots are renumbered by
-their structure. Only `sum` may reorder its reduced indices: for the others the first extreme in row-major order counts.
+In this order: extents of 1 vanish; guards are proved by intervals; `//` and `%` of summed indices vanish by splitting
+them into digits; `where(c, a, 0)` stands outside of products, and a bound on a summed index in `c` becomes the index's
+extent; sums and products are sorted; a summed index that does not occur becomes a factor; indices and slots are
+renumbered by their structure. Only `sum` may reorder its reduced indices: for the others the first extreme in row-major
+order counts.
 
-An output axis always is written by an index of its own where that can be, also one of extent 1: so a map is a projection.
+An output axis always is written by an index of its own where that can be, also one of extent 1: so a map is a
+projection.
 """
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 
 from diffgraph.ir.affine import affine, index
 from diffgraph.ir.colours import Vertex, order
@@ -23,7 +25,7 @@ from diffgraph.ir.settle import settle, settled
 from diffgraph.ir.simplify import conditions_and_factors, is_zero, mul, powi, truth
 
 
-@lru_cache(maxsize=None)
+@cache
 def canonical(form: Form) -> tuple[Form, tuple[int, ...]]:
     """The canonical form and, for each of its slots, the slot of `form` that it reads.
 
@@ -35,7 +37,7 @@ def canonical(form: Form) -> tuple[Form, tuple[int, ...]]:
     return _numbered(reduced)
 
 
-@lru_cache(maxsize=None)
+@cache
 def simplified(form: Form) -> Form:
     """The canonical form but for the numbering: slots are those of `form`."""
     steps = (_without_units, settled, _tightened, _split, _without_unused, _without_reduction)
@@ -60,7 +62,7 @@ def canonical_term(term: Term) -> Term:
     return Term(form, tuple(operands), term.provenance)
 
 
-@lru_cache(maxsize=None)
+@cache
 def interchangeable(form: Form) -> tuple[tuple[int, ...], ...]:
     """Groups of slots of a canonical form such that exchanging two of a group changes nothing (`a + b`)."""
     groups: list[list[int]] = []
@@ -79,7 +81,7 @@ def _is_symmetric(form: Form, a: int, b: int) -> bool:
     return settle(form, {}, exchanged) is form
 
 
-@lru_cache(maxsize=None)
+@cache
 def _with_shared_slots(form: Form, shared: tuple[int, ...]) -> Form:
     """The form reading through slot shared[k] instead of k."""
     return settle(form, {}, dict(enumerate(shared)))
@@ -107,8 +109,8 @@ def _without(form: Form, dropped: set[int], values: dict[int, Expr]) -> Form:
 
 
 def _without_units(form: Form) -> Form:
-    """Indices of extent 1 are 0; each output axis of extent 1 that is written at 0 gets one of its own that stands nowhere
-    else."""
+    """Indices of extent 1 are 0; each output axis of extent 1 that is written at 0 gets one of its own that stands
+    nowhere else."""
     own = {alone_index(w) for w, s in zip(form.write, form.shape) if s == 1}
     body_indices = form.body.indices
     units = {k for k, e in enumerate(form.domain) if e == 1 and not (k in own and k not in body_indices)}
@@ -229,8 +231,8 @@ def _renumbered(form: Form, vertices: list[Vertex]) -> Form:
 def _reading_order(form: Form) -> tuple[list[int], list[int]]:
     """An order of the indices and of the slots of a form, made from its structure as it is numbered, that reads well.
 
-    Indices: those written alone as written, others written, then as they occur in the reads, slot by slot. Slots: as the
-    indices written occur in them, so that x comes before w in y[n, u] = sum[d](x[n, d] * w[u, d]).
+    Indices: those written alone as written, others written, then as they occur in the reads, slot by slot. Slots: as
+    the indices written occur in them, so that x comes before w in y[n, u] = sum[d](x[n, d] * w[u, d]).
     """
     axes = list(dict.fromkeys(k for w in form.write if (k := alone_index(w)) is not None))
     for w in form.write:
@@ -269,5 +271,3 @@ def _reads(form: Form) -> list[Read]:
             if type(e) is Read:
                 found.append(e)
     return found
-
-

@@ -1,8 +1,8 @@
 """What a form is, from its access maps alone.
 
 An index belongs to a factor of a product if it occurs anywhere in it. W is the set of indices written; A and B are the
-largest index sets among the factors, of which those nested in one of them are a prologue (but under a window a nested one
-is the filter). Then
+largest index sets among the factors, of which those nested in one of them are a prologue (but under a window a nested
+one is the filter). Then
 
     batch = W & A & B      m = W & A - B      n = W & B - A      k = A & B - W
 
@@ -13,7 +13,7 @@ views, so patch embeddings, groups and flattened matrix products are plain contr
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 
 from diffgraph.ir.affine import is_injective
 from diffgraph.ir.digits import split_digits
@@ -45,8 +45,8 @@ class Window:
 
 @dataclass(frozen=True)
 class Classification:
-    """What a form is. `form`: the form with digits split, to whose indices the rest refers. `a` and `b`: the slots of the
-    operands of a contraction, with those of their prologues."""
+    """What a form is. `form`: the form with digits split, to whose indices the rest refers. `a` and `b`: the slots of
+    the operands of a contraction, with those of their prologues."""
 
     kind: str
     form: Form
@@ -64,7 +64,7 @@ class Classification:
         return self.kind in ("contraction", "windowed contraction", "data gradient", "depthwise")
 
 
-@lru_cache(maxsize=None)
+@cache
 def classify(form: Form) -> Classification:
     """What a canonical form is."""
     form = split_digits(form)

@@ -194,5 +194,3 @@ def _parents_first(roots: Sequence[Expr], contents: _Contents) -> list[Expr]:
     for root in roots:
         visit(root)
     return done[::-1]
-
-

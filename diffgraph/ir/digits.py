@@ -1,14 +1,14 @@
 """Splitting an index into digits: `//` and `%` of it become affine.
 
-    y[n, u] = sum[f < 32](w[u, f] * x[n, f // 16, f // 4 % 4, f % 4])
-    y[n, u] = sum[c < 2, h < 4, k < 4](w[u, c * 16 + h * 4 + k] * x[n, c, h, k])
+y[n, u] = sum[f < 32](w[u, f] * x[n, f // 16, f // 4 % 4, f % 4])
+y[n, u] = sum[c < 2, h < 4, k < 4](w[u, c * 16 + h * 4 + k] * x[n, c, h, k])
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Container, Iterator
-from functools import lru_cache
+from functools import cache
 
 from diffgraph.ir.affine import affine
 from diffgraph.ir.expression import Affine, Call, Const, Expr, Index
@@ -16,12 +16,12 @@ from diffgraph.ir.form import Form
 from diffgraph.ir.settle import settle
 
 
-@lru_cache(maxsize=None)
+@cache
 def split_digits(form: Form) -> Form:
     """The form with every index split whose `//` and `%` by a constant vanish, wholly or in part, by that.
 
-    A split index is followed by its digits, most significant first, so that row-major order is kept. An index of which a
-    form that is not a sum writes stays, since such a form must write a projection.
+    A split index is followed by its digits, most significant first, so that row-major order is kept. An index of which
+    a form that is not a sum writes stays, since such a form must write a projection.
     """
     kept = frozenset() if form.op == "sum" else form.written
     return split_axes(form, [k for k in range(len(form.domain)) if k not in kept])

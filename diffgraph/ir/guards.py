@@ -5,8 +5,9 @@ from __future__ import annotations
 from diffgraph.ir.affine import is_inside
 from diffgraph.ir.expression import Const, Expr, Read
 from diffgraph.ir.form import Form
+from diffgraph.ir.rewrite import rewrite
 from diffgraph.ir.settle import bounds_of
-from diffgraph.ir.simplify import conjunction, rewrite, where, zero_like
+from diffgraph.ir.simplify import conjunction, where, zero_like
 
 ZERO_OF = {"float": Const(0.0), "int": Const(0), "bool": Const(False)}
 

@@ -1,7 +1,7 @@
 """Fusion is substitution: a read of a map is what the map makes at that place.
 
-    u[n, c] = relu(x[n, c] * s[c]);  y[n, o] = sum[c](w[o, c] * u[n, c])
-    y[n, o] = sum[c](w[o, c] * relu(x[n, c] * s[c]))
+u[n, c] = relu(x[n, c] * s[c]);  y[n, o] = sum[c](w[o, c] * u[n, c])
+y[n, o] = sum[c](w[o, c] * relu(x[n, c] * s[c]))
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from diffgraph.ir.affine import is_inside
 from diffgraph.ir.expression import Expr, Read
 from diffgraph.ir.form import Form, alone_index
 from diffgraph.ir.guards import ZERO_OF, inside, kinds_of
+from diffgraph.ir.rewrite import rewrite, substitute
 from diffgraph.ir.settle import settle
-from diffgraph.ir.simplify import as_float, call, certain_kind, conjunction, rewrite, substitute, truth, where
+from diffgraph.ir.simplify import as_float, call, certain_kind, conjunction, truth, where
 
 
 @lru_cache(maxsize=1 << 14)

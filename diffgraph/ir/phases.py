@@ -11,7 +11,7 @@ Each phase writes every s-th element at once, and reads with stride 1: a contrac
 from __future__ import annotations
 
 import math
-from functools import lru_cache
+from functools import cache
 
 from diffgraph.ir.affine import affine, is_injective, is_inside
 from diffgraph.ir.dimension import Size, floor_divide
@@ -21,10 +21,10 @@ from diffgraph.ir.guards import inside, only_where
 from diffgraph.ir.settle import settle
 
 
-@lru_cache(maxsize=None)
+@cache
 def phases(form: Form) -> tuple[Form, ...] | None:
-    """Forms with the same slots whose sum is the form, each writing s * u + constant where it wrote through a window; None
-    where it writes through none."""
+    """Forms with the same slots whose sum is the form, each writing s * u + constant where it wrote through a window;
+    None where it writes through none."""
     if form.op != "sum":
         return None
     for axis, place in enumerate(form.write):
@@ -44,7 +44,8 @@ def _repeated(form: Form, place: Affine) -> list[frozenset[int]]:
 
 
 def _window(form: Form, place: Affine) -> tuple[int, int] | None:
-    """(outer, inner) for a place that two indices share so that several pairs give one place; the outer one is longer."""
+    """(outer, inner) for a place that two indices share so that several pairs give one place; the outer one is
+    longer."""
     if len(place.terms) != 2 or any(type(a) is not Index for a, _ in place.terms):
         return None
     if is_injective(place, form.domain):
@@ -52,7 +53,7 @@ def _window(form: Form, place: Affine) -> tuple[int, int] | None:
     axes = sorted((a.axis for a, _ in place.terms), key=lambda k: _length(form.domain[k]), reverse=True)
     outer, inner = axes
     known = [isinstance(form.domain[k], int) for k in axes]
-    backwards = dict((a.axis, c < 0) for a, c in place.terms)[outer]
+    backwards = {a.axis: c < 0 for a, c in place.terms}[outer]
     return (outer, inner) if known[1] and (known[0] or not backwards) else None
 
 

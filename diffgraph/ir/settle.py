@@ -1,14 +1,14 @@
 """A form decided by what is known of it: extents, kinds, bounds. Indices and slots keep their numbers.
 
-Guards are proved by intervals, `//` and `%` simplified, comparisons of ints written in one way, constants given the kind
-in which they are used. A pure function of the form as a whole; `canonical.py` puts it together with renumbering.
+Guards are proved by intervals, `//` and `%` simplified, comparisons of ints written in one way, constants given the
+kind in which they are used. A pure function of the form as a whole; `canonical.py` puts it together with renumbering.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import cache
 
 from diffgraph.diagnostics import CompilerBug
 from diffgraph.ir import scalar
@@ -16,6 +16,7 @@ from diffgraph.ir.affine import affine, as_affine, difference, divide, divided_a
 from diffgraph.ir.dimension import is_nonnegative
 from diffgraph.ir.expression import Affine, Call, Const, Expr, Extent, Index, Read
 from diffgraph.ir.form import Form
+from diffgraph.ir.rewrite import rewrite
 from diffgraph.ir.simplify import (
     FALSE,
     TRUE,
@@ -27,7 +28,6 @@ from diffgraph.ir.simplify import (
     conjunction,
     is_zero,
     mul,
-    rewrite,
     where,
     zero_like,
 )
@@ -261,7 +261,7 @@ def _without_implied_guards(body: Expr, form: Form, write: tuple[Affine, ...]) -
     return where(conjunction(*left), product, zero_like(product, kinds), kinds=kinds)
 
 
-@lru_cache(maxsize=None)
+@cache
 def settled(form: Form) -> Form:
     """`settle` until nothing changes."""
     for _ in range(20):

@@ -1,101 +1,35 @@
-"""Constructors of scalar expressions that simplify, and rewriting from the bottom up.
+"""Constructors of scalar expressions that simplify. `rewrite.py` applies them from the bottom up.
 
 What they promise. Sums and products are flat and sorted by content. Numbers are folded exactly: `Fraction`s stay
-rational, so 49 * (1/49) is 1. `where(c, a, 0)` leaves products, so that a product is never 0 * inf. The kind of a result
-is that of the unsimplified one: a neutral float constant stays where nothing else shows that the result is a float.
+rational, so 49 * (1/49) is 1. `where(c, a, 0)` leaves products, so that a product is never 0 * inf. The kind of a
+result is that of the unsimplified one: a neutral float constant stays where nothing else shows that the result is a
+float.
 
 `kinds` gives the kind of the operand in each slot, where it is known: then more can be done.
 """
 
 from __future__ import annotations
 
-import functools
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 
 from diffgraph.ir import scalar
-from diffgraph.ir.affine import affine, as_affine, divide, divided_anew
-from diffgraph.ir.dimension import Size
-from diffgraph.ir.expression import Affine, Call, Const, Expr, Extent, Index, Read
-
-Kinds = Sequence[str]
-Number = int | float | Fraction
-
-ZERO = Const(0.0)
-ONE = Const(1.0)
-TRUE = Const(True)
-FALSE = Const(False)
-
-
-# ------------------------------------------------------------------------------------------------ constants and kinds
-
-
-def constant(value: int | bool | float | Fraction) -> Const:
-    """A constant in normal form: a Fraction that a float holds exactly is that float."""
-    if isinstance(value, Fraction):
-        near = float(value) if abs(value) < 2**1000 else math.inf
-        return Const(near) if math.isfinite(near) and Fraction(near) == value else Const(value)
-    return Const(value)
-
-
-def is_zero(expr: Expr) -> bool:
-    """The constant 0, of whatever kind, but not -0.0 and not False."""
-    return type(expr) is Const and repr(expr.value) in ("0", "0.0")
-
-
-def certain_kind(expr: Expr, kinds: Kinds = ()) -> str | None:
-    """The kind of an expression, None where that depends on an operand whose kind is not given."""
-    if expr.slots and (not kinds or max(expr.slots) >= len(kinds)):
-        return _kind_without_operands(expr)
-    return scalar.kind_of(expr, kinds)
-
-
-@functools.lru_cache(maxsize=1 << 16)
-def _kind_without_operands(expr: Expr) -> str | None:
-    if type(expr) is Affine:
-        return "int"
-    if type(expr) is not Call:
-        return None if expr.slots else scalar.kind_of(expr, ())
-    rule = scalar.FUNCTIONS[expr.function].kind
-    if rule in ("float", "int", "bool"):
-        return rule
-    if rule == "first":
-        return _kind_without_operands(expr.args[0])
-    of = [_kind_without_operands(a) for a in expr.args[1 if rule == "branches" else 0 :]]
-    if "float" in of:
-        return "float"
-    if None in of:
-        return None
-    return "bool" if rule == "branches" and set(of) == {"bool"} else "int"
-
-
-def as_float(expr: Expr, kinds: Kinds = ()) -> Expr:
-    """The expression as a float: cast if it may be anything else."""
-    if type(expr) is Const:
-        return constant(float(expr.value)) if isinstance(expr.value, int) else constant(expr.value)
-    return expr if certain_kind(expr, kinds) == "float" else Call("float", (expr,))
-
-
-def _combine(a: Number, b: Number, operation: Callable) -> Number:
-    """An operation on two numbers, exact as long as one of them is a Fraction and the other is simple."""
-    if isinstance(a, Fraction) and isinstance(b, float):
-        b = _simple(b)
-    elif isinstance(b, Fraction) and isinstance(a, float):
-        a = _simple(a)
-    if isinstance(a, float) or isinstance(b, float):
-        a, b = float(a), float(b)
-    result = operation(a, b)
-    return constant(result).value if isinstance(result, Fraction) else result
-
-
-def _simple(value: float) -> Number:
-    """A float as a Fraction if its denominator is small, such as 0.5."""
-    if not math.isfinite(value):
-        return value
-    exact = Fraction(value)
-    return exact if exact.denominator <= 1 << 20 and abs(exact.numerator) <= 1 << 53 else value
-
+from diffgraph.ir.affine import affine, as_affine, divide
+from diffgraph.ir.expression import Affine, Call, Const, Expr, Extent
+from diffgraph.ir.numbers import (
+    FALSE,
+    ONE,
+    TRUE,
+    ZERO,
+    Kinds,
+    Number,
+    as_float,
+    certain_kind,
+    combine,
+    constant,
+    is_zero,
+    simple,
+)
 
 # ------------------------------------------------------------------------------------------------ sums
 
@@ -121,28 +55,28 @@ class _Sum:
         match x:
             case Const(value):
                 value = int(value) if isinstance(value, bool) else value
-                self._number(_combine(factor, value, lambda a, b: a * b))
+                self._number(combine(factor, value, lambda a, b: a * b))
             case Call("add", args) if factor in (1, -1):
                 for a in args:
                     self.include(a, factor)
             case Call("mul", (Const(value), *rest)) if not isinstance(value, bool):
                 inner = rest[0] if len(rest) == 1 else Call("mul", tuple(rest))
-                self._term(inner, _combine(factor, value, lambda a, b: a * b))
+                self._term(inner, combine(factor, value, lambda a, b: a * b))
             case Affine(number, terms):
-                self._number(_combine(factor, number, lambda a, b: a * b))
+                self._number(combine(factor, number, lambda a, b: a * b))
                 for atom, c in terms:
-                    self._term(atom, _combine(factor, c, lambda a, b: a * b))
+                    self._term(atom, combine(factor, c, lambda a, b: a * b))
             case Call("int", (a,)) if certain_kind(a, self.kinds) in ("int", "bool"):
                 self.include(a, factor)
             case _:
                 self._term(x, factor)
 
     def _number(self, value: Number) -> None:
-        self.number = _combine(self.number, value, lambda a, b: a + b)
+        self.number = combine(self.number, value, lambda a, b: a + b)
 
     def _term(self, x: Expr, coefficient: Number) -> None:
         before = self.coefficients.get(x, 0)
-        self.coefficients[x] = _combine(before, coefficient, lambda a, b: a + b)
+        self.coefficients[x] = combine(before, coefficient, lambda a, b: a + b)
 
     def result(self) -> Expr:
         terms = {x: c for x, c in self.coefficients.items() if c != 0 or _is_nan(c)}
@@ -245,7 +179,7 @@ def mul(*xs: Expr, kinds: Kinds = ()) -> Expr:
         x = left.pop()
         match x:
             case Const(value):
-                number = _combine(number, int(value) if isinstance(value, bool) else value, lambda a, b: a * b)
+                number = combine(number, int(value) if isinstance(value, bool) else value, lambda a, b: a * b)
             case Call("mul", args):
                 left.extend(args)
             case Call("where", (condition, a, zero)) if is_zero(zero):
@@ -254,7 +188,7 @@ def mul(*xs: Expr, kinds: Kinds = ()) -> Expr:
                 # The kind of the zero counts: where(c, 1, 0.0) is a float.
                 left.append(ONE if type(zero.value) is float else Const(1))
             case Affine(0, ((atom, c),)):
-                number = _combine(number, c, lambda a, b: a * b)
+                number = combine(number, c, lambda a, b: a * b)
                 factors.append(atom)
             case Call("int", (a,)) if certain_kind(a, kinds) in ("int", "bool"):
                 left.append(a)
@@ -420,8 +354,8 @@ def recip(x: Expr, kinds: Kinds = ()) -> Expr:
     match x:
         case Const(int() | Fraction() as value) if value != 0:
             return constant(Fraction(1) / Fraction(int(value) if isinstance(value, bool) else value))
-        case Const(float() as value) if isinstance(_simple(value), Fraction) and value != 0:
-            return constant(1 / _simple(value))
+        case Const(float() as value) if isinstance(simple(value), Fraction) and value != 0:
+            return constant(1 / simple(value))
         case Const():
             return _folded("recip", (x,))
         case Call("recip", (a,)) if certain_kind(a, kinds) == "float":
@@ -554,73 +488,6 @@ _BUILDERS: dict[str, Callable] = {
     "int": _cast_int,
     **{name: _compare(name) for name in ("eq", "ne", "lt", "le", "gt", "ge")},
 }
-
-
-# ------------------------------------------------------------------------------------------------ rewriting
-
-
-def rewrite(
-    expr: Expr,
-    replace: Callable[[Expr], Expr],
-    kinds: Kinds = (),
-    memo: dict | None = None,
-    before: Callable[[Expr], Expr] | None = None,
-) -> Expr:
-    """The expression with `replace` applied to every node from the leaves up, simplified on the way.
-
-    `replace` gets a node whose children have been rewritten, and gives what takes its place (itself to keep it); inside a
-    place that must be int-valued. `before` is applied to a node before its children are looked at. Equal expressions share
-    a `memo`, which may serve several calls.
-    """
-    memo = {} if memo is None else memo
-
-    def visit(e: Expr) -> Expr:
-        found = memo.get(e)
-        if found is None:
-            found = memo[e] = replace(rebuilt(e if before is None else before(e)))
-        return found
-
-    def rebuilt(e: Expr) -> Expr:
-        match e:
-            case Affine(number, terms):
-                return affine(number, [(visit(a), c) for a, c in terms]) if terms else e
-            case Read(slot, place, otherwise):
-                return Read(slot, tuple(as_affine(visit(p)) for p in place), otherwise and visit(otherwise))
-            case Call(function, args):
-                return call(function, *(visit(a) for a in args), kinds=kinds)
-        return e
-
-    return visit(expr)
-
-
-def substitute(
-    expr: Expr,
-    indices: Mapping[int, Expr],
-    domain: tuple[Size, ...] | None,
-    slots: Mapping[int, int] | None = None,
-    kinds: Kinds = (),
-) -> Expr:
-    """The expression with indices replaced (at once) by int-valued expressions over the new domain, and slots
-    renumbered. `//` and `%` are simplified by the intervals of the new domain; `kinds` are those of the new slots."""
-
-    def replace(e: Expr) -> Expr:
-        match e:
-            case Index(axis):
-                return indices.get(axis, e)
-            case Read(slot, place, otherwise) if slots is not None:
-                return Read(slots.get(slot, slot), place, otherwise)
-            case Call("floordiv" | "mod" as function, (Affine() as a, Const(q))) if type(q) is int and q:
-                return divide(a, q, domain, function)
-            case Affine():
-                return divided_anew(e, domain)
-        return e
-
-    return rewrite(expr, replace, kinds)
-
-
-def substitute_place(place: Affine, indices: Mapping[int, Expr], domain, slots=None) -> Affine:
-    """`substitute` for a place."""
-    return as_affine(substitute(place, indices, domain, slots))
 
 
 def conditions_and_factors(body: Expr) -> tuple[tuple[Expr, ...], tuple[Expr, ...]]:

@@ -8,11 +8,11 @@ What is left of the domain for one element written is its fibre: here the index 
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 
 from diffgraph.ir.affine import affine, difference, divide, index, is_injective
-from diffgraph.ir.dimension import Size
 from diffgraph.ir.digits import split_digits
+from diffgraph.ir.dimension import Size
 from diffgraph.ir.expression import Affine, Const, Expr, Extent, Index
 from diffgraph.ir.form import Form
 from diffgraph.ir.guards import inside, only_where
@@ -20,7 +20,7 @@ from diffgraph.ir.settle import compare_ints, settle
 from diffgraph.ir.simplify import TRUE
 
 
-@lru_cache(maxsize=None)
+@cache
 def solve(form: Form) -> Form | None:
     """A form with the same slots and value that writes a projection, or None where the place written is computed."""
     if form.is_projection:
@@ -62,7 +62,8 @@ class _Solution:
         return settle(only_where(moved, conditions))
 
     def _stay(self, k: int) -> Affine:
-        """The value of an index; one that has none yet becomes an index of the fibre, and is no more to be solved for."""
+        """The value of an index; one that has none yet becomes an index of the fibre, and is no more to be solved
+        for."""
         if k not in self.values:
             self.values[k] = index(len(self.domain))
             self.domain.append(self.old.domain[k])

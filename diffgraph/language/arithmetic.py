@@ -16,7 +16,8 @@ from diffgraph.ir.dimension import Dimension, Size, product
 from diffgraph.ir.expression import Call, Const, Expr, Extent, Read
 from diffgraph.ir.form import Form
 from diffgraph.ir.scalar import result_kind
-from diffgraph.ir.simplify import call, conjunction, constant, substitute
+from diffgraph.ir.rewrite import substitute
+from diffgraph.ir.simplify import call, conjunction, constant
 from diffgraph.language import sizes
 from diffgraph.language.numbers import SYMBOLS, compute, is_known, is_list, is_number, kind_of_number, limited
 from diffgraph.language.session import Session

@@ -15,7 +15,8 @@ from diffgraph.ir.dimension import Size, product
 from diffgraph.ir.expression import Call, Expr, Read
 from diffgraph.ir.form import Form
 from diffgraph.ir.program import Tensor
-from diffgraph.ir.simplify import add, as_float, certain_kind, mul, substitute
+from diffgraph.ir.rewrite import substitute
+from diffgraph.ir.simplify import add, as_float, certain_kind, mul
 from diffgraph.language.arithmetic import int_bound, materialize
 from diffgraph.language.reductions import prepared, reciprocal
 from diffgraph.language.values import TensorValue

@@ -21,7 +21,8 @@ from diffgraph.ir.affine import Affine, as_affine, index
 from diffgraph.ir.dimension import Size
 from diffgraph.ir.expression import Call, Const, Expr, Extent, Index, Read
 from diffgraph.ir.program import Tensor
-from diffgraph.ir.simplify import call, conjunction, constant, substitute, where
+from diffgraph.ir.rewrite import substitute
+from diffgraph.ir.simplify import call, conjunction, constant, where
 from diffgraph.language.arithmetic import (
     as_pending,
     constant_expr,

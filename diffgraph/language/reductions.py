@@ -10,7 +10,8 @@ from diffgraph.ir.affine import affine, index
 from diffgraph.ir.dimension import Size, product
 from diffgraph.ir.expression import Const, Expr, Extent, Read
 from diffgraph.ir.form import Form
-from diffgraph.ir.simplify import call, constant, mul, substitute, where
+from diffgraph.ir.rewrite import substitute
+from diffgraph.ir.simplify import call, constant, mul, where
 from diffgraph.language.arithmetic import (
     apply_scalar,
     as_pending,

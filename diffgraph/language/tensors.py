@@ -13,7 +13,8 @@ from diffgraph.ir.dimension import Size, divide_exactly, product
 from diffgraph.ir.expression import Const, Extent, Read
 from diffgraph.ir.form import Form
 from diffgraph.ir.program import Argsort, Tensor
-from diffgraph.ir.simplify import call, substitute
+from diffgraph.ir.rewrite import substitute
+from diffgraph.ir.simplify import call
 from diffgraph.language import sizes
 from diffgraph.language.arithmetic import (
     apply_scalar,

@@ -13,7 +13,8 @@ from diffgraph.ir.dimension import symbols
 from diffgraph.ir.expression import Call, Const, Expr, Extent, Index, Read
 from diffgraph.ir.form import Form, Operand
 from diffgraph.ir.program import Builder, Definition, Input, Output, Program, Tensor, Term
-from diffgraph.ir.simplify import mul, rewrite
+from diffgraph.ir.rewrite import rewrite
+from diffgraph.ir.simplify import mul
 from diffgraph.passes.dce import dce
 from diffgraph.passes.report import Report
 
@@ -26,8 +27,8 @@ class Accumulation:
     """A program over a set, in two halves.
 
     per_batch: run for each batch; its outputs are partial results. combine: output name -> how partial results of two
-    batches join (`sum`, `max`, ...). final: run once; it has the outputs of the original program, an input for each joined
-    partial result (by the same name) and the rank-0 int input `count`, the number of samples in the set.
+    batches join (`sum`, `max`, ...). final: run once; it has the outputs of the original program, an input for each
+    joined partial result (by the same name) and the rank-0 int input `count`, the number of samples in the set.
     """
 
     per_batch: Program
@@ -40,7 +41,8 @@ def split_over_batch(program: Program, symbol: str) -> Accumulation | None:
     """Cuts a program whose outputs do not depend on single samples at its reductions over the batch `symbol`.
 
     None where it cannot be cut: where something that is reduced over the batch itself depends on a reduction over the
-    batch (a two-pass variance), or where a draw or the state of training is involved. Then the set must be run as one batch.
+    batch (a two-pass variance), or where a draw or the state of training is involved. Then the set must be run as one
+    batch.
 
     Before:
         input x[N, 3]
@@ -71,8 +73,8 @@ class _CannotCut(Exception):
 
 
 class _Cut:
-    """Sorts statements into the halves. Each tensor is `sample` (differs between batches), `set` (known when all batches are
-    joined) or `same` (depends on parameters only: computed in both halves where it is read)."""
+    """Sorts statements into the halves. Each tensor is `sample` (differs between batches), `set` (known when all
+    batches are joined) or `same` (depends on parameters only: computed in both halves where it is read)."""
 
     def __init__(self, program: Program, symbol: str):
         self.program = program

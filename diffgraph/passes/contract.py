@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cache
 from itertools import combinations
 
 from diffgraph.ir.affine import index
@@ -12,7 +12,8 @@ from diffgraph.ir.dimension import product
 from diffgraph.ir.expression import Expr, Read
 from diffgraph.ir.form import Form, Operand, alone_index
 from diffgraph.ir.program import Builder, Definition, Program, Scan, Statement, Tensor, Term
-from diffgraph.ir.simplify import certain_kind, conditions_and_factors, mul, substitute
+from diffgraph.ir.rewrite import substitute
+from diffgraph.ir.simplify import certain_kind, conditions_and_factors, mul
 from diffgraph.passes.cost import usual
 from diffgraph.passes.report import Report
 
@@ -24,8 +25,8 @@ MOST_SEARCHED = 5
 
 
 def contract(program: Program, report: Report) -> Program:
-    """Chooses an order in which a product of tensors is summed, so that each step multiplies two and sums what neither the
-    others nor the result need, where that takes less than half the work of summing all at once.
+    """Chooses an order in which a product of tensors is summed, so that each step multiplies two and sums what neither
+    the others nor the result need, where that takes less than half the work of summing all at once.
 
     Before:
         input a[N, 64]
@@ -78,8 +79,8 @@ def _in_steps(tensor: Tensor, term: Term, names: Builder) -> tuple[list[Definiti
 
 @dataclass(frozen=True)
 class Step:
-    """A sum of products of two. `slots`: for each of the form's slots an operand of the original form, or, from their number
-    on, the result of an earlier step."""
+    """A sum of products of two. `slots`: for each of the form's slots an operand of the original form, or, from their
+    number on, the result of an earlier step."""
 
     form: Form
     slots: tuple[int, ...]
@@ -97,7 +98,7 @@ class _Group:
 Order = tuple[tuple[int, ...], ...]
 
 
-@lru_cache(maxsize=None)
+@cache
 def contraction_steps(form: Form) -> tuple[Step, ...] | None:
     """The steps in which a sum of products is best computed; None where at once is best."""
     conditions, factors = conditions_and_factors(form.body)
@@ -208,8 +209,8 @@ class _Steps:
         return tuple(self.steps)
 
     def _in_order(self, kept: frozenset[int], left: dict[int, _Group]) -> list[int]:
-        """The axes of an intermediate result: what it shares with others and the result, what is summed later, and last what
-        it alone brings to the result, along which the next step has its vectors."""
+        """The axes of an intermediate result: what it shares with others and the result, what is summed later, and last
+        what it alone brings to the result, along which the next step has its vectors."""
         others = frozenset().union(*(g.indices for g in left.values()))
         return sorted(kept, key=lambda k: (k not in others, k not in self.form.written, k))
 

@@ -12,8 +12,8 @@ from diffgraph.passes.report import Report
 
 
 def cse(program: Program, report: Report) -> Program:
-    """Merges definitions with the same terms over the same tensors; the one that stays carries the origins of all. What only
-    copies a tensor is that tensor.
+    """Merges definitions with the same terms over the same tensors; the one that stays carries the origins of all. What
+    only copies a tensor is that tensor.
 
     Draws are told apart by the site in their form, so two dropouts never merge.
 
@@ -62,7 +62,9 @@ def _merge(program: Program, roots: Collection[str], report: Report) -> tuple[Pr
         kept.append(statement)
     merged = len(names) - copies
     if merged:
-        report.did(f"merged {merged} definition{'s that compute' if merged > 1 else ' that computes'} what another one does")
+        report.did(
+            f"merged {merged} definition{'s that compute' if merged > 1 else ' that computes'} what another one does"
+        )
     if copies:
         report.did(f"removed {copies} cop{'ies' if copies > 1 else 'y'} of tensors")
     return rename_program(program.with_(statements=()), names).with_(statements=tuple(kept)), names

@@ -9,7 +9,8 @@ from diffgraph.passes.report import Report
 
 
 def dce(program: Program, report: Report) -> Program:
-    """Removes statements whose results nothing reads, also inside the bodies of scans. Inputs stay: they are the interface.
+    """Removes statements whose results nothing reads, also inside the bodies of scans. Inputs stay: they are the
+    interface.
 
     Before:
         input x[N, 3]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cache
 
 from diffgraph.ir import scalar
 from diffgraph.ir.affine import index
@@ -12,8 +12,8 @@ from diffgraph.ir.dimension import product
 from diffgraph.ir.expression import Call, Expr, Read
 from diffgraph.ir.form import Form, Operand
 from diffgraph.ir.program import Builder, Definition, Program, Scan, Statement, Tensor, Term
+from diffgraph.ir.rewrite import rewrite, substitute
 from diffgraph.ir.settle import settle
-from diffgraph.ir.simplify import rewrite, substitute
 from diffgraph.passes.cost import cost, usual
 from diffgraph.passes.report import Report
 
@@ -25,8 +25,8 @@ REPEATED = 8
 
 
 def extract(program: Program, report: Report) -> Program:
-    """Makes tensors of costly parts of a body that vary along few of its axes: the factor 1 / sqrt(var[c] + eps) of a batch
-    normalization, the corrections of an optimizer that depend on the step only.
+    """Makes tensors of costly parts of a body that vary along few of its axes: the factor 1 / sqrt(var[c] + eps) of a
+    batch normalization, the corrections of an optimizer that depend on the step only.
 
     Before:
         input x[N, 64, 64]
@@ -81,8 +81,8 @@ def _title(form: Form) -> str:
 
 @dataclass(frozen=True)
 class Extraction:
-    """A form taken apart: `parts` are maps of operands of the form (`part_slots`); `rest` reads operands and, in slots from
-    len(operands) on, the parts."""
+    """A form taken apart: `parts` are maps of operands of the form (`part_slots`); `rest` reads operands and, in slots
+    from len(operands) on, the parts."""
 
     parts: tuple[Form, ...]
     part_slots: tuple[tuple[int, ...], ...]
@@ -91,7 +91,7 @@ class Extraction:
     rest_slots: tuple[int, ...]
 
 
-@lru_cache(maxsize=None)
+@cache
 def extraction_from(form: Form) -> Extraction | None:
     """The costly parts of a form that vary along few of its axes, and the rest; None where there are none."""
     found = _costly_parts(form)

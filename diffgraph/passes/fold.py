@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import lru_cache
+from functools import cache
 
 from diffgraph.ir.affine import index
 from diffgraph.ir.canonical import canonical_term
 from diffgraph.ir.form import Form, alone_index
 from diffgraph.ir.program import Definition, Program, Scan, Term
-from diffgraph.ir.simplify import add, substitute
+from diffgraph.ir.rewrite import substitute
+from diffgraph.ir.simplify import add
 from diffgraph.passes.report import Report
 
 
 def fold(program: Program, report: Report) -> Program:
-    """Pointwise terms of one definition, such as the parts of a gradient that come from several readers, become one term.
+    """Pointwise terms of one definition, such as the parts of a gradient that come from several readers, become one
+    term.
 
     Before (each addend a term):
         input x[N, 3]
@@ -53,7 +55,7 @@ def _joined(terms: tuple[Term, ...]) -> tuple[Term, ...]:
     return (*(t for t in terms if t not in pointwise), canonical_term(joined))
 
 
-@lru_cache(maxsize=None)
+@cache
 def _sum(a: Form, b: Form) -> Form:
     """The pointwise form whose body is the sum of both."""
     operands = a.operands + b.operands

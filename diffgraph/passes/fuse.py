@@ -9,7 +9,7 @@ the scheduler's part.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cache
 
 from diffgraph.ir.canonical import canonical_term
 from diffgraph.ir.digits import quasi_affine_atoms
@@ -159,7 +159,7 @@ def _substituted(term: Term, slot: int, producer: Term) -> Term:
 # ------------------------------------------------------------------------------------------------ what is worth it
 
 
-@lru_cache(maxsize=None)
+@cache
 def is_free(form: Form) -> bool:
     """A map without arithmetic that reads at most one element: a broadcast, a permutation, a slice, a number. Reading
     through it costs no more than reading it."""
@@ -167,7 +167,7 @@ def is_free(form: Form) -> bool:
     return cost(form.body) == 0 and len(reads) <= 1
 
 
-@lru_cache(maxsize=None)
+@cache
 def reason_against(consumer: Form, slot: int, producer: Form) -> str | None:
     """Why a map should not be computed inside a consumer, None if it may be."""
     if is_free(producer):
@@ -188,7 +188,7 @@ def reason_against(consumer: Form, slot: int, producer: Form) -> str | None:
     return None
 
 
-@lru_cache(maxsize=None)
+@cache
 def reason_against_repeating(producer: Form, readers: int) -> str | None:
     """Why a map should not be computed in each of its readers instead of once, None if it should."""
     if readers == 1:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cache
 
 from diffgraph.ir.affine import index
 from diffgraph.ir.canonical import canonical
@@ -11,7 +11,8 @@ from diffgraph.ir.evaluate import result_kind
 from diffgraph.ir.expression import Const, Expr, Read
 from diffgraph.ir.form import Form, Operand, alone_index
 from diffgraph.ir.program import Builder, Definition, Program, Scan, Statement, Tensor, Term
-from diffgraph.ir.simplify import ONE, conditions_and_factors, conjunction, mul, substitute, where, zero_like
+from diffgraph.ir.rewrite import substitute
+from diffgraph.ir.simplify import ONE, conditions_and_factors, conjunction, mul, where, zero_like
 from diffgraph.passes.report import Report
 
 
@@ -67,10 +68,10 @@ class SplitSum:
     outer_slots: tuple[int | None, ...]
 
 
-@lru_cache(maxsize=None)
+@cache
 def split_sum(form: Form) -> SplitSum | None:
-    """The factors and conditions of a sum that are the same for all that is summed, apart from the others; None where there
-    are none that are worth it."""
+    """The factors and conditions of a sum that are the same for all that is summed, apart from the others; None where
+    there are none that are worth it."""
     if form.op != "sum" or not form.reduced or not form.is_projection:
         return None
     conditions, factors = conditions_and_factors(form.body)

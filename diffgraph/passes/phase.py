@@ -12,8 +12,8 @@ from diffgraph.passes.report import Report
 
 
 def phase(program: Program, report: Report) -> Program:
-    """Takes a term that adds to places which several of its points share, such as the data gradient of a convolution, apart
-    into terms that write each place once: one for each remainder of the place by the stride.
+    """Takes a term that adds to places which several of its points share, such as the data gradient of a convolution,
+    apart into terms that write each place once: one for each remainder of the place by the stride.
 
     Before:
         input g[N, 8]

@@ -37,7 +37,9 @@ def select(program: Program, outputs: Collection[str], commits: bool = False, ch
 
 def _needed_inputs(program: Program):
     read = {name for s in program.statements for name in s.operands} | set(program.roots)
-    read |= {i.tensor.name for s in walk(program) if isinstance(s, Definition) and s.gradient for i in s.gradient.body.inputs}
+    read |= {
+        i.tensor.name for s in walk(program) if isinstance(s, Definition) and s.gradient for i in s.gradient.body.inputs
+    }
     read |= {c.state for c in program.commits}
     kept = [i for i in program.inputs if i.tensor.name in read]
     known = {s for i in kept for size in i.tensor.shape for s in symbols(size)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cache
 
 from diffgraph.ir.affine import index
 from diffgraph.ir.canonical import canonical, canonical_term
@@ -11,15 +11,15 @@ from diffgraph.ir.digits import quasi_affine_atoms, split_digits
 from diffgraph.ir.dimension import Size
 from diffgraph.ir.expression import Affine, Expr, Index, Read
 from diffgraph.ir.form import Form
-from diffgraph.ir.program import Builder, Definition, Program, Reshape, Scan, Statement, Tensor, Term
+from diffgraph.ir.program import Builder, Definition, Program, Reshape, Scan, Statement, Term
 from diffgraph.ir.settle import settle
 from diffgraph.ir.solve import solve
 from diffgraph.passes.report import Report
 
 
 def unflatten(program: Program, report: Report) -> Program:
-    """Removes `//` and `%` from what is read where an axis of the result can be split into digits: the result is made with an
-    axis for each digit, and is a view of that. So is a result that is written in digits, such as 3 * i + j.
+    """Removes `//` and `%` from what is read where an axis of the result can be split into digits: the result is made
+    with an axis for each digit, and is a view of that. So is a result that is written in digits, such as 3 * i + j.
 
     Before:
         input x[N, 2, 3, 5]
@@ -75,16 +75,18 @@ def _gathered(definition: Definition, report: Report) -> Definition:
 
 @dataclass(frozen=True)
 class OverDigits:
-    """A form whose result, in row-major order, is that of another form. `is_copy`: it is its only operand, unchanged."""
+    """A form whose result, in row-major order, is that of another form. `is_copy`: it is its only operand,
+    unchanged."""
 
     form: Form
     slots: tuple[int, ...]
     is_copy: bool
 
 
-@lru_cache(maxsize=None)
+@cache
 def digits_of(form: Form) -> OverDigits | None:
-    """The form with an axis for each digit of its axes, if that leaves no `//` and `%`; None where there is nothing to gain."""
+    """The form with an axis for each digit of its axes, if that leaves no `//` and `%`; None where there is nothing to
+    gain."""
     if form.op != "sum" or form.is_projection and not quasi_affine_atoms(form):
         return None
     split = split_digits(form)

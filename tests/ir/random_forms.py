@@ -11,7 +11,8 @@ from diffgraph.ir.affine import affine, index, is_inside
 from diffgraph.ir.expression import Affine, Call, Const, Extent, Index, Read
 from diffgraph.ir.form import Form, Operand
 from diffgraph.ir.random import uniform
-from diffgraph.ir.simplify import ZERO, add, call, mul, substitute, substitute_place, where
+from diffgraph.ir.rewrite import substitute, substitute_place
+from diffgraph.ir.simplify import ZERO, add, call, mul, where
 
 IDENTITY = {"sum": 0, "prod": 1, "max": -math.inf, "min": math.inf, "any": False, "all": True}
 
@@ -21,7 +22,7 @@ IDENTITY = {"sum": 0, "prod": 1, "max": -math.inf, "min": math.inf, "any": False
 
 def value(expr, point, arrays, operands, sizes):
     """An expression at one point of the domain, with Python numbers."""
-    of = lambda e: value(e, point, arrays, operands, sizes)  # noqa: E731
+    of = lambda e: value(e, point, arrays, operands, sizes)
     match expr:
         case Const(v):
             return v if isinstance(v, (bool, int)) else float(v)
@@ -55,8 +56,9 @@ def value(expr, point, arrays, operands, sizes):
             return np.asarray(scalar.FUNCTIONS[function].numpy(*(np.asarray(of(a)) for a in args))).item()
 
 
-def meaning(form, arrays, sizes={}):
+def meaning(form, arrays, sizes=None):
     """What a form makes of arrays, one point after the other."""
+    sizes = sizes or {}
     domain = [dimension.evaluate(e, sizes) for e in form.domain]
     shape = [dimension.evaluate(e, sizes) for e in form.shape]
     result, extreme = {}, {}
@@ -107,7 +109,7 @@ def random_read(rng, slot, operand, axes, domain):
 
 def random_body(rng, operands, axes, domain):
     """Mostly a product of reads, so that it is like a layer; with guards, sums, values of indices, draws, gathers."""
-    read = lambda slot: random_read(rng, slot, operands[slot], axes, domain)  # noqa: E731
+    read = lambda slot: random_read(rng, slot, operands[slot], axes, domain)
     body = mul(read(0), read(1)) if rng.random() < 0.7 else Call("add", (read(0), read(1)))
     if rng.random() < 0.25:
         body = Call("mul", (Call("add", (Const(1.0), read(0))), body))
@@ -116,7 +118,9 @@ def random_body(rng, operands, axes, domain):
         body = Call("mul", (body, Read(0, (gather,) * len(operands[0].shape), ZERO)))
     if rng.random() < 0.3:
         a, b = random_place(rng, axes), random_place(rng, axes)
-        body = Call("where", (call(rng.choice(["lt", "ge", "eq", "ne"]), a, b), body, rng.choice([ZERO, ZERO, Const(0.5)])))
+        body = Call(
+            "where", (call(rng.choice(["lt", "ge", "eq", "ne"]), a, b), body, rng.choice([ZERO, ZERO, Const(0.5)]))
+        )
     if rng.random() < 0.2:
         body = Call("mul", (body, random_place(rng, axes)))
     if rng.random() < 0.1:
@@ -163,7 +167,7 @@ def forms(seed, count, **options):
 
 
 def permuted(form, rng):
-    """A copy with its indices and slots numbered differently. Reduced indices keep their order unless they are summed."""
+    """A copy with its indices and slots numbered differently. Reduced indices keep their order but in sums."""
     axes = list(range(len(form.domain)))
     if form.op == "sum":
         rng.shuffle(axes)

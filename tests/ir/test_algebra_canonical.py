@@ -57,7 +57,7 @@ def test_renamed_copies_have_one_form(op):
     for form, _, _, _ in forms(21, 25, op=op):
         found, kept = canonical(form)
         for _ in range(12):
-            copy, slots = permuted(form, rng)
+            copy, _ = permuted(form, rng)
             again, kept_again = canonical(copy)
             assert again is found
             assert [copy.operands[k] for k in kept_again] == [form.operands[k] for k in kept]
@@ -88,7 +88,8 @@ SYMMETRIC = {
     "convolution": Form(
         (N, 4, 8, 8, 3, 3, 3), "sum", tuple(map(index, range(4))), (N, 4, 8, 8),
         (Operand((N, 3, 15, 15)), Operand((4, 3, 3, 3))),
-        mul(read(1, 1, 4, 5, 6), Read(0, (index(0), index(4), place(-1, (2, 2), (5, 1)), place(-1, (3, 2), (6, 1))), ZERO)),
+        mul(read(1, 1, 4, 5, 6),
+            Read(0, (index(0), index(4), place(-1, (2, 2), (5, 1)), place(-1, (3, 2), (6, 1))), ZERO)),
     ),
 }  # fmt: skip
 
@@ -212,7 +213,7 @@ def test_comparisons_of_ints_are_written_in_one_way():
 
 
 def test_draws_are_told_apart_by_their_site():
-    draw = lambda site: Call("random", (read(0), read(1), Const(site), Index(0)))  # noqa: E731
+    draw = lambda site: Call("random", (read(0), read(1), Const(site), Index(0)))
     scalars = (Operand((), "int"), Operand((), "int"))
     one, other = (canonical(summed((N,), (N,), scalars, draw(site)))[0] for site in (1, 2))
     assert one is not other

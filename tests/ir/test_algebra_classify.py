@@ -60,7 +60,9 @@ def flattened_linear():
 
 
 def depthwise():
-    body = mul(read(1, 1, 4, 5), Read(0, (index(0), index(1), place(-1, (2, 1), (4, 1)), place(-1, (3, 1), (5, 1))), ZERO))
+    body = mul(
+        read(1, 1, 4, 5), Read(0, (index(0), index(1), place(-1, (2, 1), (4, 1)), place(-1, (3, 1), (5, 1))), ZERO)
+    )
     return summed((N, 6, 9, 9, 3, 3), (N, 6, 9, 9), [(N, 6, 9, 9), (6, 3, 3)], body)
 
 
@@ -119,7 +121,7 @@ def test_kinds(name):
 
 def test_roles_of_indices():
     found = classify(canonical(attention_scores())[0])
-    extents = lambda axes: [found.form.domain[k] for k in axes]  # noqa: E731
+    extents = lambda axes: [found.form.domain[k] for k in axes]
     assert (extents(found.batch), extents(found.m), extents(found.n), extents(found.k)) == ([N, 2], [5], [6], [4])
     conv = classify(canonical(convolution())[0])
     assert [conv.form.domain[k] for k in conv.k] == [3, 3, 3]
@@ -129,7 +131,9 @@ def test_roles_of_indices():
 
 def test_phases_of_a_data_gradient_are_contractions_without_a_window_written():
     form, _ = canonical(convolution(2, 1, 3, 15))
-    (gradient,) = [canonical(p.form)[0] for p in adjoint(form).parts if classify(canonical(p.form)[0]).kind == "data gradient"]
+    (gradient,) = [
+        canonical(p.form)[0] for p in adjoint(form).parts if classify(canonical(p.form)[0]).kind == "data gradient"
+    ]
     kinds = {classify(canonical(p)[0]).kind for p in phases(gradient)}
     assert kinds <= {"contraction", "windowed contraction"}
 

@@ -86,7 +86,15 @@ def transposed_convolution(rows, taps, stride, dilation, pad, out):
     return Form((rows, taps), "sum", write, (out,), (Operand((rows,)), Operand((taps,))), mul(read(0, 0), read(1, 1)))
 
 
-WINDOWS = [(8, 3, 1, 1, 1), (8, 3, 2, 1, 1), (7, 3, 2, 2, 2), (6, 4, 3, 2, 1), (5, 1, 2, 1, 0), (9, 7, 2, 1, 3), (4, 4, 4, 1, 0)]
+WINDOWS = [
+    (8, 3, 1, 1, 1),
+    (8, 3, 2, 1, 1),
+    (7, 3, 2, 2, 2),
+    (6, 4, 3, 2, 1),
+    (5, 1, 2, 1, 0),
+    (9, 7, 2, 1, 3),
+    (4, 4, 4, 1, 0),
+]
 
 
 @pytest.mark.parametrize("rows, taps, stride, dilation, pad", WINDOWS)
@@ -169,7 +177,9 @@ def test_an_equality_becomes_the_place_that_is_written():
     operands = (Operand((4, 3, 3)), Operand((N, 4, 8)))
     body = mul(read(0, 3, 1, 5), read(1, 0, 3, 4))
     equal = call("eq", Index(2), place(-1, (4, 2), (5, 1)))
-    text = Form((N, 3, 15, 4, 8, 3), "sum", (index(0), index(1), index(2)), (N, 3, 15), operands, where(equal, body, ZERO))
+    text = Form(
+        (N, 3, 15, 4, 8, 3), "sum", (index(0), index(1), index(2)), (N, 3, 15), operands, where(equal, body, ZERO)
+    )
     # The same as it comes from differentiation.
     write = (index(0), index(2), place(-1, (3, 2), (4, 1)))
     adjoint = Form((N, 4, 3, 8, 3), "sum", write, (N, 3, 15), operands, mul(read(0, 1, 2, 4), read(1, 0, 1, 3)))

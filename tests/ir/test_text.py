@@ -13,7 +13,8 @@ from diffgraph.ir.canonical import canonical_term
 from diffgraph.ir.form import Form, alone_index
 from diffgraph.ir.interpret import interpret
 from diffgraph.ir.program import Builder, Definition, Output, Program, Scan, Term
-from diffgraph.ir.simplify import add, is_zero, substitute
+from diffgraph.ir.rewrite import substitute
+from diffgraph.ir.simplify import add, is_zero
 from diffgraph.ir.text import show
 from diffgraph.language.elaborate import elaborate
 from diffgraph.language.module import load_module, load_text

@@ -1,4 +1,5 @@
-"""How long the middle takes: 500 blocks of convolution, batch normalization and relu, differentiated, through all passes.
+"""How long the middle takes: 500 blocks of convolution, batch normalization and relu, differentiated, through all
+passes.
 
     python benchmarks/middle.py [blocks]
 

@@ -1,4 +1,5 @@
-"""Random programs: chains of the kinds of definition that networks are made of, with shapes that do not divide each other."""
+"""Random programs: chains of the kinds of definition that networks are made of, with shapes that do not divide each
+other."""
 
 import random
 
@@ -149,7 +150,9 @@ class Maker:
         last = len(domain) - 1
         first = [last if k == i else outside_a.index(k) for k in range(len(a.shape))]
         second = [last if k == j else len(outside_a) + outside_b.index(k) for k in range(len(b.shape))]
-        return self.define(domain, last, [a, b], mul(Const(0.3), self.read(0, *first), self.read(1, *second)), hint="dot")
+        return self.define(
+            domain, last, [a, b], mul(Const(0.3), self.read(0, *first), self.read(1, *second)), hint="dot"
+        )
 
     def triple(self):
         w, v = self.floats[1], self.floats[2]
@@ -158,7 +161,9 @@ class Maker:
             return None
         rank = len(x.shape) - 1
         here = self.read(0, *range(rank), rank + 1)
-        body = mul(Const(0.2), here, self.read(1, rank, rank + 1), self.read(2, rank + 1), self.read(1, rank + 2, rank + 1))
+        body = mul(
+            Const(0.2), here, self.read(1, rank, rank + 1), self.read(2, rank + 1), self.read(1, rank + 2, rank + 1)
+        )
         return self.define((*x.shape[:-1], 4, 3, 4), rank + 1, [x, w, v], body, hint="triple")
 
     def window(self):
@@ -211,14 +216,34 @@ class Maker:
         return self.builder.append(Definition(tensor, tuple(terms)))
 
 
-KINDS = (
-    "function function function broadcast broadcast broadcast shift transpose flatten reshape draw reduction reduction"
-    " contraction contraction triple window window gather scatter concatenation"
-).split()
+KINDS = [
+    "function",
+    "function",
+    "function",
+    "broadcast",
+    "broadcast",
+    "broadcast",
+    "shift",
+    "transpose",
+    "flatten",
+    "reshape",
+    "draw",
+    "reduction",
+    "reduction",
+    "contraction",
+    "contraction",
+    "triple",
+    "window",
+    "window",
+    "gather",
+    "scatter",
+    "concatenation",
+]
 
 
 def random_program(seed: int, steps: int = 14, with_gradient: bool = True):
-    """A program with a few outputs, a commit, and the gradient of a number by its float inputs; and values for its inputs."""
+    """A program with a few outputs, a commit, and the gradient of a number by its float inputs; and values for its
+    inputs."""
     maker = Maker(seed, steps)
     builder = maker.builder
     ends = maker.floats[-3:]
@@ -234,6 +259,8 @@ def random_program(seed: int, steps: int = 14, with_gradient: bool = True):
     values = {}
     for given in builder.inputs:
         shape = [s if isinstance(s, int) else BATCH for s in given.tensor.shape]
-        values[given.tensor.name] = numbers.standard_normal(shape) if given.tensor.kind == "float" else numbers.integers(0, 4, shape)
+        values[given.tensor.name] = (
+            numbers.standard_normal(shape) if given.tensor.kind == "float" else numbers.integers(0, 4, shape)
+        )
     values["step"] = 2
     return builder.program(), values

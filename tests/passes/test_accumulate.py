@@ -2,13 +2,20 @@
 
 import numpy as np
 import pytest
-from examples import program_of
 
 from diffgraph.ir.interpret import interpret
 from diffgraph.ir.verify import verify
 from diffgraph.passes.accumulate import split_over_batch
+from examples import program_of
 
-JOIN = {"sum": np.add, "prod": np.multiply, "max": np.maximum, "min": np.minimum, "any": np.logical_or, "all": np.logical_and}
+JOIN = {
+    "sum": np.add,
+    "prod": np.multiply,
+    "max": np.maximum,
+    "min": np.minimum,
+    "any": np.logical_or,
+    "all": np.logical_and,
+}
 
 DECLARED = "input x[N, 4]\ninput z[N, 4]\ntarget t[N]: int < 4\n"
 

@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from examples import examples, program_of, signature
 
 from diffgraph.ir.inline import replace_body
 from diffgraph.ir.interpret import interpret
@@ -13,6 +12,7 @@ from diffgraph.passes.canonicalize import canonicalize
 from diffgraph.passes.pipeline import PIPELINE
 from diffgraph.passes.report import Report
 from diffgraph.passes.select import select
+from examples import examples, program_of, signature
 
 PASSES = dict(PIPELINE)
 

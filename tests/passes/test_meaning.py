@@ -24,7 +24,9 @@ def test_every_pass_keeps_the_meaning(seed):
         pairs += [(a.tensor, b.tensor) for a, b in zip(program.commits, stage.program.commits, strict=True)]
         for before, after in pairs:
             scale = np.abs(expected[before]).max(initial=1.0)
-            np.testing.assert_allclose(found[after], expected[before], rtol=1e-9, atol=1e-10 * scale, err_msg=stage.name)
+            np.testing.assert_allclose(
+                found[after], expected[before], rtol=1e-9, atol=1e-10 * scale, err_msg=stage.name
+            )
         assert stage.program.inputs == program.inputs
 
 

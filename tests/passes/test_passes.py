@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 from blocks import differentiated
-from examples import program_of, signature
 
 from diffgraph.inspect.stages import gradient_program
 from diffgraph.ir.dimension import symbols
@@ -20,6 +19,7 @@ from diffgraph.passes.fuse import fuse
 from diffgraph.passes.hoist import hoist
 from diffgraph.passes.pipeline import PIPELINE, optimize, stages
 from diffgraph.passes.report import Report
+from examples import program_of, signature
 
 
 def training_program(statements: str):
@@ -53,7 +53,7 @@ def agree(program, optimized, values):
         np.testing.assert_allclose(found[b.tensor], expected[a.tensor], rtol=1e-9, atol=1e-11, err_msg=a.name)
 
 
-# ------------------------------------------------------------------------------------------------ what must not be done
+# ----------------------------------------------------------------------------------------- what must not be done
 
 
 def test_two_draws_are_two():
@@ -68,7 +68,8 @@ def test_two_draws_are_two():
 
 
 def test_a_draw_that_several_read_is_drawn_once():
-    text = "input x[N, 3]\nk[n, i] = 0 * x[n, i] + random(7, 1, 5, 3 * n + i)\na[n, i] = x[n, i] * k[n, i]\nb = sum(k)\noutput a\noutput b"
+    drawn = "k[n, i] = 0 * x[n, i] + random(7, 1, 5, 3 * n + i)"
+    text = f"input x[N, 3]\n{drawn}\na[n, i] = x[n, i] * k[n, i]\nb = sum(k)\noutput a\noutput b"
     found, report = after(fuse, text)
     assert "k" in names(found)
     assert any("drawn once" in e.text for e in report.entries if not e.done)
@@ -120,7 +121,7 @@ def test_conditions_keep_what_is_undefined_out_of_results():
     np.testing.assert_array_equal(interpret(found, values)[found.output("y")], [0, 1.5])
 
 
-# ------------------------------------------------------------------------------------------------ what is decided
+# ----------------------------------------------------------------------------------------------- what is decided
 
 
 def test_the_two_sums_of_a_normalization_are_found_equal():
@@ -190,7 +191,7 @@ def test_a_long_product_is_put_in_order():
     np.testing.assert_allclose(interpret(found, values)[found.output("y")], expected, rtol=1e-10)
 
 
-# ------------------------------------------------------------------------------------------------ where things come from
+# ---------------------------------------------------------------------------------------- where things come from
 
 
 def test_no_pass_loses_where_things_come_from():
@@ -211,7 +212,7 @@ def test_what_is_merged_carries_the_origins_of_all():
     assert len(fused.statements[-1].provenance) >= 2
 
 
-# ------------------------------------------------------------------------------------------------ bodies and symbols
+# -------------------------------------------------------------------------------------------- bodies and symbols
 
 
 def test_bodies_of_scans_are_optimized_too():
@@ -260,7 +261,7 @@ def test_a_flattened_layer_divides_nothing():
     assert [type(s) for s in found.statements] == [Definition, Reshape]
 
 
-# ------------------------------------------------------------------------------------------------ as a whole
+# ---------------------------------------------------------------------------------------------------- as a whole
 
 
 def test_optimizing_twice_changes_nothing_more():
@@ -269,7 +270,7 @@ def test_optimizing_twice_changes_nothing_more():
 
 
 def test_deep_networks_have_few_distinct_forms():
-    forms = lambda program: {t.form for s in walk(program) for t in getattr(s, "terms", ())}  # noqa: E731
+    forms = lambda program: {t.form for s in walk(program) for t in getattr(s, "terms", ())}
     assert len(forms(optimize(differentiated(12)))) <= len(forms(optimize(differentiated(3)))) + 2
 
 
