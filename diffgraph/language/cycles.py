@@ -7,10 +7,10 @@ another as settings (`residual(residual(f))`) make no cycle: only names in the t
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import fields
 
 from diffgraph.diagnostics import Diagnostic, Note
 from diffgraph.language import syntax
+from diffgraph.language.traversal import walk
 
 
 def cycles(declarations: Mapping[str, syntax.Declaration]) -> list[Diagnostic]:
@@ -55,7 +55,7 @@ def _uses(declaration: syntax.Node, declarations) -> dict[str, object]:
     own."""
     own = set(bound_names(declaration))
     found: dict[str, object] = {}
-    for node in parts(declaration):
+    for node in walk(declaration):
         if isinstance(node, syntax.Name) and node.name in declarations and node.name not in own:
             found.setdefault(node.name, node.span)
     return found
@@ -65,7 +65,7 @@ def bound_names(declaration: syntax.Node) -> Iterator[str]:
     """Every name that a layer, function or net binds somewhere in its text."""
     if isinstance(declaration, syntax.Bind):
         return
-    for node in parts(declaration):
+    for node in walk(declaration):
         if isinstance(node, syntax.Bind):
             yield from node.names
         elif isinstance(node, syntax.ScanOf):
@@ -81,17 +81,3 @@ _NAMED = (
     syntax.Setting, syntax.TensorParameter, syntax.Define, syntax.Draw, syntax.Variable, syntax.Port, syntax.For,
     syntax.ScanCarry, syntax.BoundIndex, syntax.Named,
 )  # fmt: skip
-
-
-def parts(node: syntax.Node) -> Iterator[syntax.Node]:
-    """A piece of the tree and everything inside it, in the order of the text."""
-    waiting = [node]
-    while waiting:
-        current = waiting.pop()
-        yield current
-        inside: list[syntax.Node] = []
-        for f in fields(current):
-            value = getattr(current, f.name)
-            items = value if isinstance(value, tuple) else (value,)
-            inside += [item for item in items if isinstance(item, syntax.Node)]
-        waiting += reversed(inside)

@@ -131,10 +131,12 @@ def load_text(text: str, name: str = "<text>", folder: str | Path | None = None)
 def standard_library() -> Module:
     """All files of the standard library as one module."""
     library = Module(Source("std", ""), None, None)
+    declarations: list[syntax.Declaration] = []
     for entry in sorted(_library_folder().iterdir(), key=lambda e: e.name):
         if entry.name.endswith(".net") and entry.name not in NOT_IN_SCOPE:
-            tree = parse(Source(f"std/{entry.name}", entry.read_text(encoding="utf-8")))
-            _Files(None).declare(library, tree, None)
+            declarations += parse(Source(f"std/{entry.name}", entry.read_text(encoding="utf-8"))).declarations
+    whole = syntax.File(Span(library.source, 0, 0), library.source, tuple(declarations))
+    _Files(None).declare(library, whole, None)
     return library
 
 

@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from diffgraph.diagnostics import Diagnostic, suggest
 from diffgraph.language import syntax
 from diffgraph.language.core_functions import CORE
-from diffgraph.language.cycles import bound_names, parts
+from diffgraph.language.cycles import bound_names
 from diffgraph.language.scopes import Scope
+from diffgraph.language.traversal import walk
 
 #: What is known everywhere beside the names of files and the functions of the core.
 SPECIAL = ("pi", "inf", "training", "step", "total_steps", "parameters", "grad", "shared", "frozen")
@@ -33,8 +34,8 @@ def unknown_names(module) -> list[Diagnostic]:
 
 def _problems(declaration: syntax.Declaration, module: Scope) -> Iterator[Diagnostic]:
     own = {*bound_names(declaration), *_sizes(declaration), *_instances(declaration)}
-    paths = {id(_root(node)) for node in parts(declaration) if isinstance(node, syntax.Attribute)}
-    for node in parts(declaration):
+    paths = {id(_root(node)) for node in walk(declaration) if isinstance(node, syntax.Attribute)}
+    for node in walk(declaration):
         if isinstance(node, syntax.Name) and id(node) not in paths and not _is_known(node.name, own, module):
             known = [*own, *module.names(), *CORE, *SPECIAL]
             yield Diagnostic("DG201", f"`{node.name}` is not known here", node.span, (), suggest(node.name, known))
@@ -67,14 +68,14 @@ def _wrong_keywords(call: syntax.CallOf, module: Scope) -> Iterator[Diagnostic]:
 
 def _sizes(declaration: syntax.Node) -> Iterator[str]:
     """The names that signatures and ports bind to sizes."""
-    for node in parts(declaration):
+    for node in walk(declaration):
         if isinstance(node, (syntax.TensorParameter, syntax.Port)):
             yield from (size.name for size in node.shape or () if isinstance(size, syntax.Name))
 
 
 def _instances(declaration: syntax.Node) -> Iterator[str]:
     """The names that instances are given: they are paths."""
-    for node in parts(declaration):
+    for node in walk(declaration):
         if isinstance(node, syntax.InstanceName):
             yield "".join(p for p in node.parts if isinstance(p, str))
 

@@ -19,6 +19,7 @@ DEEPEST_NESTING = 64
 #: calls itself two or three times an operation, and Python allows a thousand calls.
 DEEPEST_EXPRESSION = 200
 
+#: An `else` counts three times: `else if` nests a statement in a block.
 _OPERATIONS = frozenset("+ - * / // % @ ^ == != < <= > >= ~= .. . or and not else".split())
 _SEPARATORS = frozenset(", : = ~ <- -> _LINE_END".split())
 
@@ -54,7 +55,7 @@ def refuse_depth(source: Source, tokens: Iterable[Token]) -> Iterator[Token]:
             if kind != "_LINE_END" or not in_parentheses[-1]:
                 depth[-1] = base[-1]
         elif kind in _OPERATIONS:
-            depth[-1] += 1
+            depth[-1] += 3 if kind == "else" else 1
         if depth[-1] > DEEPEST_EXPRESSION:
             raise _too_deep("DG109", f"more than {DEEPEST_EXPRESSION} operations stand in one another", source, token)
         yield token

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import fields
-
 from diffgraph.language import syntax
 from diffgraph.language.lexing import Token
+from diffgraph.language.traversal import walk
 
 _TIGHT_BEFORE = frozenset(") ] , . ^ .. : ;".split())
 _TIGHT_AFTER = frozenset("( [ . ^ ..".split())
@@ -28,7 +26,7 @@ class Spacing:
         self._prefixes: set[int] = set()
         self._field_values: set[int] = set()
         self._least: dict[int, int] = {}
-        for node in _nodes(file):
+        for node in walk(file):
             if isinstance(node, syntax.Unary):
                 self._prefixes.add(node.span.start)
             elif isinstance(node, syntax.Field) and node.value.span.start != node.span.start:
@@ -60,14 +58,3 @@ class Spacing:
         if before.start in self.keywords:
             return before.text == "gradient"
         return before.kind in _ENDS_OPERAND and bracket.start not in self._field_values
-
-
-def _nodes(tree: object) -> Iterator[syntax.Node]:
-    pending = [tree]
-    while pending:
-        value = pending.pop()
-        if isinstance(value, tuple):
-            pending.extend(value)
-        elif isinstance(value, syntax.Node):
-            yield value
-            pending.extend(getattr(value, field.name) for field in fields(value))
