@@ -204,10 +204,14 @@ class Net(Compiler):
 
     def loss(self, training: bool = False, **arrays) -> float:
         """The loss (the sum of them, where there are several) on inputs and targets."""
+        return sum(self.losses(training, **arrays).values())
+
+    def losses(self, training: bool = False, **arrays) -> dict[str, float]:
+        """Each loss by name."""
         self.fix(arrays)
         names = self._losses()
         found = self._run(("loss", training), lambda: self.forward(names, training), arrays, training)
-        return float(sum(found.values()))
+        return {name: float(found[name]) for name in names}
 
     def gradients(self, wrt: Sequence[str] | None = None, training: bool = True, **arrays):
         """(loss, {path: gradient}) by the trained parameters, or by the parameters and inputs in `wrt`."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from diffgraph.inspect.samples import sample_inputs, sample_sizes
+from diffgraph.language.paths import matches
 
 #: Directions compared for each tensor, and how many may be drawn to find that many without a kink.
 DIRECTIONS = 3
@@ -91,8 +92,8 @@ def _difference(loss, base, path, value, direction, step, values) -> tuple[float
 
 
 def check_net(net, seed: int = 0) -> list[Comparison]:
-    """Compares every derivative of a net (by its trained parameters and its float inputs) at its present parameters, in training
-    mode, on made-up inputs. `net` is a `compiler.Net` in float64; its parameters are as before when this returns."""
+    """Compares every derivative of a net (by its trained parameters and its float inputs) at its present parameters, in
+    training mode, on made-up inputs. `net` is a `compiler.Net` in float64; its parameters are as before afterwards."""
     network = net.network(True)
     net.set_sizes({k: v for k, v in sample_sizes(network).items() if k != network.batch})
     network = net.network(True)
@@ -104,13 +105,21 @@ def check_net(net, seed: int = 0) -> list[Comparison]:
     _, gradients = net.gradients(wrt=by, training=True, **inputs)
     values = {**inputs, **before}
 
-    def loss(given: Values) -> float:
+    def loss(given: Values, reaching: tuple[str, ...]) -> float:
         for path in trained:
             storage[path][...] = given[path]
-        return net.loss(training=True, **{name: given[name] for name in inputs})
+        found = net.losses(training=True, **{name: given[name] for name in inputs})
+        return sum(found[name] for name in reaching)
 
+    compared: list[Comparison] = []
     try:
-        return compare_gradients(loss, {path: gradients[path] for path in by}, values, seed)
+        for path in by:
+            # A loss `for` a path reaches only the parameters under it.
+            reaching = tuple(t.name for t in network.losses if t.scope is None or matches(t.scope, path))
+            if reaching:
+                own = {path: gradients[path]}
+                compared += compare_gradients(lambda v, r=reaching: loss(v, r), own, values, seed)
+        return compared
     finally:
         for path, value in before.items():
             storage[path][...] = value
