@@ -132,9 +132,9 @@ class _Closing:
         """Makes a part a tensor of its own."""
         self.session.at(part.span)
         if part.apply is not None:
-            form = self._form(hint, "sum", part.free, (), part.body)
-            made = self.session.builder.define(f"{hint}_argument", form, kind=part.body_kind)
-            result = part.apply(TensorValue(made, part.span))
+            forms = [(self._form(hint, "sum", part.free, (), body), kind) for body, kind in part.arguments]
+            made = [self.session.builder.define(f"{hint}_argument", form, kind=kind) for form, kind in forms]
+            result = part.apply(*(TensorValue(tensor, part.span) for tensor in made))
             part.tensor = materialize(result, self.session, hint, part.span).tensor
             return
         form = self._reduction(f"{hint}_{part.op}", part, part.free, part.kind)

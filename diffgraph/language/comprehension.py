@@ -10,7 +10,7 @@ a slot means the same in both.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -60,7 +60,8 @@ class ReadInfo:
 
 @dataclass
 class Part:
-    """A reduction inside a definition, and the tensor it became. `apply` is set for a function that wants a tensor.
+    """A reduction inside a definition, and the tensor it became. `apply` is set for a function that wants tensors, of
+    `arguments`: expressions with their kinds.
 
     `free` are the indices of the definition that it depends on: the axes of that tensor."""
 
@@ -73,6 +74,7 @@ class Part:
     span: Span
     apply: Any = None
     tensor: Tensor | None = None
+    arguments: tuple[tuple[Expr, str], ...] = ()
 
 
 class Notation:
@@ -221,14 +223,24 @@ class Notation:
 
     # ------------------------------------------------------------ reductions and the end
 
-    def part(self, op: str, bound: Sequence[int], value: Any, span: Span, apply=None) -> Indexed:
+    def part(self, op: str, bound: Sequence[int], value: Any, span: Span) -> Indexed:
         """Sets a reduction aside; gives the place of its result."""
         expression, kind = scalar_in_notation(self.beside(value, span), span)
         free = tuple(sorted(expression.indices - set(bound)))
-        result = kind if op == "apply" else reduced_kind(op, kind)
-        self.operands.append(Part(op, tuple(bound), expression, kind, result, free, span, apply))
-        place = tuple(index(k) for k in free)
-        return Indexed(Read(len(self.operands) - 1, place, None), result, span)
+        return self._aside(Part(op, tuple(bound), expression, kind, reduced_kind(op, kind), free, span))
+
+    def applied(self, values: Sequence[Any], span: Span, apply: Callable[..., Any]) -> Indexed:
+        """Sets a call aside of a function that wants tensors: its arguments, as tensors over the indices that any of
+        them depends on. `apply` gives a float tensor over these."""
+        arguments = tuple(scalar_in_notation(self.beside(v, span), span) for v in values)
+        free = tuple(sorted(frozenset().union(*(e.indices for e, _ in arguments))))
+        body, kind = arguments[0]
+        return self._aside(Part("apply", (), body, kind, "float", free, span, apply, None, arguments))
+
+    def _aside(self, part: Part) -> Indexed:
+        self.operands.append(part)
+        place = tuple(index(k) for k in part.free)
+        return Indexed(Read(len(self.operands) - 1, place, None), part.kind, part.span)
 
     def finish(self, outputs: Sequence[int], value: Any, span: Span | None = None) -> TensorValue | Indexed:
         """The tensor whose element is `value` at the output indices. A reduction that depends on an element of a

@@ -199,7 +199,8 @@ def _subscript(node: syntax.Subscript, scope: Scope, session: Session) -> Any:
 
 
 def _is_element(value: Any, parts: list, rest: int | None, scope: Scope) -> bool:
-    """Whether subscripts without an index of their own name an element: in index notation, `x[0, 1]` and `x[...]` do."""
+    """Whether subscripts without an index of their own name an element: in index notation, `x[0, 1]` and `x[...]` do.
+    """
     if notation.open_around(scope) is None or any(isinstance(p, tuple) for p in parts):
         return False
     return rest is not None or len(parts) == len(value.shape)
@@ -267,7 +268,8 @@ def _attribute(node: syntax.Attribute, scope: Scope, session: Session) -> Any:
     found = dotted and instances.under_path(dotted, session)
     if found:
         return found
-    raise error("DG226", f"{describe(value)} has no `{node.name}`", node.span, help=suggest(node.name, ["shape", "size"]))
+    raise error("DG226", f"{describe(value)} has no `{node.name}`", node.span, help=suggest(node.name, ["shape",
+    "size"]))
 
 
 def _root(node: syntax.Expr) -> syntax.Expr:

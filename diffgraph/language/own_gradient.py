@@ -9,6 +9,7 @@ from diffgraph.diagnostics import Span, error
 from diffgraph.ir.program import Definition, OwnGradient
 from diffgraph.language import statements, syntax
 from diffgraph.language.arithmetic import (
+    apply_scalar,
     as_pending,
     binary,
     broadcast_shapes,
@@ -44,20 +45,15 @@ def with_own_gradient(declaration: syntax.Function, scope: Scope, session: Sessi
 
 
 def _on_elements(declaration, scope: Scope, indexed: list[str], session: Session, span: Span) -> Indexed:
-    if len(indexed) > 1:
-        raise error(
-            "DG530",
-            f"`{declaration.name}` has a gradient of its own and takes several elements here",
-            span,
-            help="apply it to whole tensors",
-        )
-    notation = session.notations[-1]
+    def apply(*tensors: TensorValue) -> Any:
+        whole = Scope(scope.parent, **{**scope.values, **dict(zip(indexed, tensors))})
+        value = as_pending(with_own_gradient(declaration, whole, session, span), session, span)
+        if value.shape != tensors[0].shape:
+            text = f"`{declaration.name}` turns {show_shape(tensors[0].shape)} into {show_shape(value.shape)}"
+            raise error("DG530", f"{text}: it is no function of elements", span, help="apply it to whole tensors")
+        return value if value.kind == "float" else apply_scalar("float", (value,), session, span)
 
-    def apply(tensor: TensorValue) -> Any:
-        whole = Scope(scope.parent, **{**scope.values, indexed[0]: tensor})
-        return with_own_gradient(declaration, whole, session, span)
-
-    return notation.part("apply", (), scope.values[indexed[0]], span, apply)
+    return session.notations[-1].applied([scope.values[name] for name in indexed], span, apply)
 
 
 def _rule(declaration, scope: Scope, tensors: list[str], made, session: Session, span: Span) -> OwnGradient:

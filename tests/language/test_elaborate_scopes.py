@@ -169,6 +169,19 @@ def test_a_gradient_of_its_own_inside_index_notation():
     assert np.allclose(found["g"], np.broadcast_to(w * w, x.shape))
 
 
+def test_a_gradient_for_several_elements():
+    head = "fn f(a, b) {\nreturn a * b\n} with gradient(dy) {\nreturn 10 * dy * b, 100 * dy * a\n}"
+    text = (
+        "input x[2, 3]\ninput w[3]\ny[n] = sum[d](f(x[n, d], w[d]))\noutput y\n"
+        "output g = grad(y, x)\noutput h = grad(y, w)"
+    )
+    w = np.array([1.0, -2.0, 3.0])
+    found = run(text, head, x=X, w=w)
+    assert np.allclose(found["y"], X @ w)
+    assert np.allclose(found["g"], 10 * np.broadcast_to(w, X.shape))
+    assert np.allclose(found["h"], 100 * X.sum(0))
+
+
 def test_gradients_for_several_arguments():
     head = "fn product_of(a, b) {\nreturn a * b\n} with gradient(dy) {\nreturn 10 * dy * b, dy\n}"
     found = run(
