@@ -46,4 +46,6 @@ def test_starts_to_train(name, capsys):
     arguments = ["--steps", "2", "--target", "reference"] if name == "deblur" else ["--steps", "2"]
     if name in ("vit", "unet", "inception"):
         pytest.skip("its data set is large: see the slow tests")
-    assert run(["train", str(EXAMPLES / f"{name}.net"), "-o", "run", "--quiet", *arguments]) == 0, capsys.readouterr().err
+    assert run(["train", str(EXAMPLES / f"{name}.net"), "-o", "run", "--quiet", *arguments]) == 0, (
+        capsys.readouterr().err
+    )

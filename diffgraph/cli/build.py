@@ -17,7 +17,9 @@ from diffgraph.cli.options import model_options, read_assignments
 @click.option("--weights", type=click.Path(path_type=Path), help="Trained weights; the initial ones by default.")
 @click.option("--train", "block", metavar="NAME", help="The train block whose settings the net has.")
 @model_options
-def command(file, output, weights, block, net_name, assignments, target, precision, threads, seed, as_json, quiet, **_) -> int:
+def command(
+    file, output, weights, block, net_name, assignments, target, precision, threads, seed, as_json, quiet, **_
+) -> int:
     """Compile FILE's net for inference into a directory: the optimized program, its weights and its kernels."""
     from diffgraph.compiler import Net
     from diffgraph.inspect.artifact import write_artifact

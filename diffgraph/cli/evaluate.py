@@ -16,7 +16,9 @@ from diffgraph.cli.options import model_options, read_assignments
 @click.option("--train", "block", metavar="NAME", help="The train block whose data are used.")
 @click.option("--on", type=click.Choice(["test", "train"]), default="test", show_default=True)
 @model_options
-def command(file, weights, block, on, net_name, assignments, target, precision, threads, seed, as_json, quiet, **_) -> int:
+def command(
+    file, weights, block, on, net_name, assignments, target, precision, threads, seed, as_json, quiet, **_
+) -> int:
     """Losses and metrics of FILE's net with given weights on the held-out data; a confusion matrix for classes."""
     from diffgraph.compiler import Net
     from diffgraph.language.module import load_module

@@ -25,7 +25,9 @@ def command(files, net_name, target, precision, threads, as_json, quiet, **_) ->
         module = load_module(path)
 
         def make(block, module=module, **options):
-            return net_of_block(module, block, **{"target": target, "precision": precision, "threads": threads, **options})
+            return net_of_block(
+                module, block, **{"target": target, "precision": precision, "threads": threads, **options}
+            )
 
         for block, verdict in verdicts(module, make, net_name):
             count += 1

@@ -26,6 +26,10 @@ def command(file, net_name, assignments, threads, seed, as_json, quiet, **_) -> 
     else:
         for step in steps:
             if not quiet or not step.ok:
-                click.echo(f"{'ok  ' if step.ok else 'FAIL'} {step.name:14} largest difference {step.error:.1e}{step.where}")
-        click.echo("every step agrees with the interpreter" if not failed else f"`{failed[0].name}` changed the meaning")
+                click.echo(
+                    f"{'ok  ' if step.ok else 'FAIL'} {step.name:14} largest difference {step.error:.1e}{step.where}"
+                )
+        click.echo(
+            "every step agrees with the interpreter" if not failed else f"`{failed[0].name}` changed the meaning"
+        )
     return 1 if failed else 0

@@ -1,9 +1,9 @@
 """What `diffgraph compile` leaves: a program that runs without the text it came from.
 
-    program.net           the optimized inference program, as legal text of the language
-    weights.safetensors   its parameters and states
-    kernels.py            the generated source of its kernels
-    compile.json          what was compiled, with which options
+program.net           the optimized inference program, as legal text of the language
+weights.safetensors   its parameters and states
+kernels.py            the generated source of its kernels
+compile.json          what was compiled, with which options
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from diffgraph.ir.text import show
 
 
 def write_artifact(net, directory: Path, write: Callable[..., None]) -> dict[str, Any]:
-    """Writes the artifact of a `compiler.Net`, its arrays by `write(path, arrays, metadata)`; gives what `compile.json` says."""
+    """Writes the artifact of a `compiler.Net`, its arrays by `write(path, arrays, metadata)`; gives what is in
+    `compile.json`."""
     network = net.network()
     executable = net.inference_executable()
     program = net.optimized(net.forward([o.name for o in network.outputs]))

@@ -59,7 +59,7 @@ class _Findings:
         for problem in self.problems:
             key = (problem.code, problem.message, problem.span and (problem.span.start, problem.span.source.name))
             seen.setdefault(key, problem)
-        return tuple(sorted(seen.values(), key=lambda p: (p.span.start if p.span else -1)))
+        return tuple(sorted(seen.values(), key=lambda p: p.span.start if p.span else -1))
 
 
 def _check_nets(module, net, settings, found: _Findings) -> tuple[str, ...]:

@@ -91,7 +91,9 @@ def _lowered(program: Program, stage: str, target: str, precision: str) -> str:
 
     executable = build(program, target=target, precision=precision)
     if stage == "kernels":
-        lines = [f"{k.name:32} {', '.join(dict.fromkeys(o.path or '-' for o in k.provenance))}" for k in executable.kernels]
+        lines = [
+            f"{k.name:32} {', '.join(dict.fromkeys(o.path or '-' for o in k.provenance))}" for k in executable.kernels
+        ]
         return "\n".join([f"{len(lines)} kernels", "", *lines])
     return executable.source() if stage == "source" else executable.memory_text()
 
@@ -133,4 +135,3 @@ def layers_dot(network: Network) -> str:
 
 def _quoted(text: Any) -> str:
     return '"' + str(text).replace("\\", "\\\\").replace('"', '\\"') + '"'
-

@@ -1,5 +1,5 @@
-"""A user's own program through every pass and on the target, against the interpreter: which step changed the meaning, and
-where."""
+"""A user's own program through every pass and on the target, against the interpreter: which step changed the meaning,
+and where."""
 
 from __future__ import annotations
 
@@ -68,7 +68,9 @@ def _compare(name: str, program: Program, found: Mapping, expected: Mapping) -> 
     for output in program.outputs:
         a, b = np.asarray(found[output.name]), np.asarray(expected[output.name])
         scale = max(1e-6, float(np.max(np.abs(b), initial=0.0)))
-        error = float(np.max(np.abs(a - b), initial=0.0)) / scale if np.array_equal(np.isnan(a), np.isnan(b)) else np.inf
+        error = (
+            float(np.max(np.abs(a - b), initial=0.0)) / scale if np.array_equal(np.isnan(a), np.isnan(b)) else np.inf
+        )
         if error > worst:
             worst, where = error, _place(program, output)
     return Step(name, worst, where if worst > TOLERANCE else "")
@@ -77,4 +79,8 @@ def _compare(name: str, program: Program, found: Mapping, expected: Mapping) -> 
 def _place(program: Program, output) -> str:
     statement = program.maker.get(output.tensor)
     origins = [o for o in statement.provenance if o.span is not None] if statement is not None else []
-    return f"   in {output.name}, {origins[0].path or 'the net'} at {origins[0].span}" if origins else f"   in {output.name}"
+    return (
+        f"   in {output.name}, {origins[0].path or 'the net'} at {origins[0].span}"
+        if origins
+        else f"   in {output.name}"
+    )

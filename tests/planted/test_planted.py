@@ -119,9 +119,7 @@ def call(name, *args):
 
 def wrong_derivative(name, derivative):
     """A row of the table with another derivative."""
-    return lambda patch: patch.setitem(
-        scalar.FUNCTIONS, name, replace(scalar.FUNCTIONS[name], derivative=derivative)
-    )
+    return lambda patch: patch.setitem(scalar.FUNCTIONS, name, replace(scalar.FUNCTIONS[name], derivative=derivative))
 
 
 def wrong_pass(name, step):
@@ -136,9 +134,7 @@ def wrong(owner, name, value):
 
 
 def without_last_terms(program, report):
-    changed = [
-        replace(s, terms=s.terms[:-1]) if len(getattr(s, "terms", ())) > 1 else s for s in program.statements
-    ]
+    changed = [replace(s, terms=s.terms[:-1]) if len(getattr(s, "terms", ())) > 1 else s for s in program.statements]
     return program.with_(statements=tuple(changed))
 
 

@@ -22,8 +22,24 @@ class Made:
         return f"{self.name}[{', '.join(places.get(a, a) for a in self.axes)}]"
 
 
-UNARY = ["tanh({a})", "exp(-{a}^2)", "sigmoid({a})", "relu({a})", "abs({a})", "{a}^3", "log(1 + {a}^2)", "sqrt(1 + {a}^2)"]
-BINARY = ["{a} * {b}", "{a} + {b}", "{a} - 2 * {b}", "{a} / (1 + {b}^2)", "max({a}, {b})", "where({a} > {b}, {a}, {b} / 2)"]
+UNARY = [
+    "tanh({a})",
+    "exp(-{a}^2)",
+    "sigmoid({a})",
+    "relu({a})",
+    "abs({a})",
+    "{a}^3",
+    "log(1 + {a}^2)",
+    "sqrt(1 + {a}^2)",
+]
+BINARY = [
+    "{a} * {b}",
+    "{a} + {b}",
+    "{a} - 2 * {b}",
+    "{a} / (1 + {b}^2)",
+    "max({a}, {b})",
+    "where({a} > {b}, {a}, {b} / 2)",
+]
 PLACES = {
     "i": ["2 - i", "i", "i // 2", "(i + 1) % 3", "0"],
     "j": ["3 - j", "j", "j // 2", "(j + 2) % 4", "1"],
