@@ -231,14 +231,11 @@ def _renumbered(form: Form, vertices: list[Vertex]) -> Form:
 def _reading_order(form: Form) -> tuple[list[int], list[int]]:
     """An order of the indices and of the slots of a form, made from its structure as it is numbered, that reads well.
 
-    Indices: those written alone as written, others written, then as they occur in the reads, slot by slot. Slots: as
-    the indices written occur in them, so that x comes before w in y[n, u] = sum[d](x[n, d] * w[u, d]).
+    Indices: as they occur in the places written, the larger strides first; then as they occur in the reads, slot by
+    slot. Slots: as the indices written occur in them, so that x comes before w in y[n, u] = sum[d](x[n, d] * w[u, d]).
     """
-    axes = list(dict.fromkeys(k for w in form.write if (k := alone_index(w)) is not None))
-    for w in form.write:
-        terms = sorted((-abs(c), str(a.digest), a) for a, c in w.terms)
-        axes += [k for _, _, a in terms for k in sorted(a.indices)]
-    axes = list(dict.fromkeys(axes))
+    written = (t for w in form.write for t in sorted(w.terms, key=lambda t: (-abs(t[1]), t[0].digest)))
+    axes = list(dict.fromkeys(k for atom, _ in written for k in sorted(atom.indices)))
     place = {k: n for n, k in enumerate(axes)}
     reads: dict[int, list[Read]] = {s: [] for s in range(len(form.operands))}
     for read in _reads(form):

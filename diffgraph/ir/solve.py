@@ -14,7 +14,7 @@ from diffgraph.ir.affine import affine, difference, divide, index, is_injective
 from diffgraph.ir.digits import split_digits
 from diffgraph.ir.dimension import Size
 from diffgraph.ir.expression import Affine, Const, Expr, Extent, Index
-from diffgraph.ir.form import Form
+from diffgraph.ir.form import Form, alone_index
 from diffgraph.ir.guards import inside, only_where
 from diffgraph.ir.settle import compare_ints, settle
 from diffgraph.ir.simplify import TRUE
@@ -22,15 +22,35 @@ from diffgraph.ir.simplify import TRUE
 
 @cache
 def solve(form: Form) -> Form | None:
-    """A form with the same slots and value that writes a projection, or None where the place written is computed."""
+    """A form with the same slots and value that writes a projection, or None where that would be a search: where the
+    place written is computed and each element written may get something from many points."""
     if form.is_projection:
         return form
     if form.op != "sum":
         return None
+    if (marked := _marked(form)) is not None:
+        return marked
     form = split_digits(form)
     if any(type(a) not in (Index, Extent) for w in form.write for a, _ in w.terms):
         return None
     return _Solution(form).form()
+
+
+def _marked(form: Form) -> Form | None:
+    """A form that writes at a computed place of each row, as a map over the rows that is 0 at all other places:
+
+    d[n, label[n]] += g[n]        d[n, v] = g[n] if label[n] == v else 0
+    """
+    alone = [alone_index(w) for w in form.write]
+    rows = [k for k in alone if k is not None]
+    if sorted(rows) != list(range(len(form.domain))) or any(form.domain[k] != form.shape[alone.index(k)] for k in rows):
+        return None
+    values = {k: index(alone.index(k)) for k in rows}
+    write = tuple(index(a) for a in range(len(form.shape)))
+    moved = settle(Form(form.shape, "sum", form.write, form.shape, form.operands, form.body), values)
+    map_ = Form(form.shape, "sum", write, form.shape, form.operands, moved.body)
+    equal = [compare_ints("eq", moved.write[a], index(a), map_) for a, k in enumerate(alone) if k is None]
+    return settle(only_where(map_, [c for c in equal if c is not TRUE]))
 
 
 class _Solution:

@@ -5,7 +5,7 @@
     cse            early, so that nothing later is done twice
     hoist          while sums are as they were differentiated: what leaves them makes more of them equal
     contract       after hoist: only what really is summed is put in order
-    phase          writes through windows become gathers: contractions like any other
+    gather         writes through windows become contractions like any other, and more terms become maps
     unflatten      before fusion, so that no place is computed with `//` in what is fused
     fold           terms that can be one are one, now that some have become maps, so that they count as one producer
     cse            finds the sums that hoist has made equal
@@ -30,8 +30,8 @@ from diffgraph.passes.dce import dce
 from diffgraph.passes.extract import extract
 from diffgraph.passes.fold import fold
 from diffgraph.passes.fuse import fuse
+from diffgraph.passes.gather import gather
 from diffgraph.passes.hoist import hoist
-from diffgraph.passes.phase import phase
 from diffgraph.passes.report import Report
 from diffgraph.passes.unflatten import unflatten
 
@@ -43,7 +43,7 @@ PIPELINE: tuple[tuple[str, Pass], ...] = (
     ("cse", cse),
     ("hoist", hoist),
     ("contract", contract),
-    ("phase", phase),
+    ("gather", gather),
     ("unflatten", unflatten),
     ("fold", fold),
     ("cse", cse),

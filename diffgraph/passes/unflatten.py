@@ -6,14 +6,13 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 from diffgraph.ir.affine import index
-from diffgraph.ir.canonical import canonical, canonical_term
+from diffgraph.ir.canonical import canonical
 from diffgraph.ir.digits import quasi_affine_atoms, split_digits
 from diffgraph.ir.dimension import Size
 from diffgraph.ir.expression import Affine, Expr, Index, Read
 from diffgraph.ir.form import Form
 from diffgraph.ir.program import Builder, Definition, Program, Reshape, Scan, Statement, Term
 from diffgraph.ir.settle import settle
-from diffgraph.ir.solve import solve
 from diffgraph.passes.report import Report
 
 
@@ -37,9 +36,8 @@ def unflatten(program: Program, report: Report) -> Program:
     for statement in program.statements:
         if isinstance(statement, Scan):
             statement = replace(statement, body=unflatten(statement.body, report))
-        elif isinstance(statement, Definition):
-            one = len(statement.terms) == 1
-            statements += _unflattened(statement, names, report) if one else [_gathered(statement, report)]
+        elif isinstance(statement, Definition) and len(statement.terms) == 1:
+            statements += _unflattened(statement, names, report)
             continue
         statements.append(statement)
     return program.with_(statements=tuple(statements))
@@ -59,18 +57,6 @@ def _unflattened(definition: Definition, names: Builder, report: Report) -> list
     operands = tuple(term.operands[k] for k in over_digits.slots)
     made = replace(definition, tensor=inner, terms=(Term(over_digits.form, operands, term.provenance),))
     return [made, Reshape(tensor, inner.name, term.provenance)]
-
-
-def _gathered(definition: Definition, report: Report) -> Definition:
-    """The sum of terms with those that are written in digits read in digits instead, so that all are maps alike."""
-    terms = []
-    for term in definition.terms:
-        gathered = None if term.form.is_projection or digits_of(term.form) is None else solve(term.form)
-        if gathered is not None:
-            report.did(f"{definition.tensor.name}: what was written in digits is read in digits", term.provenance)
-            term = canonical_term(replace(term, form=gathered))
-        terms.append(term)
-    return replace(definition, terms=tuple(terms))
 
 
 @dataclass(frozen=True)

@@ -221,6 +221,14 @@ def test_draws_are_told_apart_by_their_site():
     assert copy is one and canonical(summed((N,), (N,), scalars, draw(1)))[1] != kept
 
 
+def test_indices_are_in_the_order_in_which_they_are_written():
+    # A part of a concatenation: the axis that is moved does not move in the loops.
+    form = Form((4, N, 6, 3), "sum", (index(1), place(2, (3, 1)), index(0), index(2)), (N, 9, 4, 6),
+                (Operand((N, 3, 4, 6)),), read(0, 1, 3, 0, 2))  # fmt: skip
+    found, _ = canonical(form)
+    assert found.domain == (N, 3, 4, 6) and found.body is read(0, 0, 1, 2, 3)
+
+
 def test_a_computed_place_keeps_its_slot():
     table, token = Operand((N, 3)), Operand((N,), "int", 11)
     at = affine(0, ((read(1, 0), 1),))

@@ -160,6 +160,16 @@ def test_a_computed_place_is_not_solved():
     assert solve(Form((4,), "sum", (at,), (9,), (Operand((4,)), Operand((4,), "int", 9)), read(0, 0))) is None
 
 
+def test_a_computed_place_of_each_row_is_a_comparison():
+    # d[n, label[n]] += g[n]
+    write = (index(0), affine(0, ((read(1, 0), 1),)))
+    form = Form((N,), "sum", write, (N, 5), (Operand((N,)), Operand((N,), "int", 5)), read(0, 0))
+    solved = solve(form)
+    assert solved.is_pointwise
+    arrays, sizes = [np.arange(1.0, 4), np.array([4, 0, 4])], {"N": 3}
+    np.testing.assert_array_equal(meaning(solved, arrays, sizes), meaning(form, arrays, sizes))
+
+
 def test_a_symbolic_batch_is_no_obstacle():
     form = Form((N, 8, 3), "sum", (index(0), place(-1, (1, 2), (2, 1))), (N, 15), (Operand((N, 8)), Operand((3,))),
                 mul(read(0, 0, 1), read(1, 2)))  # fmt: skip

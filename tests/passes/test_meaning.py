@@ -36,4 +36,4 @@ def test_the_random_programs_use_every_pass():
         report = Report()
         stages(random_program(seed)[0], report)
         seen |= {e.step for e in report.entries if e.done}
-    assert seen >= {"cse", "fold", "hoist", "contract", "phase", "unflatten", "fuse", "extract"}
+    assert seen >= {"cse", "fold", "hoist", "contract", "gather", "unflatten", "fuse", "extract"}
