@@ -113,19 +113,25 @@ def _overwriting(steps: list[Step], at: int, state: str, tensor: str, memory: Ma
     return replace(launch, kernel=_merged(launch.kernel, old, new))
 
 
-def _only_store(body: tuple[Statement, ...], number: int) -> Address | None:
-    """The address of the one plain store to a buffer, None if there are more or it is not loaded and set simply."""
-    if any(_touches_in_tile(s, number) for s in _statements(body)):
-        return None
-    stores = [s for s in _statements(body) if isinstance(s, Store) and s.buffer == number]
-    if len(stores) != 1 or stores[0].op is not None or stores[0].conditions:
-        return None
-    if any(load.buffer == number for s in _statements(body) for load in _loads(s)):
-        return None
-    return stores[0].address
+def _only_store(body: tuple[Statement, ...], number: int) -> Address | TileLoad | None:
+    """Where a buffer is stored to, by one plain store or by tiles (no two of which write one place); None if in any other
+    way, or if it is loaded too."""
+    found: list[Address | TileLoad] = []
+    for statement in _statements(body):
+        if any(load.buffer == number for load in (*_loads(statement), *_tile_loads(statement))):
+            return None
+        match statement:
+            case Store(buffer, address, _, op, conditions) if buffer == number:
+                if op is not None or conditions:
+                    return None
+                found.append(address)
+            case TileStore():
+                found += [to for _, to in statement.stores if to.buffer == number]
+    in_tiles = bool(found) and all(isinstance(place, TileLoad) for place in found)
+    return found[0] if in_tiles or len(found) == 1 else None
 
 
-def _reads_in_place(body: tuple[Statement, ...], old: int, new: int, place: Address) -> bool:
+def _reads_in_place(body: tuple[Statement, ...], old: int, new: int, place: Address | TileLoad) -> bool:
     """Whether every load of the old buffer is of the element that is written, and first occurs before it is. (What a body
     has computed once it does not compute again.)"""
     here = any(isinstance(s, Store) and s.buffer == new for s in body)
@@ -136,7 +142,7 @@ def _reads_in_place(body: tuple[Statement, ...], old: int, new: int, place: Addr
             if not _reads_in_place(statement.body, old, new, place):
                 return False
             continue
-        if _touches_in_tile(statement, old):
+        if _spoils_in_tile(statement, old, new):
             return False
         for load in _loads(statement):
             if load.buffer != old or load in known:
@@ -156,15 +162,22 @@ def _statements(body: tuple[Statement, ...]) -> Iterator[Statement]:
             yield statement
 
 
-def _touches_in_tile(statement: Statement, number: int) -> bool:
-    """Whether a tile works on a buffer: then it is not judged, and never overwritten."""
-    match statement:
-        case TileStep():
-            return any(isinstance(o, TileLoad) and o.buffer == number for o in statement.operands)
-        case TileStore():
-            loads = [*statement.operands, *(t for _, t in statement.stores)]
-            return any(isinstance(o, TileLoad) and o.buffer == number for o in loads)
-    return False
+def _tile_loads(statement: Statement) -> tuple[TileLoad, ...]:
+    """What a tile reads."""
+    if isinstance(statement, (TileStep, TileStore)):
+        return tuple(o for o in statement.operands if isinstance(o, TileLoad))
+    return ()
+
+
+def _spoils_in_tile(statement: Statement, old: int, new: int) -> bool:
+    """Whether a tile reads an element of the old buffer other than the one that it writes in the same cell."""
+    loads = [load for load in _tile_loads(statement) if load.buffer == old]
+    if not loads:
+        return False
+    if not isinstance(statement, TileStore):
+        return True
+    places = [to for _, to in statement.stores if to.buffer == new]
+    return len(places) != 1 or any(replace(load, buffer=new) != places[0] for load in loads)
 
 
 def _loads(statement: Statement) -> Iterator[Load]:

@@ -32,6 +32,9 @@ VECTOR_FUNCTIONS = frozenset(
 ROWS = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14)
 COLUMNS = (1, 2, 3, 4)
 
+#: Rows further apart than this many elements are slower to load.
+FAR = 1024
+
 #: Below this many elements of the domain, loops without a plan are as good.
 SMALL = 4096
 
@@ -152,6 +155,16 @@ def _access(read: Read, form: Form) -> Access:
     return Access(read, tuple(steps), guarded)
 
 
+def is_factor(read: Read, body: Expr) -> bool:
+    """Whether a body is a product with a read: zero where the read is."""
+    match body:
+        case Call("mul", args):
+            return any(is_factor(read, a) for a in args)
+        case Call("neg", (of,)) | Call("div", (of, _)):
+            return is_factor(read, of)
+    return body is read
+
+
 def unsafe(read: Read, form: Form) -> list[Affine]:
     """The places of a guarded read that may be outside."""
     pairs = zip(read.place, form.operands[read.slot].shape)
@@ -206,7 +219,7 @@ def _cost(form: Form, written, accesses: Sequence[Access], choice: Choice, machi
         count = (choice.rows if on_row else 1) * (choice.columns if on_column or (column is None and on_lane) else 1)
         if not on_lane and access.guarded and not access.guarded.isdisjoint(range(len(form.domain))) and count > 1:
             return None
-        loads += count * (0.5 if on_lane in (0, 1) else 1.2 * machine.lanes)
+        loads += count * _load_cost(access, on_lane, on_row, machine)
         registers += choice.columns if on_lane and not on_row else 1
     cells = choice.rows * choice.columns
     if not moves or cells + registers + 1 > machine.registers:
@@ -214,6 +227,14 @@ def _cost(form: Form, written, accesses: Sequence[Access], choice: Choice, machi
     cycles = max(loads, 0.5 * cells * _operations(form.body), 4.0) + 0.5
     cycles += _end(form, written, choice, machine) * cells
     return cycles / (cells * machine.lanes * _use(form, written, choice, machine, lane))
+
+
+def _load_cost(access: Access, on_lane: int, on_row: int, machine: Machine) -> float:
+    """Cycles for one load. Rows a multiple of a page apart fall into one set of the cache, and each needs a page of its own."""
+    if on_lane not in (0, 1):
+        return 1.2 * machine.lanes
+    masked = 0.1 if on_lane and access.guarded else 0.0
+    return 0.5 + masked + (0.2 if on_row >= FAR else 0.0)
 
 
 def _bare(body: Expr, axes: frozenset[int]) -> bool:

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from diffgraph.ir.affine import affine, index
 from diffgraph.ir.dimension import Size, floor_divide
 from diffgraph.ir.expression import Affine, Call, Const, Expr, Extent, Index, Read
-from diffgraph.kernels.access import address, coefficient, strides
+from diffgraph.kernels.access import address, coefficient, reads, strides
 from diffgraph.kernels.loops import (
     Lanes,
     Loop,
@@ -30,7 +30,7 @@ from diffgraph.kernels.loops import (
     When,
 )
 from diffgraph.kernels.member import Member, Piece
-from diffgraph.kernels.tiles import Choice, Machine, unsafe
+from diffgraph.kernels.tiles import Choice, Machine, is_factor, unsafe
 
 
 class Tiling:
@@ -143,19 +143,26 @@ class Tiling:
         return (*statements, self._end(tile, places, active))
 
     def _reduction(self, tile: Tile, piece: Piece, places, active) -> tuple[Statement, ...]:
-        """The loops of a term around its step."""
+        """The loops of a term around its step. Where a guard does not depend on the lanes, and nothing is added outside of
+        it, the loops that it depends on come first, and the others run only inside."""
         form, choice = piece.form, self.choice
         where = {piece.axes[p]: place for p, place in places.items()}
+        guards = _guards_of_factors(piece, self.lane_axis(piece))
+        guarding = frozenset().union(*(p.indices for p, _ in guards))
         order = [k for k in form.reduced if not (choice.along and k == choice.lane)]
-        loops = [(self.nest.new_axis(), k) for k in order]
-        where |= {k: index(axis) for axis, k in loops}
+        outer = [(self.nest.new_axis(), k) for k in order if k in guarding]
+        inner = [(self.nest.new_axis(), k) for k in order if k not in guarding]
+        where |= {k: index(axis) for axis, k in (*outer, *inner)}
         if choice.along:
             body = self._along_the_reduction(tile, piece, where)
         else:
             body = self._step(tile, piece, where, active)
-        for axis, k in reversed(loops):
-            body = (Loop(axis, form.domain[k], body),)
-        return body
+        body = _in_loops(inner, form.domain, body)
+        if guards:
+            lowered = [(self.nest.lower_at(p, piece, where), extent) for p, extent in guards]
+            conditions = [c for p, extent in lowered for c in _inside(p, extent)]
+            body = (When(conditions[0] if len(conditions) == 1 else Call("and", tuple(conditions)), body),)
+        return _in_loops(outer, form.domain, body)
 
     def _along_the_reduction(self, tile: Tile, piece: Piece, where) -> tuple[Statement, ...]:
         """Vectors along the reduced axis: whole ones in a loop, then what is left."""
@@ -290,19 +297,48 @@ class _Operands:
         lows: list[Expr] = []
         highs: list[Expr] = []
         scalar: list[Expr] = []
+        skipped = {p for p, _ in _guards_of_factors(self.piece, self.lane)}
         for p, lowered, extent in zip(read.place, place, shape):
-            if p not in risky:
+            if p not in risky or p in skipped:
                 continue
             if self.lane is not None and self.lane in p.indices:
                 lows.append(affine(0, ((lowered, -1),)))
                 highs.append(affine(0, ((_size(extent), 1), (lowered, -1))))
             else:
-                scalar.append(Call("and", (Call("ge", (lowered, Const(0))), Call("lt", (lowered, _size(extent))))))
+                scalar.append(Call("and", _inside(lowered, extent)))
+        if not (lows or highs or scalar):
+            return None, 0.0
         low = _extreme("max", lows) if lows else None
         high = _extreme("min", highs) if highs else Const(1 << 30)
         for condition in scalar:
             high = Call("where", (condition, high, Const(-(1 << 30))))
         return Lanes(low, high, self.column is None), float(read.otherwise.value)
+
+
+def _guards_of_factors(piece: Piece, lane: int | None) -> list[tuple[Affine, Size]]:
+    """The guarded places that do not depend on the lanes, of reads that make the whole body zero outside, with the extents
+    that they must be inside of."""
+    form = piece.form
+    if form.op != "sum" or not form.reduced:
+        return []
+    found = []
+    for read in reads(form.body):
+        if read.otherwise is None or float(read.otherwise.value) != 0.0 or not is_factor(read, form.body):
+            continue
+        risky = unsafe(read, form)
+        pairs = zip(read.place, form.operands[read.slot].shape)
+        found += [(p, s) for p, s in pairs if p in risky and lane not in p.indices]
+    return list(dict.fromkeys(found))
+
+
+def _inside(place: Expr, extent: Size) -> tuple[Expr, Expr]:
+    return Call("ge", (place, Const(0))), Call("lt", (place, _size(extent)))
+
+
+def _in_loops(loops, domain, body: tuple[Statement, ...]) -> tuple[Statement, ...]:
+    for axis, k in reversed(loops):
+        body = (Loop(axis, domain[k], body),)
+    return body
 
 
 def _extreme(name: str, values: list[Expr]) -> Expr:
