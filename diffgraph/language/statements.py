@@ -49,21 +49,22 @@ def run_block(block: syntax.Block, scope: Scope, session: Session) -> None:
     """Runs statements in order, and goes on after one that fails, so that independent problems are all found. What a
     failed statement would have bound is unknown; what needs it is passed over in silence."""
     problems: list[Diagnostic] = []
+    failed = False
     for statement in block.statements:
         try:
             _RULES[type(statement)](statement, scope, session)
         except Returned:
-            if not session.failed:
+            if not problems:
                 raise
             raise DiffgraphError(*problems) from None
         except DiffgraphError as failure:
-            session.failed = True
+            failed = session.failed = True
             problems += failure.diagnostics
             for name in _binds(statement, scope):
                 scope.bind(name, FAILED)
             if _decides(statement, scope):
                 break
-    if problems:
+    if failed:
         raise DiffgraphError(*problems)
 
 

@@ -85,6 +85,20 @@ def test_every_independent_problem_is_reported_once():
     assert [d.span.text for d in found] == ["nothing", "missing", "unknown"]
 
 
+def test_layers_after_a_problem_are_checked_too():
+    text = (
+        "input x[N, 3]\na = x + nothing\nh = a -> linear(2)\nb = x -> f -> missing\n"
+        "output y = b + h\nloss mean(x) * wrong"
+    )
+    found = problems(body(text, "layer f()(x) {\ny = x -> linear(4)\nreturn y\n}"))
+    assert [d.span.text for d in found] == ["nothing", "missing", "wrong"]
+
+
+def test_a_layer_that_fails_silently_gives_no_other_problem():
+    head = "layer f()(x) {\ny = x + missing\nz = y * 2\nreturn z\n}"
+    assert problem(body("input x[N, 3]\nh = x -> f\noutput y = h -> f", head)).span.text == "missing"
+
+
 def test_what_is_written_in_blocks_is_checked_too():
     found = problems(body("input x[N, 3]\nif true { a = one }\nfor i in 0..3 { b = two }\noutput y = x"))
     assert [d.span.text for d in found] == ["one", "two"]
