@@ -23,8 +23,8 @@ _DECLARATIONS = frozenset("net layer fn train expect import from".split())
 class Fix:
     """What is wrong with a brace, by indices of tokens.
 
-    `kind` is "unclosed" (the brace at `brace` lacks its partner, which belongs before `place`), "unopened" (the brace at
-    `brace` is one too many) or "missing" (an opening brace belongs before `place`, behind the header)."""
+    `kind` is "unclosed" (the brace at `brace` lacks its partner, which belongs before `place`), "unopened" (the brace
+    at `brace` is one too many) or "missing" (an opening brace belongs before `place`, behind the header)."""
 
     kind: str
     brace: int
@@ -75,7 +75,7 @@ class _Blocks:
             self.found.append(Fix("unclosed", block.brace, end))
 
     def _check(self, line: _Line, end: int, number: int) -> None:
-        """Compares the indentation of a statement with the blocks that are open; `end` is where the line before ended."""
+        """Compares the indentation of a statement with the blocks that are open. The line before ended at `end`."""
         first = self.tokens[line.tokens[0]]
         closes = first.kind == "}"
         if self.doubtful is not None:

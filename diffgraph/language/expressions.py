@@ -1,4 +1,4 @@
-"""From the rules of the grammar to the syntax tree: expressions. One method a rule; its arguments are the rule's parts."""
+"""From the rules of the grammar to the syntax tree: expressions. One method a rule, its arguments the rule's parts."""
 
 from __future__ import annotations
 

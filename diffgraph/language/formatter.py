@@ -43,7 +43,7 @@ class Context:
     """An open bracket (or the file), and what has been laid out of the present statement in it.
 
     A line inside starts at `inside`; the closing bracket, where it is first on a line, at `outside`. `hangs`: the
-    bracket ends its line. A line that goes on may stand under one of the `anchors`, an arrow under the first `arrow`."""
+    bracket ends its line. A line that goes on may stand under one of the `anchors`, an arrow under the `arrow`."""
 
     kind: str
     inside: Placement
@@ -182,7 +182,8 @@ class _Layout:
         return self.spacing.gap(before, token, self.contexts[-1].kind == "[")
 
     def _set_apart(self, joint: Joint) -> None:
-        """Sees to the empty line before a declaration, and what is said of it, that has several lines or follows one."""
+        """Sees to the empty line before a declaration, with the comments above it, that has several lines or follows
+        one that has."""
         if joint.token.start not in self.apart:
             return
         first = len(self.lines) - 1 - len(joint.comments)
@@ -227,7 +228,9 @@ class _Layout:
         line, column = self.source.position(token.start)
         before = self.source.line(line)[: column - 1]
         leads = not before.strip()
-        return Piece(token, gap, self._written(token), leads, not leads and before[-2:] != before[-1:] and before[-2:].isspace())
+        return Piece(
+            token, gap, self._written(token), leads, not leads and before[-2:] != before[-1:] and before[-2:].isspace()
+        )
 
     def _written(self, token: Token) -> int:
         line, column = self.source.position(token.start)

@@ -1,4 +1,4 @@
-"""The tokens of a file that parses, each with what stands before it in the source: comments, line breaks, empty lines."""
+"""The tokens of a file that parses, each with what stands before it: comments, line breaks, empty lines."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class Joint:
     """A token and what stands before it.
 
     `trailing` is the comment at the end of the line of the token before; `comments` are those on lines of their own,
-    each with whether an empty line stands before it, as `after_blank` says of the token itself. `separated`: a statement
-    ends before the token. `broken`: it is on another line than the token before. `on_one_line`: for an opening brace, that
-    its block is written on one line."""
+    each with whether an empty line stands before it, as `after_blank` says of the token itself. `separated`: a
+    statement ends before the token. `broken`: it is on another line than the token before. `on_one_line`: for an
+    opening brace, that its block is written on one line."""
 
     token: Token
     trailing: Token | None = None

@@ -66,4 +66,4 @@ def read_source(path: str | Path) -> Source:
 
 
 def _too_large(name: str) -> DiffgraphError:
-    return error("DG101", f"{name} is larger than {LARGEST_TEXT >> 20} MiB", help="split it: `import \"other.net\"`")
+    return error("DG101", f"{name} is larger than {LARGEST_TEXT >> 20} MiB", help='split it: `import "other.net"`')

@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 
 from diffgraph.diagnostics import Diagnostic, Source
 from diffgraph.language.automaton import Automaton
-from diffgraph.language.diagnosis import Diagnosis, Stop, diagnose
+from diffgraph.language.diagnosis import diagnose
 from diffgraph.language.lexing import CLOSING, MOST_PROBLEMS, OPENING, Token, significant, tokenize
 from diffgraph.language.nesting import Repair, balance, refuse_depth
+from diffgraph.language.stop import Diagnosis, Stop
 from diffgraph.language.tables import END, tables
 from diffgraph.language.tree import TreeBuilder
 from diffgraph.language.words import RESERVED
@@ -45,7 +46,7 @@ class Reader:
         self.builder = TreeBuilder(source, self._inside)
 
     def read(self, start: str, begin: int, end: int, taken: Taken | None = None):
-        """The value of a stretch, or None where it has errors. `taken` receives each token with what it was taken for."""
+        """The value of a stretch, or None where it has errors. `taken` receives its tokens."""
         found: list[Diagnostic] = []
         tokens = list(refuse_depth(self.source, tokenize(self.source, tables(), found, begin, end)))
         repair = balance(self.source, tokens, found)
@@ -259,7 +260,7 @@ class _Run:
             depth -= kind in CLOSING
 
     def _skip_block(self, body: str | None) -> None:
-        """Drops a block, but reads what stands in it if it is known what and has lines of its own: its mistakes count."""
+        """Drops a block, but looks for mistakes in it, if it is known what it holds and has lines of its own."""
         block = [self.pending.pop()]
         depth = 1
         while depth and self.pending[-1].kind != END:

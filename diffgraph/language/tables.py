@@ -1,8 +1,8 @@
 """The tables of the LALR(1) automaton of `grammar/net.lark`: the only door to lark.
 
-lark reads the grammar and works the tables out (a fifth of a second); what it finds is kept as JSON in the user's cache,
-so that the next start needs neither lark nor that time. The cache is keyed by the grammar's text. A file in it that is
-damaged, foreign or unwritable costs time, never correctness.
+lark reads the grammar and works the tables out (a fifth of a second); what it finds is kept as JSON in the user's
+cache, so that the next start needs neither lark nor that time. The cache is keyed by the grammar's text. A file in it
+that is damaged, foreign or unwritable costs time, never correctness.
 """
 
 from __future__ import annotations

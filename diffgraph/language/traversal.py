@@ -14,7 +14,7 @@ def walk(node: Node) -> Iterator[Node]:
         current = waiting.pop()
         yield current
         inside: list[Node] = []
-        # `vars` and not `dataclasses.fields`: the standard library is walked at every start, and this is four times as fast.
+        # `vars` is four times as fast as `dataclasses.fields`, and the standard library is walked at every start.
         for value in vars(current).values():
             if isinstance(value, Node):
                 inside.append(value)

@@ -71,7 +71,9 @@ class TreeBuilder(ExpressionBuilder):
         if len(places) == 1 and isinstance(places[0], syntax.Subscript):
             return self._definition(span, places[0], value)
         if len(places) == 1 and len(values) > 1:
-            self.problem("DG119", "one name cannot hold several values", value.span, f"write `({shortened(value.span.text)})`")
+            self.problem(
+                "DG119", "one name cannot hold several values", value.span, f"write `({shortened(value.span.text)})`"
+            )
         names = tuple(self._bound_name(place) for place in places)
         return syntax.Bind(span, names, value)
 
@@ -154,7 +156,7 @@ class TreeBuilder(ExpressionBuilder):
         return settings
 
     def setting(self, span: Span, name: Token, default: Expr | None) -> syntax.Setting:
-        # `normal(mean = 0, std = 1)`: a setting may have the name of a reduction, which it hides where it is no reduction.
+        # `normal(mean = 0, std = 1)`: a setting may have the name of a reduction, and hides its plain function.
         return syntax.Setting(span, name.text if name.text in REDUCTIONS else self.bound(name), default)
 
     def tensors(self, span: Span, *tensors: syntax.TensorParameter) -> tuple[syntax.TensorParameter, ...]:

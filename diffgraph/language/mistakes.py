@@ -1,0 +1,335 @@
+"""What a person meant who wrote a token where none of its kind can stand.
+
+Each function knows one mistake: it looks at the place where reading stopped and gives a diagnosis, or None.
+"""
+
+from __future__ import annotations
+
+from diffgraph.diagnostics import Span, suggest
+from diffgraph.language.expressions import shortened
+from diffgraph.language.lexing import GOES_ON, Token
+from diffgraph.language.stop import (
+    COMPARISONS,
+    ENDS,
+    OPERATORS,
+    STARTS_OF_EXPRESSIONS,
+    STARTS_OF_STATEMENTS,
+    Diagnosis,
+    Stop,
+    found,
+)
+from diffgraph.language.words import READABLE, RESERVED
+
+#: Words of other languages, and what stands for them here.
+_FOREIGN = {
+    "def": "fn",
+    "func": "fn",
+    "function": "fn",
+    "class": "layer",
+    "module": "layer",
+    "model": "net",
+    "network": "net",
+    "include": "import",
+    "let": "",
+    "var": "",
+    "val": "",
+    "const": "",
+}
+
+#: What is written in other languages, and what is written here; in pairs of signs without a space between.
+_FOREIGN_SIGNS = {
+    "**": "write `^` for a power",
+    "=>": "write `->`",
+    "=<": "write `<=`",
+    ":=": "write `=`",
+    "<>": "write `!=`",
+    "::": "write `start:stop`: a slice has no step",
+}
+
+_STARTS_OF_DECLARATIONS = frozenset("net layer fn train expect optimizer import from".split())
+_ARITHMETIC = frozenset("+ - * / // % @ ^".split())
+
+
+# ---------------------------------------------------------------- words
+
+
+def _word_of_another_language(stop: Stop) -> Diagnosis | None:
+    if len(stop.read) != 1 or stop.token.kind != "NAME" or stop.first not in _FOREIGN:
+        return None
+    word = stop.read[0]
+    meant = _FOREIGN[word.text]
+    if not meant:
+        help = f"a binding has no keyword: `{stop.token.text} = ...`"
+        return found("DG140", f"`{word.text}` is no keyword", stop.span(word), help, [stop.token], True)
+    if meant not in stop.row:
+        return None
+    instead = [_renamed(word, meant), stop.token]
+    return found("DG140", f"`{word.text}` is no keyword", stop.span(word), f"write `{meant}`", instead, True)
+
+
+def _misspelt_first_word(stop: Stop) -> Diagnosis | None:
+    """`nett lenet {`: two names in a row where the first is nearly a keyword."""
+    if len(stop.read) != 1 or stop.read[0].kind != "NAME" or stop.token.kind not in ("NAME", "STRING", "INT", "FLOAT"):
+        return None
+    word = stop.read[0]
+    words = [w for w in stop.row if w.isidentifier() and w.islower()]
+    meant = _nearest(word.text, words) if word.text not in words else None
+    if meant is None:
+        return None
+    instead = [_renamed(word, meant), stop.token]
+    return found("DG140", f"`{word.text}` is no keyword", stop.span(word), f"did you mean `{meant}`?", instead, True)
+
+
+def misspelt_word(stop: Stop) -> Diagnosis | None:
+    """`for i im 0..3`: a name where only a keyword can stand, and it is nearly one."""
+    if stop.token.kind != "NAME" or stop.wants_expression:
+        return None
+    words = [w for w in stop.accepted if w.isidentifier() and w.islower()]
+    meant = _nearest(stop.token.text, words)
+    if meant is None:
+        return None
+    message = f"`{stop.token.text}` cannot stand here"
+    return found("DG140", message, stop.span(stop.token), f"did you mean `{meant}`?", [_renamed(stop.token, meant)])
+
+
+def _stray_else(stop: Stop) -> Diagnosis | None:
+    """`elif`, an `else` without an `if`, a guard without parentheses."""
+    word = stop.token
+    if word.text == "elif" and stop.previous is not None and stop.previous.kind == "}":
+        instead = [_renamed(word, "else"), _renamed(word, "if")]
+        return found("DG140", "`elif` is no keyword", stop.span(word), "write `else if`", instead)
+    if word.text != "else" or stop.wants_expression:
+        return None
+    if not stop.read or stop.previous.kind == "}":
+        return found("DG141", "this `else` belongs to no `if`", stop.span(word))
+    help = "what a read gives outside stands with it in parentheses: `(x[i - 1] else 0)`"
+    return found("DG141", "this `else` belongs to no `if`", stop.span(word), help)
+
+
+def _reserved_as_name(stop: Stop) -> Diagnosis | None:
+    """`loss = 3`, `param for = 1`: a word that cannot be a name."""
+    word = stop.token
+    bound = stop.next.kind == "=" or not stop.wants_expression
+    if word.text in RESERVED and "NAME" in stop.accepted and bound:
+        instead = [_renamed(word, f"{word.text}_")]
+    elif len(stop.read) == 1 and _is_reserved_here(stop) and stop.token.kind in ("=", "<-", ",", "~"):
+        word = stop.read[0]
+        instead = None
+    else:
+        return None
+    message = f"`{word.text}` is a reserved word and cannot be a name"
+    return found("DG111", message, stop.span(word), f"call it `{word.text}_`", instead)
+
+
+def _is_reserved_here(stop: Stop) -> bool:
+    return stop.first in RESERVED | READABLE and stop.first in stop.row
+
+
+def _out_of_place(stop: Stop) -> Diagnosis | None:
+    """A statement among declarations, or a declaration among statements."""
+    if stop.read and stop.read[0].kind != "NAME":
+        return None
+    row = stop.row
+    first = stop.read[0] if stop.read else stop.token
+    if first.text in STARTS_OF_STATEMENTS and "net" in row and len(stop.read) <= 1:
+        message = f"`{first.text}` belongs inside a net or a layer"
+        return found("DG142", message, stop.span(first))
+    if first.text in _STARTS_OF_DECLARATIONS and "param" in row and len(stop.read) == 1 and stop.token.kind == "NAME":
+        message = f"`{first.text}` declares at the top level of a file, not inside braces"
+        return found("DG142", message, stop.span(first))
+    return None
+
+
+# ---------------------------------------------------------------- signs
+
+
+def _chained_comparison(stop: Stop) -> Diagnosis | None:
+    """`a < b < c`"""
+    values = stop.automaton.values
+    if stop.token.kind not in COMPARISONS or "and" not in stop.accepted:
+        return None
+    sign = next((i for i in range(len(values) - 1, 0, -1) if isinstance(values[i], Token)), 0)
+    if not sign or values[sign].kind not in COMPARISONS or sign + 1 == len(values):
+        return None
+    starts = stop.automaton.starts
+    left = stop.source.text[starts[sign - 1] : values[sign].start].strip()
+    middle = stop.source.text[starts[sign + 1] : stop.automaton.end]
+    first, second = values[sign].text, stop.token.text
+    help = f"write `{left} {first} {middle} and {middle} {second} {stop.operand_ahead()}`"
+    # Read on as if an `and` stood here, so that what follows is looked at, too.
+    instead = [_renamed(stop.token, "and")]
+    return found("DG123", "comparisons cannot be chained", stop.span(stop.token), help, instead)
+
+
+def _binding_as_comparison(stop: Stop) -> Diagnosis | None:
+    """`if x = 3 {`"""
+    if stop.token.kind != "=" or "==" not in stop.accepted:
+        return None
+    message = "`=` binds a name; it does not compare"
+    return found("DG143", message, stop.span(stop.token), "write `==` to compare", [_renamed(stop.token, "==", "==")])
+
+
+def _line_that_went_on(stop: Stop) -> Diagnosis | None:
+    """A line that ends in an operator, and the next statement read as what it goes on with."""
+    if stop.token.kind not in ("=", "~", "<-") or stop.open_bracket() is not None:
+        return None
+    line = stop.source.position(stop.token.start)[0]
+    here = [token for token in stop.read if stop.source.position(token.start)[0] == line]
+    if not here or here[0].kind != "NAME" or len(here) == len(stop.read):
+        return None
+    before = stop.read[-len(here) - 1]
+    if before.text not in GOES_ON:
+        return None
+    message = f"expected {'a name' if before.text == 'as' else 'an expression'} after `{before.text}`"
+    place = Span(stop.source, before.end, before.end)
+    diagnosis = found("DG110", f"{message}, found another statement", place)
+    diagnosis.unread = len(here)
+    return diagnosis
+
+
+def _sign_of_another_language(stop: Stop) -> Diagnosis | None:
+    """`x ** 2`, `x => f`, `x += 1`"""
+    for left, right, taken in ((stop.token, stop.next, 1), (stop.previous, stop.token, 0)):
+        if left is None or left.end != right.start:
+            continue
+        sign = left.text + right.text
+        help = _FOREIGN_SIGNS.get(sign)
+        if left.kind in _ARITHMETIC and right.kind in ("=", "+", "-") and stop.read[1:2] in ([], [left]):
+            name = stop.first
+            help = f"write `{name} = {name} {left.text} {'...' if right.kind == '=' else '1'}`"
+        if help is not None:
+            span = stop.span(left).to(stop.span(right))
+            diagnosis = found("DG144", f"there is no operator `{sign}`", span, help)
+            if sign == "=>" and taken:
+                diagnosis.instead, diagnosis.taken = [_renamed(left, "->", "->")], 1
+            return diagnosis
+    return None
+
+
+def _half_a_number(stop: Stop) -> Diagnosis | None:
+    """`.5` and `5.`"""
+    if (
+        stop.token.kind == "."
+        and stop.next.kind == "INT"
+        and stop.next.start == stop.token.end
+        and stop.wants_expression
+    ):
+        number = f"0.{stop.next.text}"
+        span = stop.span(stop.token).to(stop.span(stop.next))
+        instead = [Token("FLOAT", number, span.start, span.end)]
+        diagnosis = found("DG144", "a number starts with a digit", span, f"write `{number}`", instead)
+        diagnosis.taken = 1
+        return diagnosis
+    if len(stop.read) > 1 and stop.previous.kind == "." and stop.read[-2].kind == "INT":
+        number = stop.read[-2]
+        span = stop.span(number).to(stop.span(stop.previous))
+        return found("DG144", "a number ends with a digit", span, f"write `{number.text}.0`")
+    return None
+
+
+def _slice_with_step(stop: Stop) -> Diagnosis | None:
+    """`x[1:9:2]`"""
+    if stop.token.kind != ":" or not {",", "]"} <= stop.accepted:
+        return None
+    return found("DG144", "a slice has no step", stop.span(stop.token), "write `start:stop`")
+
+
+# ---------------------------------------------------------------- statements
+
+
+def _expression_alone(stop: Stop) -> Diagnosis | None:
+    """A statement that starts like an expression and binds nothing."""
+    row = stop.row
+    if "param" not in row and "net" not in row:
+        return None
+    if not stop.read and stop.token.kind in STARTS_OF_EXPRESSIONS - {"NAME"}:
+        return found("DG145", "an expression alone does nothing", stop.span(stop.token), _bind_help(row))
+    is_place = {"=", "[", "."} <= stop.accepted and stop.read and stop.read[0].kind == "NAME"
+    if is_place and (stop.token.kind in OPERATORS | ENDS or stop.token.text in OPERATORS):
+        meant = _nearest(stop.first, sorted(STARTS_OF_STATEMENTS)) if "return" in row and len(stop.first) > 2 else None
+        help = f"did you mean `{meant}`?" if meant else _bind_help(row)
+        span = stop.span(stop.read[0]).to(stop.span(stop.previous))
+        if stop.token.kind in ENDS or len(stop.read) > 1:
+            return found("DG145", f"`{shortened(span.text)}` alone does nothing", span, help)
+        return found("DG145", "an expression alone does nothing", stop.span(stop.read[0]), help)
+    return None
+
+
+def _bind_help(row: dict[str, int]) -> str:
+    return "bind it to a name: `y = ...`" + (", or `return` it" if "return" in row else "")
+
+
+def _missing_initial(stop: Stop) -> Diagnosis | None:
+    if stop.first not in ("param", "state") or stop.token.kind not in ENDS or "~" not in stop.accepted:
+        return None
+    message = "a parameter needs an initial value" if stop.first == "param" else "a state needs an initial value"
+    return found("DG146", message, stop.place, "add `= 0`, or `~ normal(0, 1)`")
+
+
+def _field_with_sign(stop: Stop) -> Diagnosis | None:
+    """`batch = 64` in a train block."""
+    row = stop.automaton.tables.gotos[stop.states[-1]]
+    if "_field" not in row or len(stop.read) != 1 or stop.token.kind != "=":
+        return None
+    help = f"write `{stop.first} {stop.operand_ahead()}`"
+    return found("DG152", "a field is a name and a value, without `=`", stop.span(stop.token), help, [])
+
+
+def _second_list(stop: Stop) -> Diagnosis | None:
+    """`layer f(x) {`"""
+    if stop.first not in ("layer", "optimizer") or len(stop.read) < 2 or stop.accepted != {"("}:
+        return None
+    has_one = stop.previous.text == ")"
+    given = "()" if not has_one else stop.source.text[stop.read[2].start : stop.previous.end]
+    name = stop.read[1].text
+    if not has_one:
+        help = f"write `{stop.first} {name}()(x) {{`"
+    else:
+        help = f"write `{stop.first} {name}(){given} {{` if these are its tensors"
+    article = "an" if stop.first == "optimizer" else "a"
+    message = f"{article} {stop.first} has two lists: its settings, then its tensors"
+    return found("DG147", message, stop.place, help)
+
+
+def _brace_on_the_next_line(stop: Stop) -> Diagnosis | None:
+    if stop.token.kind != "_LINE_END" or stop.next.kind != "{" or "{" not in stop.accepted:
+        return None
+    return found("DG148", "the `{` belongs on the line of what it opens", stop.span(stop.next), None, [])
+
+
+def _several_variables(stop: Stop) -> Diagnosis | None:
+    if stop.first == "for" and stop.token.kind == "," and len(stop.read) == 2:
+        help = f"take it apart inside: `for pair in ... {{ {stop.previous.text}, {stop.next.text} = pair`"
+        return found("DG149", "a loop has one variable", stop.span(stop.token), help)
+    return None
+
+
+def _nearest(word: str, words: list[str]) -> str | None:
+    hint = suggest(word, sorted(words))
+    return hint.split("`")[1] if hint else None
+
+
+def _renamed(token: Token, text: str, kind: str = "NAME") -> Token:
+    return Token(kind, text, token.start, token.end)
+
+
+#: In order: the first that knows wins.
+MISTAKES = (
+    _word_of_another_language,
+    _stray_else,
+    _out_of_place,
+    _reserved_as_name,
+    _misspelt_first_word,
+    _field_with_sign,
+    _chained_comparison,
+    _line_that_went_on,
+    _sign_of_another_language,
+    _half_a_number,
+    _slice_with_step,
+    _binding_as_comparison,
+    _expression_alone,
+    _missing_initial,
+    _second_list,
+    _brace_on_the_next_line,
+    _several_variables,
+)
