@@ -32,7 +32,10 @@ def test_expectations_hold(name, capsys):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["lenet", "projectile"])
+@pytest.mark.parametrize("name", [
+    "autoencoder", "conv_as_matrix", "dropout", "early_stopping", "initialization", "lenet", "light", "overfitting",
+    "projectile", "regions", "residual", "shift", "vanishing", "weight_decay",
+])  # fmt: skip
 def test_larger_expectations_hold(name, capsys):
     assert run(["test", str(EXAMPLES / f"{name}.net")]) == 0, capsys.readouterr().out
 
