@@ -29,6 +29,7 @@ NETS = {
     "densenet169": (14_149_480, {"features.transition3.conv.weight": [640, 1280, 1, 1]}),
     "densenet201": (20_013_928, {"features.denseblock3.denselayer48.conv2.weight": [32, 128, 3, 3]}),
     "googlenet": (6_624_904, {"inception4a.branch3.1.conv.weight": [48, 16, 3, 3]}),
+    "inception_v3": (23_834_568, {"Mixed_6b.branch7x7dbl_5.conv.weight": [192, 128, 1, 7]}),
     "efficientnet_b0": (5_288_548, {"features.1.0.block.1.fc1.weight": [8, 32, 1, 1], "features.8.1.bias": [1280]}),
 }
 
