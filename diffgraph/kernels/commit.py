@@ -21,28 +21,27 @@ class Commits:
     """A schedule with its commits placed.
 
     in_place: the states that kernels overwrite. copies: what is copied at the end, source to state. before: copies of
-    states made at the start, because what they held then is asked for at the end: state -> name of the copy. roots: for
-    each root of the program, the tensor that holds it at the end.
+    states made at the start, because what they held then is asked for at the end: state -> name of the copy.
     """
 
     schedule: Schedule
     in_place: frozenset[str]
     copies: tuple[Copy, ...]
     before: Mapping[str, str]
-    roots: Mapping[str, str]
 
 
 def place_commits(schedule: Schedule, program: Program) -> Commits:
     """Decides for each commit of the program."""
     tensors, memory = dict(schedule.tensors), dict(schedule.memory)
     before: dict[str, str] = {}
-    roots = {root: root for root in program.roots}
+    states = {c.state for c in program.commits}
     for root in program.roots:
-        state = memory[root]
-        if state in {c.state for c in program.commits}:
-            before[state] = _another(state, f"{state}.before", tensors, memory)
-            roots[root] = _another(root, f"{root}.before", tensors, memory)
-            memory[roots[root]] = before[state]
+        source = memory[root]
+        if source in states and source not in before:
+            name = f"{source}.before"
+            tensors[name] = replace(tensors[source], name=name)
+            memory[name] = name
+            before[source] = name
     steps = list(schedule.steps)
     in_place: set[str] = set()
     copies: list[Copy] = []
@@ -51,7 +50,7 @@ def place_commits(schedule: Schedule, program: Program) -> Commits:
         at = _maker(steps, tensor) if memory[tensor] == tensor and commit.state not in in_place else None
         merged = None if at is None else _overwriting(steps, at, commit.state, tensor, memory)
         if merged is None:
-            copies.append(Copy(commit.state, roots[tensor]))
+            copies.append(Copy(commit.state, tensor))
             continue
         steps[at] = merged
         in_place.add(commit.state)
@@ -59,14 +58,7 @@ def place_commits(schedule: Schedule, program: Program) -> Commits:
             memory[name] = commit.state
         steps = [_renamed(s, tensor, commit.state) for s in steps]
     placed = replace(schedule, tensors=tensors, memory=memory, steps=tuple(steps))
-    return Commits(placed, frozenset(in_place), tuple(copies), before, roots)
-
-
-def _another(like: str, name: str, tensors: dict, memory: dict) -> str:
-    """A new tensor, shaped like another."""
-    tensors[name] = replace(tensors[like], name=name)
-    memory[name] = name
-    return name
+    return Commits(placed, frozenset(in_place), tuple(copies), before)
 
 
 def _maker(steps: list[Step], tensor: str) -> int | None:
