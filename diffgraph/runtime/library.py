@@ -24,7 +24,6 @@ class Library:
     def __init__(self, cache: Cache):
         self.cache = cache
         self._addresses: dict[str, int] = {}
-        self._engines: list = []
         self._lock = threading.RLock()
         #: How many functions were compiled, rather than found.
         self.compiled = 0
@@ -84,8 +83,7 @@ class Library:
             return
         from diffgraph.targets.cpu.compile import load
 
-        engine, addresses = load({_symbol(key): code for key, code in objects.items()})
-        self._engines.append(engine)
+        addresses = load({_symbol(key): code for key, code in objects.items()})
         self._addresses.update({key: addresses[_symbol(key)] for key in objects})
 
 

@@ -110,8 +110,12 @@ EXTERNALS = tuple(
 ) + ("memcpy", "memmove", "memset", "sched_yield")
 
 
-def load(objects: dict[str, bytes]) -> tuple[object, dict[str, int]]:
-    """(what keeps the code in memory, address by name) of functions, each in its object code."""
+#: What keeps machine code in memory. It is never unloaded: a worker thread may be inside of it, plans hold its addresses.
+_LOADED: list = []
+
+
+def load(objects: dict[str, bytes]) -> dict[str, int]:
+    """The address by name of functions, each in its object code. They stay in memory until the process ends."""
     import llvmlite.binding as llvm
 
     _provide_externals()
@@ -119,7 +123,8 @@ def load(objects: dict[str, bytes]) -> tuple[object, dict[str, int]]:
     for code in objects.values():
         engine.add_object_file(llvm.ObjectFileRef.from_data(code))
     engine.finalize_object()
-    return engine, {name: engine.get_function_address(name) for name in objects}
+    _LOADED.append(engine)
+    return {name: engine.get_function_address(name) for name in objects}
 
 
 @lru_cache
