@@ -21,27 +21,28 @@ class Commits:
     """A schedule with its commits placed.
 
     in_place: the states that kernels overwrite. copies: what is copied at the end, source to state. before: copies of
-    states made at the start, because what they held then is asked for at the end: state -> name of the copy.
+    states made at the start, because what they held then is asked for at the end: state -> name of the copy. roots: for
+    each root of the program, the tensor that holds it at the end.
     """
 
     schedule: Schedule
     in_place: frozenset[str]
     copies: tuple[Copy, ...]
     before: Mapping[str, str]
+    roots: Mapping[str, str]
 
 
 def place_commits(schedule: Schedule, program: Program) -> Commits:
     """Decides for each commit of the program."""
     tensors, memory = dict(schedule.tensors), dict(schedule.memory)
     before: dict[str, str] = {}
-    states = {c.state for c in program.commits}
+    roots = {root: root for root in program.roots}
     for root in program.roots:
-        source = memory[root]
-        if source in states and source not in before:
-            name = f"{source}.before"
-            tensors[name] = replace(tensors[source], name=name)
-            memory[name] = name
-            before[source] = name
+        state = memory[root]
+        if state in {c.state for c in program.commits}:
+            before[state] = _another(state, f"{state}.before", tensors, memory)
+            roots[root] = _another(root, f"{root}.before", tensors, memory)
+            memory[roots[root]] = before[state]
     steps = list(schedule.steps)
     in_place: set[str] = set()
     copies: list[Copy] = []
@@ -50,7 +51,7 @@ def place_commits(schedule: Schedule, program: Program) -> Commits:
         at = _maker(steps, tensor) if memory[tensor] == tensor and commit.state not in in_place else None
         merged = None if at is None else _overwriting(steps, at, commit.state, tensor, memory)
         if merged is None:
-            copies.append(Copy(commit.state, tensor))
+            copies.append(Copy(commit.state, roots[tensor]))
             continue
         steps[at] = merged
         in_place.add(commit.state)
@@ -58,7 +59,14 @@ def place_commits(schedule: Schedule, program: Program) -> Commits:
             memory[name] = commit.state
         steps = [_renamed(s, tensor, commit.state) for s in steps]
     placed = replace(schedule, tensors=tensors, memory=memory, steps=tuple(steps))
-    return Commits(placed, frozenset(in_place), tuple(copies), before)
+    return Commits(placed, frozenset(in_place), tuple(copies), before, roots)
+
+
+def _another(like: str, name: str, tensors: dict, memory: dict) -> str:
+    """A new tensor, shaped like another."""
+    tensors[name] = replace(tensors[like], name=name)
+    memory[name] = name
+    return name
 
 
 def _maker(steps: list[Step], tensor: str) -> int | None:

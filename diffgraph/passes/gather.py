@@ -17,8 +17,7 @@ from diffgraph.passes.unflatten import digits_of
 def gather(program: Program, report: Report) -> Program:
     """Takes a term that adds to places which several of its points share, such as the data gradient of a convolution,
     apart into terms that write each place once: one for each remainder of the place by the stride. A term that writes
-    one computed place of each row becomes a map, and so does one that is written in digits where others are added to
-    it: maps fuse. What is written at offsets (a concatenation) or at places that many points compute (the gradient of
+    one computed place of each row becomes a map, and so does one that is written in digits: maps fuse. What is written at offsets (a concatenation) or at places that many points compute (the gradient of
     an embedding) stays.
 
     Before:
@@ -55,7 +54,7 @@ def _gathered(definition: Definition, term: Term, report: Report) -> list[Term]:
         report.did(f"{name}: a sum written through a window became {count}", term.provenance)
         pieces = (canonical_term(Term(f, term.operands, term.provenance)) for f in made)
         return [p for p in pieces if not is_zero(p.form.body)]
-    reason = _reason_for_map(form, alone=len(definition.terms) == 1)
+    reason = _reason_for_map(form, len(definition.terms))
     solved = solve(form) if reason is not None else None
     if solved is None:
         return [term]
@@ -63,8 +62,11 @@ def _gathered(definition: Definition, term: Term, report: Report) -> list[Term]:
     return [canonical_term(replace(term, form=solved))]
 
 
-def _reason_for_map(form: Form, alone: bool) -> str | None:
-    """How a term is written that is better made as a map over the axes of the result; None where it is as good as it is."""
+def _reason_for_map(form: Form, terms: int) -> str | None:
+    """How a term is written that is better made as a map over the axes of the result; None where it is as good as it
+    is: a sum that is written in digits, and is all that its tensor is made of, is left to `unflatten`."""
+    if form.reduced and (terms == 1 or any(w.slots for w in form.write)):
+        return None
     if any(w.slots for w in form.write):
-        return None if form.reduced else "at one computed place of each row"
-    return None if alone or digits_of(form) is None else "in digits"
+        return "at one computed place of each row"
+    return None if digits_of(form) is None else "in digits"

@@ -6,10 +6,10 @@
     hoist          while sums are as they were differentiated: what leaves them makes more of them equal
     contract       after hoist: only what really is summed is put in order
     gather         writes through windows become contractions like any other, and more terms become maps
-    unflatten      before fusion, so that no place is computed with `//` in what is fused
     fold           terms that can be one are one, now that some have become maps, so that they count as one producer
     cse            finds the sums that hoist has made equal
     fuse           last of the large steps, because substitution hides what those before it look at
+    unflatten      after fuse, since a map with `//` fuses and a view does not
     extract        after fuse, on the loops that there will be
     canonicalize, cse, dce   again: the last steps make new forms, some of them equal
 
@@ -44,10 +44,10 @@ PIPELINE: tuple[tuple[str, Pass], ...] = (
     ("hoist", hoist),
     ("contract", contract),
     ("gather", gather),
-    ("unflatten", unflatten),
     ("fold", fold),
     ("cse", cse),
     ("fuse", fuse),
+    ("unflatten", unflatten),
     ("extract", extract),
     ("canonicalize", canonicalize),
     ("cse", cse),

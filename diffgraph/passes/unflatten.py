@@ -13,7 +13,12 @@ from diffgraph.ir.expression import Affine, Expr, Index, Read
 from diffgraph.ir.form import Form
 from diffgraph.ir.program import Builder, Definition, Program, Reshape, Scan, Statement, Term
 from diffgraph.ir.settle import settle
+from diffgraph.passes.cost import usual
 from diffgraph.passes.report import Report
+
+
+#: A map is not given an innermost loop shorter than this: dividing is then the lesser evil.
+SHORT = 4
 
 
 def unflatten(program: Program, report: Report) -> Program:
@@ -46,7 +51,7 @@ def unflatten(program: Program, report: Report) -> Program:
 def _unflattened(definition: Definition, names: Builder, report: Report) -> list[Statement]:
     (term,) = definition.terms
     over_digits = digits_of(term.form)
-    if over_digits is None:
+    if over_digits is None or not over_digits.is_worthwhile:
         return [definition]
     tensor = definition.tensor
     report.did(f"{tensor.name}: is a view of its digits, so that nothing is divided", term.provenance)
@@ -67,6 +72,11 @@ class OverDigits:
     form: Form
     slots: tuple[int, ...]
     is_copy: bool
+
+    @property
+    def is_worthwhile(self) -> bool:
+        """Loops over the digits are long enough, or there is nothing to do at all, or a sum to be recognized."""
+        return self.is_copy or bool(self.form.reduced) or usual(self.form.shape[-1]) >= SHORT
 
 
 @cache

@@ -5,8 +5,31 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 #: Places begin at multiples of a cache line, so that threads do not write to one line and vectors are aligned.
 LINE = 64
+
+
+class Arena:
+    """Memory that the runs of one executable share; it only grows."""
+
+    def __init__(self):
+        self._memory = np.empty(0, np.uint8)
+        #: The address of the first place.
+        self.base = 0
+
+    def reserve(self, size: int) -> None:
+        """Makes room for at least so many bytes; all that was in it may be lost."""
+        if self._memory.nbytes < size + LINE:
+            self._memory = np.zeros(size + LINE, np.uint8)
+            self.base = -(-self._memory.ctypes.data // LINE) * LINE
+
+    def view(self, offset: int, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
+        """What lies at a place, as an array."""
+        start = self.base - self._memory.ctypes.data + offset
+        count = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+        return self._memory[start : start + count].view(dtype).reshape(shape)
 
 
 @dataclass(frozen=True)

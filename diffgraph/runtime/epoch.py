@@ -84,7 +84,7 @@ def run_epoch(owner, columns, order: np.ndarray, first_step: int, run, commit: b
         pointers[name] = np.array(pointers[name])
     pointers |= {f"{owner.given[p].tensor.name} (column)": c for p, c in batched.items()}
     pointers |= {f"(kept {n})": a for n, a in enumerate([*results, *passed])}
-    found.execute({**pointers, "(order)": order})
+    found.execute(found.prepared({**pointers, "(order)": order}))
     fail_unless(program.checks, passed)
     return {o.name: r for o, r in zip(program.outputs, results)}
 

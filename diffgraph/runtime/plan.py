@@ -57,7 +57,7 @@ class Planner:
     """Makes plans for the sizes of one batch.
 
     functions: machine code for each kernel, and for the common kernels by name. given: the tensors whose memory the
-    caller provides. keep: what must be in memory at the end.
+    caller provides. kept_aside: states that kernels overwrite, but that shall keep their values.
     """
 
     def __init__(
@@ -68,7 +68,8 @@ class Planner:
         threads: int,
         functions: Mapping[Kernel | str, Code],
         given: frozenset[str],
-        keep: tuple[str, ...],
+        commit: bool,
+        kept_aside: frozenset[str],
     ):
         self.commits = commits
         self.tensors = commits.schedule.tensors
@@ -78,7 +79,9 @@ class Planner:
         self.threads = threads
         self.functions = functions
         self.given = given
-        self.keep = keep
+        self.roots = commits.roots
+        self.commit = commit
+        self.kept_aside = kept_aside
         self.rows: list[list[int]] = []
         self.slots: dict[str, int] = {"": 0}
         self.linked: set[str] = set()
@@ -87,9 +90,6 @@ class Planner:
         self.last: dict[str, int] = {}
         self.clock = 0
         self.tables: list[np.ndarray] = []
-        self.commit = True
-        self.kept_aside: frozenset[str] = frozenset()
-        self.roots: Mapping[str, str] = {}
         self._level = 0
         self._known: dict[Size, int] = {}
 
@@ -121,7 +121,7 @@ class Planner:
     def plan(self, around: Callable[[Planner], None] | None = None) -> Plan:
         """The plan of one step; `around(planner)` may write rows before and after `self.step()` instead."""
         (around or Planner.step)(self)
-        for name in self.keep:
+        for name in self.roots.values():
             self.touch(self.memory[name])
         if self.rows and self.rows[-1][0] == END:
             self.row(LINK, 0, 0, 0)
@@ -143,8 +143,7 @@ class Planner:
         for step in self.commits.schedule.steps:
             self._step(step)
         for copy in self.commits.copies if self.commit else ():
-            source = self.commits.before.get(self.memory[copy.source], copy.source)
-            self.copy(copy.target, source)
+            self.copy(copy.target, copy.source)
 
     def set_aside(self, state: str) -> None:
         """Lets the step write to a copy of a state."""

@@ -232,9 +232,11 @@ class _Emitter:
         """Text of a value, as one of a kind."""
         return self._cast(e, kind)
 
-    def place(self, buffer: int, address: Address) -> tuple[str, str]:
-        """Text of a buffer and of an address in it."""
-        return self.buffers[buffer], self._address(address, buffer)
+    def place(self, buffer: int, address: Address) -> tuple[str, ...]:
+        """Text of a buffer and of an address in it; where bounds are checked, also of its size and its number."""
+        if not self.check_bounds:
+            return self.buffers[buffer], self._flat(address)
+        return self.buffers[buffer], self._flat(address), self._size(self.kernel.buffers[buffer].size), f"{buffer + 1}"
 
     def number(self, value: float) -> str:
         """Text of a float."""

@@ -24,7 +24,8 @@ class TileWriter:
         """The results at the identity."""
         number = tile.number
         shape = f"tile(rows={tile.rows}, columns={tile.columns}, lanes={tile.lanes}, real=real, op={tile.op!r}"
-        name = self._declare("tile", f"{shape}, along={tile.along})")
+        more = ", checked=True" if self.emitter.check_bounds else ""
+        name = self._declare("tile", f"{shape}, along={tile.along}{more})")
         self._tiles[number] = name
         self._results[number] = self.emitter.fresh("results")
         start = self._declare("start", f"{name}.start()")
@@ -37,7 +38,7 @@ class TileWriter:
         operands = ", ".join(self._strides(o) for o in step.operands)
         body = self._lambda(step.body, len(step.operands), 0)
         function = self._declare("step", f"{self._tiles[number]}.step([{operands}], {body}{more})")
-        given = [a for o in step.operands for a in self._arguments(o)]
+        given = [*(a for o in step.operands for a in self._arguments(o)), *self._table()]
         low, high = self._bounds(step.active)
         self.emitter.line(f"{function}({', '.join((self._results[number], low, high, *given))})")
 
@@ -52,8 +53,13 @@ class TileWriter:
         text = f"{self._tiles[number]}.store([{operands}], [{values}], [{targets}]{more})"
         function = self._declare("store", text)
         given = [a for o in (*store.operands, *(t for _, t in store.stores)) for a in self._arguments(o)]
+        given += self._table()
         low, high = self._bounds(store.active)
         self.emitter.line(f"{function}({', '.join((self._results[number], low, high, *given))})")
+
+    def _table(self) -> list[str]:
+        """Where a tile that is checked reports a fault."""
+        return ["addresses"] if self.emitter.check_bounds else []
 
     def _declare(self, stem: str, text: str) -> str:
         """The name of a declaration; equal ones are made once."""

@@ -47,7 +47,8 @@ scalar = None  # an operand that is the same for all
 
 @dataclass(frozen=True)
 class tile:
-    """rows x columns vectors of results; see `diffgraph.kernels.loops.Tile`."""
+    """rows x columns vectors of results; see `diffgraph.kernels.loops.Tile`. checked: each call is also given the table of
+    addresses, and with each place in memory the size and the number of the buffer; a lane outside of it is a fault."""
 
     rows: int
     columns: int
@@ -55,6 +56,7 @@ class tile:
     real: object
     op: str
     along: bool
+    checked: bool = False
 
     @property
     def element(self):
@@ -142,8 +144,9 @@ class tile:
 
             def code(context, builder, sig, args):
                 parts = cgutils.unpack_tuple(builder, args[3], len(rest))
-                count = len(rest) - 2 * len(targets)
-                given = _Given(self, context, builder, operands, rest[:count], parts[:count], scalars=self.along)
+                size = 4 if self.checked else 2
+                count = len(rest) - size * len(targets) - self.checked
+                given = _Given(self, context, builder, operands, rest, parts, scalars=self.along)
                 if active:
                     given.limit(args[1], args[2], True)
                 memory = self.results(builder, args[0])
@@ -155,8 +158,8 @@ class tile:
                         made.append(value(*known))
                         known.append(made[-1])
                     for n, (which, place) in enumerate(targets):
-                        to, index = rest[count + 2 * n], parts[count + 2 * n : count + 2 * n + 2]
-                        given.put(made[which], to, *index, place, row, column)
+                        first = count + size * n
+                        given.put(made[which], rest[first], parts[first : first + size], place, row, column)
                 return context.get_dummy_value()
 
             return types.void(results, types.int64, types.int64, types.StarArgTuple(rest)), code
@@ -192,9 +195,11 @@ class _Given:
         self.active = None
         self._known: dict = {}
         self._masks: dict = {}
+        self.addresses = values[-1] if owner.checked else None
         at_value = 0
         for operand in operands:
-            count = 1 if operand is None else 4 if operand.guarded else 2
+            # Memory, index, if checked the size and the number of the buffer, if guarded the range.
+            count = 1 if operand is None else 2 + 2 * owner.checked + 2 * operand.guarded
             self.operands.append((operand, kinds[at_value], values[at_value : at_value + count]))
             at_value += count
 
@@ -244,25 +249,42 @@ class _Given:
         operand, kind, values = self.operands[number]
         if operand is None:
             return values[0] if self.scalars else self._splat(values[0])
-        pointer = self._pointer(values[0], values[1], row * operand.row + column * operand.column)
+        offset = row * operand.row + column * operand.column
         if operand.lane == 0 or self.scalars:
+            self._check(values, offset, 0, None)
+            pointer = self._pointer(values[0], values[1], offset)
             loaded = self.builder.load(pointer)
             mark(self.builder, loaded, kind)
             return loaded if self.scalars else self._splat(loaded)
-        return self._vector(operand, kind, values, pointer, column)
+        return self._vector(operand, kind, values, offset, column)
+
+    def _check(self, values, offset: int, lane: int, mask) -> None:
+        """A fault if an active lane is outside of the buffer."""
+        if not self.owner.checked:
+            return
+        builder, (index, size, number) = self.builder, values[1:4]
+        order = ir.Constant(ir.VectorType(WORD, self.owner.lanes), [offset + n * lane for n in range(self.owner.lanes)])
+        places = builder.add(self._splat(index), order)
+        outside = builder.icmp_unsigned(">=", places, self._splat(size))
+        outside = outside if mask is None else builder.and_(outside, mask)
+        bits = builder.bitcast(outside, ir.IntType(self.owner.lanes))
+        with builder.if_then(builder.icmp_unsigned("!=", bits, ir.Constant(bits.type, 0)), likely=False):
+            builder.store(number, builder.inttoptr(builder.load(self.addresses), WORD.as_pointer()))
 
     def _pointer(self, base, index, offset: int):
         typed = self.builder.bitcast(base, self.owner.element.as_pointer())
         moved = self.builder.add(index, ir.Constant(WORD, offset)) if offset else index
         return self.builder.gep(typed, [moved], inbounds=True)
 
-    def _vector(self, operand: at, kind: Memory, values, pointer, column: int):
+    def _vector(self, operand: at, kind: Memory, values, offset: int, column: int):
         masks = [self.mask(column)] if self.active is not None else []
         if operand.guarded:
-            masks.append(self._range(values[2], values[3], operand.columns_go_on, column))
+            masks.append(self._range(*values[-2:], operand.columns_go_on, column))
         mask = None
         for m in masks:
             mask = m if mask is None else self.builder.and_(mask, m)
+        self._check(values, offset, operand.lane, mask)
+        pointer = self._pointer(values[0], values[1], offset)
         builder, vector = self.builder, self.owner.vector
         if operand.lane != 1:
             return self._gathered(operand, kind, pointer, mask)
@@ -298,15 +320,18 @@ class _Given:
         mark(builder, loaded, kind)
         return loaded
 
-    def put(self, value: Real, kind: Memory, base, index, place: at, row: int, column: int) -> None:
+    def put(self, value: Real, kind: Memory, values, place: at, row: int, column: int) -> None:
         """Stores the value of a cell."""
         builder, vector = self.builder, self.owner.vector
-        pointer = self._pointer(base, index, row * place.row + column * place.column)
+        offset = row * place.row + column * place.column
+        active = None if self.active is None else self.mask(column)
+        self._check(values, offset, 0 if self.scalars else place.lane, active)
+        pointer = self._pointer(values[0], values[1], offset)
         align = vector.element.get_abi_size(self.context.target_data)
         if self.scalars:
             mark(builder, builder.store(value.value, pointer), kind)
             return
-        mask = None if self.active is None else self.mask(column)
+        mask = active
         if place.lane == 1 and mask is None:
             address = builder.bitcast(pointer, vector.as_pointer())
             mark(builder, builder.store(value.value, address, align=align), kind)
