@@ -1,5 +1,10 @@
 """Running: inputs checked, sizes solved, epochs, steppers, checks, threads."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from agreement import program_of
@@ -206,3 +211,33 @@ def test_the_same_bits_with_any_number_of_threads(rng):
     for other in results[1:]:
         for name, expected in results[0].items():
             np.testing.assert_array_equal(other[name], expected)
+
+
+def test_an_output_that_is_an_input_is_that_of_this_run(target):
+    executable = build(program_of("input x[N, 4]\noutput y = reshape(x, [N, 2, 2])\noutput z = x"), target)
+    for value in (0.0, 1.0):
+        found = executable.run({"x": np.full((3, 4), value, np.float32)})
+        assert (found["y"] == value).all() and (found["z"] == value).all()
+
+
+def test_code_stays_loaded_while_workers_are_inside_of_it():
+    """In a process of its own: the workers of this one have gone to sleep long ago, or are about to."""
+    script = """
+import gc, numpy as np
+from diffgraph.runtime import library
+from test_executable import bound, build, program_of
+wide = "input x[N, 300]\\nparam w[300, 300] = 0\\ny[n, u] = sum[d](w[u, d] * x[n, d])\\noutput y"
+for round in range(6):
+    executable = build(program_of(wide.replace("300", str(300 + round))), "cpu", threads=2)
+    executable.bind({p: np.ones(i.tensor.shape, np.float32) for p, i in executable.stored.items()})
+    shape = (64, 300 + round)
+    assert (executable.run({"x": np.ones(shape, np.float32)})["y"] == 300 + round).all()
+    del executable
+    library.library.cache_clear()
+    gc.collect()
+"""
+    here = Path(__file__).parent
+    path = os.pathsep.join([str(here), str(here.parent / "targets"), *sys.path])
+    environment = os.environ | {"PYTHONPATH": path}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

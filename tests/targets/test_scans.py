@@ -56,7 +56,7 @@ def cases():
         yield pytest.param(text.replace("yield next_h = tanh(s)", "yield tanh(s)"), id=name)
 
 
-@pytest.mark.parametrize("text", cases())
+@pytest.mark.parametrize("text", list(cases()))
 def test_agrees_with_the_interpreter(text, rng):
     check(program_of(text), 3, rng)
 
@@ -70,7 +70,7 @@ def test_a_scan_without_steps(rng):
     check(program_of("input x[N, 3]\noutput y = scan t in 0..0 from h = x { next h = h * 2 }"), 2, rng)
 
 
-@pytest.mark.parametrize("text", cases())
+@pytest.mark.parametrize("text", list(cases()))
 def test_derivatives(text, rng):
     program = program_of(text, training=True)
     builder = Builder(program)
