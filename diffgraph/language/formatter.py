@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from diffgraph.diagnostics import CompilerBug, Source
+from diffgraph.diagnostics import CompilerBug, DiffgraphError, Source
 from diffgraph.language import syntax
 from diffgraph.language.dump import dump
 from diffgraph.language.joints import Joint, joints
-from diffgraph.language.lexing import CLOSING, OPENING, Token
+from diffgraph.language.lexing import CLOSING, CONTINUES, GOES_ON, OPENING, Token
 from diffgraph.language.lines import Line, Piece, Placement, settle
 from diffgraph.language.parser import parse, parse_with_tokens
 from diffgraph.language.reader import Taken
@@ -32,8 +32,11 @@ def format_file(source: Source) -> str:
     itself. Raises a `DiffgraphError` where the file does not parse."""
     file, taken = parse_with_tokens(source)
     text = _Layout(source, file, taken).text()
-    again = parse(Source(source.name, text))
-    if dump(again) != dump(file):
+    try:
+        again = dump(parse(Source(source.name, text)))
+    except DiffgraphError as problem:
+        raise CompilerBug("fmt", f"the layout of {source.name} would not parse\n{problem}") from problem
+    if again != dump(file):
         raise CompilerBug("fmt", f"the layout of {source.name} would change its meaning")
     return text
 
@@ -43,7 +46,8 @@ class Context:
     """An open bracket (or the file), and what has been laid out of the present statement in it.
 
     A line inside starts at `inside`; the closing bracket, where it is first on a line, at `outside`. `hangs`: the
-    bracket ends its line. A line that goes on may stand under one of the `anchors`, an arrow under the `arrow`."""
+    bracket ends its line. A line that goes on may stand under one of the `anchors`, an arrow under the `arrow`, which is
+    the first of the pipe; the lines of one pipe that start with an arrow do so at `arrows`."""
 
     kind: str
     inside: Placement
@@ -52,6 +56,7 @@ class Context:
     hangs: bool = False
     anchors: list[Piece] = field(default_factory=list)
     arrow: Piece | None = None
+    arrows: Placement | None = None
     awaits_anchor: bool = False
 
 
@@ -72,6 +77,8 @@ class _Layout:
         before: Token | None = None
         for joint in self.joints:
             placement = self._placement(before, joint)
+            if joint.separated and (placement is None or _would_go_on(before, joint.token)):
+                self._semicolon(joint.token)
             self._comments(before, joint, placement)
             if joint.token.kind != END:
                 self._token(before, joint, placement)
@@ -114,13 +121,20 @@ class _Layout:
         usual = context.inside.further(_INDENT if context.kind == "{" else 0)
         if before.kind in OPENING:
             return usual
-        if token.kind == "->":
-            return usual if context.arrow is None else Placement(context.arrow, 0)
         column = self._written(token)
+        if token.kind == "->":
+            return self._arrow(context, column, usual)
         for anchor in self._anchors():
             if anchor.written == column:
                 return Placement(anchor, 0)
         return usual
+
+    def _arrow(self, context: Context, column: int, usual: Placement) -> Placement:
+        """Where a line starts with an arrow: under the first arrow of the pipe where the first such line does."""
+        if context.arrows is None:
+            under = context.arrow is not None and context.arrow.written == column
+            context.arrows = Placement(context.arrow, 0) if under else usual
+        return context.arrows
 
     def _anchors(self) -> list[Piece]:
         """What the writer may have put the start of a line under, the nearest first."""
@@ -139,8 +153,12 @@ class _Layout:
         context = self.contexts[-1]
         if joint.token.kind in ("}", END) or placement is None:
             placement = context.inside
+        goes_on = None if joint.trailing is None else self.lines[-1].pieces[-1]
         for comment, after_blank in joint.comments:
-            self._open_line(placement, after_blank and self._may_be_apart(before, joint, comment))
+            if goes_on is not None and (after_blank or self._written(comment) != goes_on.written):
+                goes_on = None
+            where = placement if goes_on is None else Placement(goes_on, 0)
+            self._open_line(where, after_blank and self._may_be_apart(before, joint, comment))
             self.lines[-1].pieces.append(self._piece(comment, 0))
 
     def _may_be_apart(self, before: Token | None, joint: Joint, comment: Token | None = None) -> bool:
@@ -163,16 +181,15 @@ class _Layout:
             is_apart = token.kind != "}" and self._may_be_apart(before, joint)
             self._open_line(placement, joint.after_blank and is_apart)
             self._set_apart(joint)
-        elif joint.separated:
-            self.lines[-1].pieces.append(Piece(Token(";", ";", token.start, token.start), 0, -1, True, False))
-        elif token.kind in (")", "]") and before.kind == ",":
-            self.lines[-1].pieces.pop()
         piece = self._piece(token, self._gap(before, token))
         line = self.lines[-1]
         if len(line.pieces) == 1 and not context.on_one_line:
             piece.least = self.spacing.least(line.pieces[0].token)
         line.pieces.append(piece)
         self._follow(context, before, joint, piece)
+
+    def _semicolon(self, after: Token) -> None:
+        self.lines[-1].pieces.append(Piece(Token(";", ";", after.start, after.start), 0, -1, True, False))
 
     def _gap(self, before: Token | None, token: Token) -> int:
         if before is None or not self.lines[-1].pieces:
@@ -204,7 +221,7 @@ class _Layout:
         if token.kind == "->" and context.arrow is None:
             context.arrow = piece
         elif token.kind == "," and context.kind != "{":
-            context.arrow = None
+            context.arrow = context.arrows = None
         if token.kind in OPENING:
             self._enter(token, joint)
         elif token.kind in CLOSING:
@@ -237,9 +254,14 @@ class _Layout:
         return len(self.source.line(line)[: column - 1].expandtabs(_TAB))
 
 
+def _would_go_on(before: Token, after: Token) -> bool:
+    """Whether a line break alone does not end the statement between the two."""
+    return before.text in GOES_ON or after.text in CONTINUES
+
+
 def _start_statement(context: Context) -> None:
     context.anchors = []
-    context.arrow = None
+    context.arrow = context.arrows = None
     context.awaits_anchor = False
 
 

@@ -58,7 +58,25 @@ def joints(source: Source, taken: Taken) -> list[Joint]:
             result.append(before)
             before = Joint(token)
             breaks = 0
+    result = _without_last_commas(result)
     _mark_blocks(source, result)
+    return result
+
+
+def _without_last_commas(all_joints: list[Joint]) -> list[Joint]:
+    """The joints without the commas that a closing bracket follows; what stands before such a comma comes before the
+    bracket."""
+    result: list[Joint] = []
+    for joint in all_joints:
+        if joint.token.kind in (")", "]") and result and result[-1].token.kind == ",":
+            comma = result.pop()
+            if comma.commented and joint.trailing is not None:
+                joint.comments.insert(0, (joint.trailing, False))
+            if comma.commented:
+                joint.trailing = comma.trailing
+            joint.comments[:0] = comma.comments
+            joint.broken |= comma.broken
+        result.append(joint)
     return result
 
 

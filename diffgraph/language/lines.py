@@ -9,9 +9,6 @@ from diffgraph.language.lexing import Token
 #: Signs of one class are lined up with each other where the writer did so.
 _CLASSES = {"=": "binding", "~": "binding", "<-": "binding"}
 
-#: A comment further right than this is not worth the space before it.
-_LAST_COMMENT_COLUMN = 100
-
 _COMMENT = "COMMENT"
 
 
@@ -100,20 +97,18 @@ def _place(lines: list[Line], wanted: dict[Piece, int]) -> None:
         column = start
         for piece in line.pieces:
             column = max(column + piece.gap, start + piece.least, wanted.get(piece, 0)) if column > start else start
-            if piece.token.kind == _COMMENT and piece is not line.pieces[0] and piece.written <= _LAST_COMMENT_COLUMN:
-                column = max(column, piece.written)
             piece.column = column
             column += len(piece.text)
 
 
 def _groups(lines: list[Line]) -> list[list[Piece]]:
     """Pieces that the writer lined up: in one column of lines in a row that start alike, of one class, one of them at
-    least by padding."""
+    least by padding. Between comments there may be lines without one."""
     groups: list[list[Piece]] = []
     above: dict[tuple, list[Piece]] = {}
     starts = _Starts(lines)
     for line in lines:
-        here: dict[tuple, list[Piece]] = {}
+        here = {} if line.after_blank else {key: group for key, group in above.items() if key[2] == _COMMENT}
         start = starts.of(line)
         for piece in line.pieces[1:]:
             if piece.kind is None:
