@@ -107,7 +107,7 @@ net n {
 """,
     ),
     "brackets of several lines": (
-        "a = f(\n  1,\n 2,\n)\nb = f(1,\n    2, 3)\nc = [\n[1, 2],\n[3, 4]]\n",
+        "a = f(\n  1,\n 2,\n)\nb = f(1,\n   2, 3)\nc = [\n[1, 2],\n[3, 4]]\n",
         """\
 a = f(
     1,
