@@ -25,6 +25,7 @@ FLOORS = [
     "inspect",
     "interop",
     "compiler",
+    "editors",
     "cli",
 ]
 
@@ -35,6 +36,8 @@ DOORS = {
     "numba": ("targets/", "runtime/"),
     "llvmlite": ("targets/", "runtime/"),
     "click": ("cli/",),
+    "pygments": ("editors/pygments_lexer.py",),
+    "pygls": ("editors/",),
     "safetensors": ("interop/",),
     "torch": (),
 }
