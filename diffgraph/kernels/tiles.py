@@ -29,6 +29,10 @@ VECTOR_FUNCTIONS = frozenset(
     " stop_gradient float".split()
 )
 
+#: Those that compare floats: what they give is a condition, for `where` and for each other.
+COMPARISONS = frozenset("eq ne lt le gt ge".split())
+CONDITIONS = frozenset("and or not".split())
+
 ROWS = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14)
 COLUMNS = (1, 2, 3, 4)
 
@@ -113,8 +117,7 @@ def can_follow(form: Form, written: Sequence[int | None], choice: Choice) -> boo
 
 
 def _is_vectorizable_or_constant(form: Form) -> bool:
-    kinds = [o.kind for o in form.operands]
-    return kind_of(form.body, kinds) == "float" and _vector_nodes(form.body, form)
+    return kind_of(form.body, _kinds(form)) == "float" and _vector_nodes(form.body, form)
 
 
 def _points(form: Form) -> int:
@@ -125,21 +128,46 @@ def _points(form: Form) -> int:
 
 
 def _is_vectorizable(form: Form) -> bool:
-    kinds = [o.kind for o in form.operands]
-    return kind_of(form.body, kinds) == "float" and bool(reads(form.body)) and _vector_nodes(form.body, form)
+    return kind_of(form.body, _kinds(form)) == "float" and bool(reads(form.body)) and _vector_nodes(form.body, form)
 
 
 @lru_cache(maxsize=1 << 14)
 def _vector_nodes(e: Expr, form: Form) -> bool:
     """Whether everything between the root and what is the same for all lanes is a function on vectors of floats."""
+    if not e.indices:
+        return True
     match e:
-        case Const() | Read():
-            return type(e) is Const or form.operands[e.slot].kind == "float"
-        case Call(function, args) if function == "powi":
-            return type(args[1]) is Const and abs(args[1].value) < 9 and _vector_nodes(args[0], form)
+        case Read():
+            return form.operands[e.slot].kind == "float"
+        case Call("powi", (base, power)):
+            return type(power) is Const and abs(power.value) < 9 and _vector_nodes(base, form)
+        case Call("float", (of,)) if kind_of(of, _kinds(form)) == "bool":
+            return _vector_condition(of, form)
+        case Call("where", (condition, *values)):
+            return _vector_condition(condition, form) and all(_vector_value(a, form) for a in values)
         case Call(function, args) if function in VECTOR_FUNCTIONS:
-            return all(_vector_nodes(a, form) for a in args)
-    return not e.indices
+            return all(_vector_value(a, form) for a in args)
+    return False
+
+
+def _vector_value(e: Expr, form: Form) -> bool:
+    return type(e) is Const or kind_of(e, _kinds(form)) == "float" and _vector_nodes(e, form)
+
+
+def _vector_condition(e: Expr, form: Form) -> bool:
+    """Whether a condition can be told for all lanes at once."""
+    if not e.indices:
+        return True
+    match e:
+        case Call(function, args) if function in CONDITIONS:
+            return all(_vector_condition(a, form) for a in args)
+        case Call(function, args) if function in COMPARISONS:
+            return all(_vector_value(a, form) for a in args)
+    return False
+
+
+def _kinds(form: Form) -> tuple[str, ...]:
+    return tuple(o.kind for o in form.operands)
 
 
 @lru_cache(maxsize=1 << 14)

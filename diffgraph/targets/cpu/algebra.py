@@ -9,6 +9,8 @@ the kernel, and LLVM may not regroup what was written in an order for a reason.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from llvmlite import ir
 
 FLAGS = ("contract",)
@@ -128,7 +130,8 @@ class Real(Number):
 
     def _compare(self, operator, other):
         compare = self.builder.fcmp_unordered if operator == "!=" else self.builder.fcmp_ordered
-        return compare(operator, self.value, self._other(other), flags=FLAGS)
+        found = compare(operator, self.value, self._other(other), flags=FLAGS)
+        return Condition(self.builder, found, self.type)
 
     def __lt__(self, other):
         return self._compare("<", other)
@@ -151,8 +154,9 @@ class Real(Number):
     __hash__ = None
 
     def choose(self, condition, otherwise) -> Real:
-        """This value where the condition holds."""
-        return self._make(self.builder.select(condition, self.value, self._other(otherwise)))
+        """This value where the condition (a `Condition`, or a value of LLVM) holds."""
+        holds = condition.value if isinstance(condition, Condition) else condition
+        return self._make(self.builder.select(holds, self.value, self._other(otherwise)))
 
     def bits(self) -> Int:
         """Its bits as an int."""
@@ -182,6 +186,32 @@ class Real(Number):
         shape = ir.FunctionType(self.type, (self.type,) * (1 + len(others)))
         function = declared(self.builder.module, f"llvm.{name}.{_suffix(self.type)}", shape)
         return self._make(self.builder.call(function, [self.value, *(self._other(o) for o in others)]))
+
+
+@dataclass(frozen=True)
+class Condition:
+    """True or false, in every lane. `kind`: the type of the numbers that it is about."""
+
+    builder: object
+    value: object
+    kind: object
+
+    def __and__(self, other: Condition) -> Condition:
+        return Condition(self.builder, self.builder.and_(self.value, other.value), self.kind)
+
+    def __or__(self, other: Condition) -> Condition:
+        return Condition(self.builder, self.builder.or_(self.value, other.value), self.kind)
+
+    def __invert__(self) -> Condition:
+        return Condition(self.builder, self.builder.not_(self.value), self.kind)
+
+    def constant(self, value: float) -> Real:
+        """A number of the kind that the condition is about."""
+        return Real(self.builder, constant(self.kind, value))
+
+    def real(self) -> Real:
+        """1 where it holds, else 0."""
+        return self.constant(1.0).choose(self, 0.0)
 
 
 def declared(module, name: str, shape):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import numpy as np
@@ -11,7 +12,7 @@ from numba.core import types
 from numba.extending import intrinsic
 
 from diffgraph.ir.scalar import KERNEL_FUNCTIONS
-from diffgraph.targets.cpu.algebra import Real
+from diffgraph.targets.cpu.algebra import Condition, Real
 from diffgraph.targets.cpu.functions import FLOAT32, FLOAT64
 from diffgraph.targets.cpu.memory import memory as memory
 from diffgraph.targets.cpu.tile import at as at
@@ -166,7 +167,7 @@ def whole(typing_context, x):
         real = Real(builder, args[0])
         fits = abs(real) < 9.2233715e18
         cut = builder.fptosi(args[0], _WORD)
-        return builder.select(fits, cut, ir.Constant(_WORD, -(2**63)))
+        return builder.select(fits.value, cut, ir.Constant(_WORD, -(2**63)))
 
     return types.int64(x), code
 
@@ -277,6 +278,37 @@ def _with_globals(function, names: dict):
 def tile_relu(x: Real) -> Real:
     """x where it is not below 0."""
     return x.constant(0.0).choose(x < 0.0, x)
+
+
+def tile_condition(x: Real | Condition) -> Condition:
+    """A condition; a number holds where it is not 0."""
+    return x if isinstance(x, Condition) else x != 0.0
+
+
+def tile_and(*conditions: Real | Condition) -> Condition:
+    """All of them."""
+    return functools.reduce(Condition.__and__, map(tile_condition, conditions))
+
+
+def tile_or(*conditions: Real | Condition) -> Condition:
+    """Any of them."""
+    return functools.reduce(Condition.__or__, map(tile_condition, conditions))
+
+
+def tile_not(condition: Real | Condition) -> Condition:
+    """Where it does not hold."""
+    return ~tile_condition(condition)
+
+
+def tile_where(condition: Real | Condition, a: Real | float, b: Real | float) -> Real:
+    """a where the condition holds, else b."""
+    holds = tile_condition(condition)
+    return (a if isinstance(a, Real) else holds.constant(a)).choose(holds, b)
+
+
+def tile_float(x: Real | Condition) -> Real:
+    """A condition as 1 or 0."""
+    return x.real() if isinstance(x, Condition) else x
 
 
 def tile_power(x: Real, n: int) -> Real:

@@ -51,7 +51,13 @@ _TILE_WORDS = {
     "neg": "(-{0})",
     "recip": "(1.0 / {0})",
     "stop_gradient": "{0}",
-    "float": "{0}",
+    "eq": "({0} == {1})",
+    "ne": "({0} != {1})",
+    "lt": "({0} < {1})",
+    "le": "({0} <= {1})",
+    "gt": "({0} > {1})",
+    "ge": "({0} >= {1})",
+    "where": "tile_where({0}, {1}, {2})",
     "abs": "abs({0})",
     "sqrt": '{0}.intrinsic("sqrt")',
     "relu": "tile_relu({0})",
@@ -64,6 +70,8 @@ def tile_text(function: str, args: list[str]) -> str:
     """The words for a function over `Real`, in the body of a tile."""
     if function in ("add", "mul"):
         return f"({(' + ' if function == 'add' else ' * ').join(args)})"
+    if function in ("and", "or"):
+        return f"tile_{function}({', '.join(args)})"
     if function == "powi":
         return f"tile_power({args[0]}, {args[1]})"
     return _TILE_WORDS.get(function, f"tile_{function}({{0}})").format(*args)
