@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 from diffgraph.ir.dimension import Size
-from diffgraph.ir.expression import Affine, Expr, Index, Read
+from diffgraph.ir.expression import Affine, Call, Const, Expr, Index, Read
 from diffgraph.kernels.loops import Address
 
 #: A symbolic extent counts as this many when kernels are planned.
@@ -40,6 +40,36 @@ def coefficient(place: Affine, axis: int) -> int | None:
         elif axis in atom.indices:
             return None
     return found
+
+
+def step(place: Sequence[Affine], sizes: Sequence[Size], axis: int) -> tuple[int | None, int | None]:
+    """(distance, panel): how far apart the elements are that neighbouring values of an index read, None where that is
+    uneven or not known. With a panel it holds only between multiples of it: the index occurs in `//` and `%` by it."""
+    total: Size = 0
+    panels = set()
+    for p, size in zip(place, sizes):
+        for atom, factor in p.terms:
+            if axis not in atom.indices:
+                continue
+            if type(atom) is Index:
+                total = total + factor * size
+                continue
+            of = _digit_of(atom)
+            if of is None or of[0] != axis:
+                return None, None
+            panels.add(of[1])
+            total = total + (factor * size if atom.function == "mod" else 0)
+    if len(panels) > 1 or not isinstance(total, int):
+        return None, None
+    return total, next(iter(panels), None)
+
+
+def _digit_of(atom: Expr) -> tuple[int, int] | None:
+    """(axis, radix) of index // radix or index % radix."""
+    match atom:
+        case Call("floordiv" | "mod", (Affine(0, ((Index(axis), 1),)), Const(radix))) if type(radix) is int:
+            return axis, radix
+    return None
 
 
 @lru_cache(maxsize=1 << 14)

@@ -11,9 +11,10 @@ from functools import cached_property, lru_cache
 
 from diffgraph.ir.dimension import Size, product
 from diffgraph.ir.expression import Read
-from diffgraph.ir.form import Form, alone_index
+from diffgraph.ir.form import Form
 from diffgraph.ir.program import Provenance, Tensor
 from diffgraph.kernels.access import coefficient, cost, reads, usual
+from diffgraph.kernels.lattice import Lattice, lattice_of
 from diffgraph.kernels.tiles import Choice, Machine, can_follow, choose
 
 #: Reductions whose value does not depend on the order of their indices (sum: by agreement).
@@ -32,13 +33,18 @@ class Piece:
 
     @cached_property
     def axes(self) -> tuple[int, ...]:
-        """The axis of the domain that each axis of the tensor is."""
-        return tuple(alone_index(w) for w in self.form.write)
+        """The axis of the domain that each axis of the tensor is written by."""
+        return self.lattice.axes
+
+    @cached_property
+    def lattice(self) -> Lattice | None:
+        """The places that the term writes, if they are a lattice."""
+        return lattice_of(self.form)
 
 
 @dataclass(frozen=True)
 class Member:
-    """A definition that can be a part of a kernel.
+    """A definition, or those of its terms that write one lattice, as a part of a kernel.
 
     style: `element`: all its axes are loops, a scalar takes the sum; `row`: the last axis is the innermost loop, inside
     the reductions, and memory takes the sum; `tile`: registers take the sums of many elements at once, as `choice` says.
@@ -49,6 +55,21 @@ class Member:
     style: str
     provenance: Provenance = ()
     choice: Choice | None = None
+
+    @property
+    def lattice(self) -> Lattice:
+        """The places that it writes."""
+        return self.pieces[0].lattice
+
+    @property
+    def extents(self) -> tuple[Size, ...]:
+        """The lengths of its loops."""
+        return self.lattice.extents
+
+    @property
+    def is_whole(self) -> bool:
+        """It writes the whole tensor, each loop being an axis."""
+        return self.lattice.is_identity and self.extents == self.tensor.shape
 
     @property
     def depth(self) -> int:

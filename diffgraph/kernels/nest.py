@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from diffgraph.ir.affine import affine, index, is_inside
+from diffgraph.ir.affine import affine, divide, index, is_inside
 from diffgraph.ir.dimension import Size, product
 from diffgraph.ir.evaluate import result_kind
 from diffgraph.ir.expression import Affine, Call, Const, Expr, Extent, Index, Read
@@ -22,6 +22,7 @@ from diffgraph.ir.program import Provenance, Tensor
 from diffgraph.ir.scalar import kind_of
 from diffgraph.kernels.access import address, cost, reads, strides, usual
 from diffgraph.kernels.buffers import collect_loads, renumbered, without_stores
+from diffgraph.kernels.lattice import Box
 from diffgraph.kernels.loops import (
     Address,
     Best,
@@ -97,7 +98,7 @@ class Nest:
             units = self._outer_units(loops)
             body = nested(loops[len(units) :], body)
             return self._pruned(Kernel(name, tuple(self.buffers), units, body, work, provenance))
-        shape = members[0].tensor.shape
+        shape = members[0].extents
         units = tuple(Unit(self._axis(), shape[k]) for k in range(self._unit_axes(members, shared)))
         body = self._tree(members, len(units), tuple(u.axis for u in units))
         return self._pruned(Kernel(name, tuple(self.buffers), units, body, work, provenance))
@@ -141,16 +142,40 @@ class Nest:
         store = Store(number, Address(0, ((Index(unit.axis), 1),)), start)
         return Kernel(name, tuple(self.buffers), (unit,), (store,), unit.extent, provenance)
 
+    def margins(self, name: str, tensor: Tensor, inside: Box, provenance: Provenance) -> Kernel:
+        """The kernel that sets everything outside of a box to 0: strip by strip, each axis inside of those before it."""
+        number = self._buffer(tensor.name, written=True)
+        rank = len(tensor.shape)
+        full = [inside.extents[k] == tensor.shape[k] for k in range(rank)]
+        lead = next(k for k in range(rank) if not full[k])
+        units = tuple(Unit(self._axis(), tensor.shape[k]) for k in range(lead))
+        where = [affine(0, ((Index(u.axis), 1),)) for u in units]
+        body: list[Statement] = []
+        work: Size = 0
+        for axis in (k for k in range(lead, rank) if not full[k]):
+            start, extent = inside.starts[axis], inside.extents[axis]
+            for first, count in ((0, start), (start + extent, tensor.shape[axis] - start - extent)):
+                if count == 0:
+                    continue
+                starts = [*inside.starts[lead:axis], first, *(0 for _ in range(axis + 1, rank))]
+                extents = [*inside.extents[lead:axis], count, *tensor.shape[axis + 1 :]]
+                loops = [(self._axis(), e) for e in extents]
+                place = [*where, *(affine(0, ((Index(a), 1), (_as_expr(s), 1))) for (a, _), s in zip(loops, starts))]
+                store = Store(number, address(place, tensor.shape), identity("sum", tensor.kind))
+                body += nested(loops, (store,))
+                work = work + product([*(u.extent for u in units), *extents])
+        return Kernel(name, tuple(self.buffers), units, tuple(body), work, provenance)
+
     def _unit_axes(self, members: Sequence[Member], shared: int) -> int:
         """How many of the shared axes become units: one where that gives enough, never the loop that runs in vectors
         unless it is the only one."""
         if shared == 0:
             return 0
-        inner = any(m.reduces or len(m.tensor.shape) > shared for m in members)
+        inner = any(m.reduces or len(m.extents) > shared for m in members)
         most = shared if inner else max(1, shared - 1)
         count, units = 0, 1
         while count < most and units < ENOUGH_UNITS:
-            extent = members[0].tensor.shape[count]
+            extent = members[0].extents[count]
             units *= usual(extent) if isinstance(extent, int) else 8
             count += 1
         return count
@@ -174,7 +199,7 @@ class Nest:
                 continue
             axis = self._axis()
             body = self._tree(run, depth + 1, (*axes, axis))
-            statements.append(Loop(axis, run[0].tensor.shape[depth], body, ", ".join(m.tensor.name for m in run)))
+            statements.append(Loop(axis, run[0].extents[depth], body, ", ".join(m.tensor.name for m in run)))
             for member in run:
                 self._at_hand.pop(member.tensor.name, None)
         return tuple(statements)
@@ -192,9 +217,11 @@ class Nest:
     def _joins(self, member: Member, run: list[Member], depth: int) -> bool:
         if member.depth <= depth or run[0].depth <= depth:
             return False
-        if member.tensor.shape[depth] != run[0].tensor.shape[depth]:
+        if member.extents[depth] != run[0].extents[depth]:
             return False
         made = {m.tensor.name for m in run}
+        if any(self.memory[o] in made for o in member.operands) and not all(m.is_whole for m in run):
+            return False
         return all(self.shares(member, o, depth + 1) for o in member.operands if self.memory[o] in made)
 
     def shares(self, reader: Member, operand: str, depth: int) -> bool:
@@ -220,7 +247,8 @@ class Nest:
             statements.append(Let(local, total))
             total = local
         statements.append(Store(self._numbers[member.tensor.name], self._own_place(member, axes), total))
-        self._at_hand[member.tensor.name] = (total, axes)
+        if member.is_whole:
+            self._at_hand[member.tensor.name] = (total, axes)
         return statements
 
     def _reduce(self, piece: Piece, where: dict[int, int]) -> tuple[list[Statement], Expr]:
@@ -250,7 +278,7 @@ class Nest:
 
     def _row(self, member: Member, axes: tuple[int, ...]) -> list[Statement]:
         """The last axis innermost: first what does not reduce (or the identity) is set, then each term is joined to it."""
-        extent = member.tensor.shape[-1]
+        extent = member.extents[-1]
         number = self._numbers[member.tensor.name]
         plain = [p for p in member.pieces if not p.form.reduced]
         axis = self._axis()
@@ -273,10 +301,10 @@ class Nest:
         where = dict(zip(piece.axes, (*axes, inner))) | {k: axis for axis, k in loops}
         place = self._own_place(member, (*axes, inner))
         store = Store(self._numbers[member.tensor.name], place, self.lower(form.body, piece, where), form.op)
-        return list(wrap(loops, form.domain, (Loop(inner, member.tensor.shape[-1], (store,)),)))
+        return list(wrap(loops, form.domain, (Loop(inner, member.extents[-1], (store,)),)))
 
     def _own_place(self, member: Member, axes: tuple[int, ...]) -> Address:
-        return address([index(a) for a in axes], member.tensor.shape)
+        return address(member.lattice.at([index(a) for a in axes]), member.tensor.shape)
 
     # ------------------------------------------------------------------------------------------------ expressions
 
@@ -299,6 +327,8 @@ class Nest:
                     return place_of(axis)
                 case Affine(constant, terms):
                     return affine(constant, tuple((visit(atom), c) for atom, c in terms))
+                case Call("floordiv" | "mod" as function, (of, Const(q))) if type(of) is Affine and type(q) is int and q:
+                    return divide(visit(of), q, None, function)
                 case Call(function, args):
                     return Call(function, tuple(visit(a) for a in args))
                 case Read():
@@ -362,6 +392,10 @@ def preserved_axes(shape: Sequence[Size], source: Sequence[Size]) -> int:
     while count < min(len(shape), len(source)) and shape[count] == source[count]:
         count += 1
     return count
+
+
+def _as_expr(size: Size) -> Expr:
+    return Const(size) if isinstance(size, int) else Extent(size)
 
 
 def only_index(place: Affine) -> int | None:

@@ -13,11 +13,12 @@ not before what they read, sharing at least the outermost loop.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from diffgraph.ir.dimension import Size
 from diffgraph.ir.program import Argsort, Definition, Program, Provenance, Reshape, Scan, Statement, Table, Tensor
+from diffgraph.kernels.lattice import Box, filled_box
 from diffgraph.kernels.loops import Kernel
 from diffgraph.kernels.member import Member, Piece, follows, member
 from diffgraph.kernels.nest import Nest, can_share, preserved_axes
@@ -202,12 +203,27 @@ class _Scheduler:
         pieces = tuple(Piece(t.form, tuple(self.name(o) for o in t.operands)) for t in definition.terms)
         if all(p.form.is_projection for p in pieces):
             self._join(member(tensor, pieces, definition.provenance, self.machine))
+        elif (box := _box_of(pieces)) is not None:
+            self._define_by_lattices(tensor, pieces, box, definition.provenance)
         else:
             self._alone([tensor.name], self._accumulate(tensor, pieces, definition.provenance))
+
+    def _define_by_lattices(self, tensor: Tensor, pieces: tuple[Piece, ...], box: Box, provenance: Provenance) -> None:
+        """Terms that write places of their own each set them, and what lies around them is set to 0."""
+        if box.extents != tensor.shape:
+            nest = Nest(self.tensors, self.memory, frozenset())
+            kernel = nest.margins(f"{_title([tensor.name])}_margins", tensor, box, provenance)
+            self._alone([tensor.name], [Launch(kernel, (tensor.name,))])
+        for together in _by_lattice(pieces):
+            before = self.made_in.get(tensor.name, -1)
+            self._join(member(tensor, together, provenance, self.machine))
+            self.made_in[tensor.name] = max(before, self.made_in[tensor.name])
 
     def _join(self, new: Member) -> None:
         """Puts a member into the last kernel that it may be a part of, or into one of its own."""
         first = max((self.made_in.get(o, -1) for o in new.operands), default=-1)
+        if not new.is_whole:
+            first = max(first, self._margins_of(new.tensor.name))
         later = range(len(self.groups) - 1, max(first, -1), -1)
         for at in [first, *later] if first >= 0 else later:
             group = self.groups[at]
@@ -219,6 +235,11 @@ class _Scheduler:
         self.groups.append(_Group([new], new.depth))
         self.made_in[new.tensor.name] = len(self.groups) - 1
 
+    def _margins_of(self, tensor: str) -> int:
+        """The group that sets the margins of a tensor, which comes before those that write inside."""
+        alone = [n for n, g in enumerate(self.groups) if isinstance(g, list) and any(tensor in s.results for s in g)]
+        return max(alone, default=-1)
+
     def _shared(self, group: _Group, new: Member) -> int | None:
         """How many axes the group shares with the new member in it; None if it may not or should not join."""
         if len(group.members) >= MOST_MEMBERS or new.style == "tile":
@@ -226,13 +247,13 @@ class _Scheduler:
         if group.members[0].style == "tile":
             return self._follows_tile(group, new)
         shared = min(group.shared, new.depth)
-        shape = group.members[0].tensor.shape
-        while shared and new.tensor.shape[:shared] != shape[:shared]:
+        shape = group.members[0].extents
+        while shared and new.extents[:shared] != shape[:shared]:
             shared -= 1
         while shared and not self._served(group, new, shared):
             shared -= 1
         if shared == 0:
-            scalars = not new.tensor.shape and all(not m.tensor.shape for m in group.members)
+            scalars = not new.extents and all(not m.extents for m in group.members)
             return 0 if scalars else None
         reads_it = any(self.memory[o] in group.names for o in new.operands)
         return shared if reads_it or shared == new.depth == group.shared else None
@@ -240,7 +261,7 @@ class _Scheduler:
     def _follows_tile(self, group: _Group, new: Member) -> int | None:
         """The rank if a pointwise member can be computed on the vectors of the tile that the group makes."""
         choice, rank = group.members[0].choice, len(new.tensor.shape)
-        if choice.along or new.tensor.kind != "float" or new.tensor.shape != group.members[0].tensor.shape:
+        if choice.along or new.tensor.kind != "float" or new.extents != group.members[0].extents:
             return None
         inside = [o for o in new.operands if self.memory[o] in group.names]
         if not inside or not group.names.issuperset(inside) or not self._served(group, new, rank):
@@ -253,6 +274,8 @@ class _Scheduler:
             source = self.memory[operand]
             if source not in group.names:
                 continue
+            if not all(m.is_whole for m in group.members if m.tensor.name == source):
+                return False
             preserved = preserved_axes(self.tensors[operand].shape, self.tensors[source].shape)
             if not can_share(new, operand, preserved, depth):
                 return False
@@ -263,12 +286,16 @@ class _Scheduler:
     def _outside(self, statements: list[Statement], roots: frozenset[str]) -> dict[int, frozenset[str]]:
         """For each group, the memories of its results that something outside of it reads."""
         found: dict[int, set[str]] = {}
-        made = {self.memory[n]: at for n, at in self.made_in.items()}
+        makers: dict[str, list[int]] = {}
+        for number, group in enumerate(self.groups):
+            for name in group.names if isinstance(group, _Group) else ():
+                makers.setdefault(name, []).append(number)
 
         def reads(name: str, at: int) -> None:
             source = self.memory[name]
-            if source in made and made[source] != at:
-                found.setdefault(made[source], set()).add(source)
+            for maker in makers.get(source, ()):
+                if maker != at:
+                    found.setdefault(maker, set()).add(source)
 
         for root in roots:
             reads(self.name(root), -1)
@@ -370,6 +397,21 @@ class _Placed:
         self.inside.tensors[name] = replace(self.inside.tensors[like], name=name)
         self.inside.memory[name] = name
         return name
+
+
+def _by_lattice(pieces: Sequence[Piece]) -> list[tuple[Piece, ...]]:
+    """The terms that write the same places, together."""
+    found: dict[tuple, list[Piece]] = {}
+    for piece in pieces:
+        found.setdefault(piece.lattice.places, []).append(piece)
+    return [tuple(together) for together in found.values()]
+
+
+def _box_of(pieces: Sequence[Piece]) -> Box | None:
+    """The box that the terms fill between them; None if some place is written by terms of different lattices."""
+    if any(p.lattice is None or p.form.op != "sum" for p in pieces):
+        return None
+    return filled_box([together[0].lattice for together in _by_lattice(pieces)])
 
 
 def _made(program: Program) -> list[Tensor]:

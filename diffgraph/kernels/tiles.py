@@ -21,7 +21,7 @@ from diffgraph.ir.dimension import Size
 from diffgraph.ir.expression import Affine, Call, Const, Expr, Index, Read
 from diffgraph.ir.form import Form
 from diffgraph.ir.scalar import kind_of
-from diffgraph.kernels.access import coefficient, cost, reads, strides, usual
+from diffgraph.kernels.access import coefficient, cost, reads, step, strides, usual
 
 #: Functions that a target can compute on whole vectors.
 VECTOR_FUNCTIONS = frozenset(
@@ -71,11 +71,13 @@ class Choice:
 @dataclass(frozen=True)
 class Access:
     """A read of a tile's body: its stride along each axis of the domain, None where it does not move evenly; the axes that
-    its guards look at, and of these the axis along which a guard is a range of lanes."""
+    its guards look at, and of these the axis along which a guard is a range of lanes. panels: for each axis, where the
+    stride holds only inside of panels, how long these are."""
 
     read: Read
     strides: tuple[int | None, ...]
     guarded: frozenset[int]
+    panels: tuple[int | None, ...]
 
 
 @cache
@@ -109,6 +111,8 @@ def can_follow(form: Form, written: Sequence[int | None], choice: Choice) -> boo
     if None in axes or _bare(form.body, frozenset(axes)):
         return False
     for access in accesses_of(form):
+        if any(access.panels[k] is not None for k in axes):
+            return False
         if access.guarded & frozenset(axes) or any(access.strides[k] is None for k in axes):
             return False
         if access.guarded and any(access.strides[k] for k in axes):
@@ -178,9 +182,9 @@ def accesses_of(form: Form) -> tuple[Access, ...]:
 
 def _access(read: Read, form: Form) -> Access:
     shape = form.operands[read.slot].shape
-    steps = [_step(read.place, strides(shape), k) for k in range(len(form.domain))]
+    steps = [step(read.place, strides(shape), k) for k in range(len(form.domain))]
     guarded = frozenset() if read.otherwise is None else frozenset().union(*(p.indices for p in unsafe(read, form)))
-    return Access(read, tuple(steps), guarded)
+    return Access(read, tuple(s for s, _ in steps), guarded, tuple(p for _, p in steps))
 
 
 def is_factor(read: Read, body: Expr) -> bool:
@@ -199,23 +203,13 @@ def unsafe(read: Read, form: Form) -> list[Affine]:
     return [p for p, s in pairs if not is_inside(p, s, form.domain, form.operands)]
 
 
-def _step(place: Sequence[Affine], sizes: Sequence[Size], axis: int) -> int | None:
-    total: Size = 0
-    for p, size in zip(place, sizes):
-        factor = coefficient(p, axis)
-        if factor is None:
-            return None
-        total = total + factor * size
-    return total if isinstance(total, int) else None
-
-
 def _choices(forms: Sequence[Form], written: Sequence[Sequence[int | None]]) -> Iterator[Choice]:
     form, positions = forms[0], written[0]
     rank = len(positions)
     tiled = [p for p in range(rank) if positions[p] is not None and isinstance(form.domain[positions[p]], int)]
     rows = [(None, 1), *((p, r) for p in tiled for r in ROWS[1:] if r <= form.domain[positions[p]])]
-    if rank and not isinstance(form.domain[positions[0]], int):
-        rows += [(0, r) for r in (4, 6, 8)]
+    if rank and positions[0] is not None and not isinstance(form.domain[positions[0]], int):
+        rows += [(0, r) for r in (4, 6, 8, 12, 14)]
     across = [(False, p) for p in range(rank) if positions[p] is not None]
     for (along, lane), (row, r) in itertools.product([*across, *((True, k) for k in form.reduced)], rows):
         if not along and row == lane:
@@ -242,6 +236,8 @@ def _cost(form: Form, written, accesses: Sequence[Access], choice: Choice, machi
         steps = [0 if k is None else access.strides[k] for k in (lane, row, column)]
         if None in steps or access.guarded & {row, column} or not _guard_is_a_range(access, lane):
             return None
+        if not _stays_in_panels(access, choice, machine, lane, row, column):
+            return None
         on_lane, on_row, on_column = steps
         moves = moves or on_lane != 0
         count = (choice.rows if on_row else 1) * (choice.columns if on_column or (column is None and on_lane) else 1)
@@ -255,6 +251,14 @@ def _cost(form: Form, written, accesses: Sequence[Access], choice: Choice, machi
     cycles = max(loads, 0.5 * cells * _operations(form.body), 4.0) + 0.5
     cycles += _end(form, written, choice, machine) * cells
     return cycles / (cells * machine.lanes * _use(form, written, choice, machine, lane))
+
+
+def _stays_in_panels(access: Access, choice: Choice, machine: Machine, lane: int, row, column) -> bool:
+    """Whether no block of lanes reaches from one panel into the next; rows and columns have none."""
+    panel = access.panels[lane]
+    if any(k is not None and access.panels[k] is not None for k in (row, column)):
+        return False
+    return panel is None or panel % (machine.lanes * (1 if choice.along else choice.columns)) == 0
 
 
 def _load_cost(access: Access, on_lane: int, on_row: int, machine: Machine) -> float:

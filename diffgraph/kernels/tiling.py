@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from diffgraph.ir.affine import affine, index
 from diffgraph.ir.dimension import Size, floor_divide
 from diffgraph.ir.expression import Affine, Call, Const, Expr, Extent, Index, Read
-from diffgraph.kernels.access import address, coefficient, reads, strides
+from diffgraph.kernels.access import address, reads, step, strides
 from diffgraph.kernels.loops import (
     Lanes,
     Loop,
@@ -41,7 +41,7 @@ class Tiling:
         self.members = members
         self.machine = machine
         self.choice: Choice = members[0].choice
-        self.shape = members[0].tensor.shape
+        self.shape = members[0].extents
 
     def statements(self) -> tuple[list[tuple[int, Size]], tuple[Statement, ...]]:
         """(parallel loops from the outside in, as axis and extent; the statements inside them)."""
@@ -213,12 +213,13 @@ class Tiling:
         return TileStore(tile, tuple(operands), tuple(values), tuple(stores), active)
 
     def _target(self, member: Member, places: Mapping[int, Affine]) -> TileLoad:
-        sizes = strides(member.tensor.shape)
+        lattice = member.lattice
+        sizes = [s * step for s, step in zip(strides(member.tensor.shape), lattice.steps)]
         choice = self.choice
         step = {
             p: sizes[p] for p in (choice.row, choice.column, None if choice.along else choice.lane) if p is not None
         }
-        place = address([places[p] for p in range(len(sizes))], member.tensor.shape)
+        place = address(lattice.at([places[p] for p in range(len(sizes))]), member.tensor.shape)
         lane = 0 if choice.along else step[choice.lane]
         column = step.get(choice.column, 0) if choice.column is not None else lane * self.machine.lanes
         return TileLoad(self.nest.number(member.tensor.name), place, step.get(choice.row, 0), column, lane)
@@ -283,9 +284,7 @@ class _Operands:
         return TileLoad(number, address(place, shape), row, column, lane, inside, otherwise)
 
     def _stride(self, read: Read, shape, axis: int | None) -> int:
-        if axis is None:
-            return 0
-        return sum(coefficient(p, axis) * s for p, s in zip(read.place, strides(shape)) if coefficient(p, axis))
+        return 0 if axis is None else step(read.place, strides(shape), axis)[0]
 
     def _inside(self, read: Read, place, shape) -> tuple[Lanes | None, float]:
         """The lanes in which every guard holds, and what the others are."""

@@ -15,6 +15,7 @@ Each call is written out for all rows and columns. The results live in an array 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 from llvmlite import ir
@@ -251,17 +252,18 @@ class _Given:
             return values[0] if self.scalars else self._splat(values[0])
         offset = row * operand.row + column * operand.column
         if operand.lane == 0 or self.scalars:
-            self._check(values, offset, 0, None)
-            pointer = self._pointer(values[0], values[1], offset)
+            inside = self._inside(values, offset, 0, None)
+            pointer = self._pointer(values[0], values[1], offset, inside)
             loaded = self.builder.load(pointer)
             mark(self.builder, loaded, kind)
             return loaded if self.scalars else self._splat(loaded)
         return self._vector(operand, kind, values, offset, column)
 
-    def _check(self, values, offset: int, lane: int, mask) -> None:
-        """A fault if an active lane is outside of the buffer."""
+    def _inside(self, values, offset: int, lane: int, mask):
+        """The lanes, of those in a mask, that may be touched: all of them, unless they are checked; then a lane that is
+        outside of the buffer is a fault, and left out."""
         if not self.owner.checked:
-            return
+            return mask
         builder, (index, size, number) = self.builder, values[1:4]
         order = ir.Constant(ir.VectorType(WORD, self.owner.lanes), [offset + n * lane for n in range(self.owner.lanes)])
         places = builder.add(self._splat(index), order)
@@ -270,11 +272,19 @@ class _Given:
         bits = builder.bitcast(outside, ir.IntType(self.owner.lanes))
         with builder.if_then(builder.icmp_unsigned("!=", bits, ir.Constant(bits.type, 0)), likely=False):
             builder.store(number, builder.inttoptr(builder.load(self.addresses), WORD.as_pointer()))
+        inside = builder.not_(outside)
+        return inside if mask is None else builder.and_(inside, mask)
 
-    def _pointer(self, base, index, offset: int):
+    def _pointer(self, base, index, offset: int, inside=None):
+        """The address of an element; the first of the buffer where the first lane is not inside."""
         typed = self.builder.bitcast(base, self.owner.element.as_pointer())
         moved = self.builder.add(index, ir.Constant(WORD, offset)) if offset else index
+        if inside is not None:
+            moved = self.builder.select(self._first_lane(inside), moved, ir.Constant(WORD, 0))
         return self.builder.gep(typed, [moved], inbounds=True)
+
+    def _first_lane(self, mask):
+        return self.builder.extract_element(mask, ir.Constant(INT, 0))
 
     def _vector(self, operand: at, kind: Memory, values, offset: int, column: int):
         masks = [self.mask(column)] if self.active is not None else []
@@ -283,7 +293,7 @@ class _Given:
         mask = None
         for m in masks:
             mask = m if mask is None else self.builder.and_(mask, m)
-        self._check(values, offset, operand.lane, mask)
+        mask = self._inside(values, offset, operand.lane, mask)
         pointer = self._pointer(values[0], values[1], offset)
         builder, vector = self.builder, self.owner.vector
         if operand.lane != 1:
@@ -325,13 +335,13 @@ class _Given:
         builder, vector = self.builder, self.owner.vector
         offset = row * place.row + column * place.column
         active = None if self.active is None else self.mask(column)
-        self._check(values, offset, 0 if self.scalars else place.lane, active)
+        mask = self._inside(values, offset, 0 if self.scalars else place.lane, active)
         pointer = self._pointer(values[0], values[1], offset)
         align = vector.element.get_abi_size(self.context.target_data)
         if self.scalars:
-            mark(builder, builder.store(value.value, pointer), kind)
+            with nullcontext() if mask is None else builder.if_then(self._first_lane(mask)):
+                mark(builder, builder.store(value.value, pointer), kind)
             return
-        mask = active
         if place.lane == 1 and mask is None:
             address = builder.bitcast(pointer, vector.as_pointer())
             mark(builder, builder.store(value.value, address, align=align), kind)

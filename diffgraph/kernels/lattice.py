@@ -1,0 +1,102 @@
+"""Places that are written once each, at even distances: the whole of a tensor, a slice, its inside, a phase.
+
+    y[n, c, 2 * i + 1, j + 3]      steps (1, 0), (1, 0), (2, 1), (1, 3)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+from diffgraph.ir.affine import affine, is_inside
+from diffgraph.ir.dimension import Size, product
+from diffgraph.ir.expression import Affine, Expr, Index
+from diffgraph.ir.form import Form
+
+
+@dataclass(frozen=True)
+class Lattice:
+    """For each axis of a tensor: how far apart the places are, where the first one is, and how many there are. `axes`: the
+    axes of a domain that they are written by."""
+
+    steps: tuple[int, ...]
+    starts: tuple[int, ...]
+    extents: tuple[Size, ...]
+    axes: tuple[int, ...]
+
+    @property
+    def places(self) -> tuple:
+        """What tells it from other lattices of a tensor."""
+        return self.steps, self.starts, self.extents
+
+    @property
+    def is_identity(self) -> bool:
+        """Each loop is the axis itself, from its start."""
+        return all(s == 1 for s in self.steps) and not any(self.starts)
+
+    def at(self, where: Sequence[Expr]) -> list[Affine]:
+        """The place of a point of the loops."""
+        return [affine(start, ((w, step),)) for start, step, w in zip(self.starts, self.steps, where)]
+
+    def misses(self, other: Lattice) -> bool:
+        """Whether no place is in both."""
+        return any(
+            (a - b) % math.gcd(s, t) or _before(a, s, m, b) or _before(b, t, n, a)
+            for a, s, m, b, t, n in zip(
+                self.starts, self.steps, self.extents, other.starts, other.steps, other.extents
+            )
+        )
+
+
+def _before(start: int, step: int, extent: Size, other: int) -> bool:
+    """All of the places come before another."""
+    return isinstance(extent, int) and start + step * (extent - 1) < other
+
+
+@cache
+def lattice_of(form: Form) -> Lattice | None:
+    """The lattice that a form writes; None where its writes are of another kind, or may be outside."""
+    found = [_line(w) for w in form.write]
+    if None in found or len({axis for axis, _, _ in found}) != len(found):
+        return None
+    if not all(is_inside(w, s, form.domain) for w, s in zip(form.write, form.shape)):
+        return None
+    axes = tuple(axis for axis, _, _ in found)
+    extents = tuple(form.domain[k] for k in axes)
+    return Lattice(tuple(s for _, s, _ in found), tuple(c for _, _, c in found), extents, axes)
+
+
+def _line(place: Affine) -> tuple[int, int, int] | None:
+    """(axis, step, start) of a place that moves evenly with one index."""
+    if len(place.terms) != 1 or type(place.terms[0][0]) is not Index or place.terms[0][1] < 1 or place.constant < 0:
+        return None
+    (atom, step) = place.terms[0]
+    return atom.axis, step, place.constant
+
+
+@dataclass(frozen=True)
+class Box:
+    """Neighbouring places on every axis: from `starts`, `extents` many."""
+
+    starts: tuple[int, ...]
+    extents: tuple[Size, ...]
+
+
+def filled_box(lattices: Sequence[Lattice]) -> Box | None:
+    """The box that lattices fill, each of its places in exactly one of them; None if they do not."""
+    for n, a in enumerate(lattices):
+        if not all(a.misses(b) for b in lattices[:n]):
+            return None
+    starts, extents = [], []
+    for axis in range(len(lattices[0].steps)):
+        start = min(a.starts[axis] for a in lattices)
+        starts.append(start)
+        ends = [a.starts[axis] + a.steps[axis] * (a.extents[axis] - 1) + 1 - start for a in lattices]
+        if not all(isinstance(e, int) for e in ends) and len(set(ends)) > 1:
+            return None
+        extents.append(max(ends) if len(set(ends)) > 1 else ends[0])
+    if sum((product(a.extents) for a in lattices), 0) != product(extents):
+        return None
+    return Box(tuple(starts), tuple(extents))
