@@ -57,6 +57,17 @@ def macs(program: Program, sizes: Mapping[str, Size]) -> Size:
     return substitute(total, sizes)
 
 
+def traffic(program: Program, sizes: Mapping[str, Size], precision: str = "f32") -> Size:
+    """Bytes that a program must move through memory whatever it does between: what it is given, read once, and what it
+    gives and commits, written once."""
+    given = [i.tensor for i in program.inputs if i.table is None]
+    made = [program.tensors[name] for name in dict.fromkeys(program.roots)]
+    total: Size = 0
+    for tensor in (*given, *made):
+        total = total + tensor_bytes(tensor.shape, tensor.kind, precision)
+    return substitute(total, sizes)
+
+
 def tensor_bytes(shape: tuple[Size, ...], kind: str, precision: str = "f32") -> Size:
     """Bytes that a tensor takes."""
     item = ITEM_BYTES.get(kind) or (8 if precision == "f64" else 4)

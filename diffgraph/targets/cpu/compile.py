@@ -68,13 +68,13 @@ def _function(source: str, filename: str):
 
 def compile_entry(name: str, entry: str) -> bytes:
     """The object code of a function that is the same for every program, by the key it has in `ENTRIES`, as `name`."""
-    from diffgraph.targets.cpu import common, dispatcher
+    from diffgraph.targets.cpu import common, dispatcher, limits
 
-    function, sig = (common.ENTRIES | dispatcher.ENTRIES)[entry]
+    function, sig = (common.ENTRIES | dispatcher.ENTRIES | limits.ENTRIES)[entry]
     return compile_function(function, sig, name)
 
 
-#: The functions of `compile_entry`: those of the dispatcher, and kernels of every program.
+#: The functions of `compile_entry` that every program needs: those of the dispatcher, and kernels.
 ENTRIES = ("start", "serve", "gather_rows", "sort_float32", "sort_float64", "sort_int64", "sort_bool")
 
 
