@@ -95,13 +95,19 @@ def text(row: Mapping[str, Any]) -> str:
         lines.append(f"  {side['name']:42} {duration(side['seconds'])} {ratio}{notes}")
     if "part of limit" in row:
         limit = row["limit"]
-        lines.append(f"  {row['part of limit']:.0%} of the limit of {limit['by']}, {duration(limit['seconds']).strip()}")
+        lines.append(
+            f"  {row['part of limit']:.0%} of the limit of {limit['by']}, {duration(limit['seconds']).strip()}"
+        )
     for goal in row.get("goals", ()):
-        mark = "aim reached" if goal["ratio"] >= goal["aim"] else "reached" if goal["ratio"] >= goal["must"] else "MISSED"
+        mark = (
+            "aim reached" if goal["ratio"] >= goal["aim"] else "reached" if goal["ratio"] >= goal["must"] else "MISSED"
+        )
         wanted = f"must {goal['must']}, aim {goal['aim']}"
         lines.append(f"  {goal['ratio']:.2f}x the fastest, {goal['fastest']} ({wanted}): {mark}")
     for name, used in row.get("memory", {}).items():
-        lines.append(f"  {name:42} {used['working'] / 2**20:9.1f} MiB working memory, {used['peak'] / 2**20:.0f} MiB peak")
+        lines.append(
+            f"  {name:42} {used['working'] / 2**20:9.1f} MiB working memory, {used['peak'] / 2**20:.0f} MiB peak"
+        )
     return "\n".join(lines) + "\n"
 
 
@@ -123,7 +129,9 @@ def duration(seconds: float) -> str:
     return ""
 
 
-def write(path: Path, machine: Mapping[str, Any], versions: Mapping[str, str], rows: Sequence[Mapping[str, Any]]) -> None:
+def write(
+    path: Path, machine: Mapping[str, Any], versions: Mapping[str, str], rows: Sequence[Mapping[str, Any]]
+) -> None:
     """Writes the results as JSON; those of workloads that were not measured now stay."""
     kept: list[Mapping[str, Any]] = []
     if path.exists():

@@ -26,7 +26,11 @@ def measure(work: Workload, sides: Sequence[str], threads: int, folder: Path, lo
         if side != "ours" and side not in sides:
             continue
         with tempfile.TemporaryDirectory(dir=folder) as cache:
-            environment = {**os.environ, "DIFFGRAPH_CACHE": f"{cache}/ours", "TORCHINDUCTOR_CACHE_DIR": f"{cache}/torch"}
+            environment = {
+                **os.environ,
+                "DIFFGRAPH_CACHE": f"{cache}/ours",
+                "TORCHINDUCTOR_CACHE_DIR": f"{cache}/torch",
+            }
             arguments = (work.name, name, str(threads), str(folder))
             _run(("prepare", *arguments), environment)
             with held(locks):

@@ -286,7 +286,12 @@ class Rows(nn.Module):
     def take(self, arrays) -> None:
         """z's two layers, r's, the candidate's, the head: weight and bias of each."""
         z, zh, r, rh, c, ch, head = (arrays[k : k + 2] for k in range(0, 14, 2))
-        for layer, parts in ((self.given, (z, r, c)), (self.gates, (zh, rh)), (self.candidate, (ch,)), (self.head, (head,))):
+        for layer, parts in (
+            (self.given, (z, r, c)),
+            (self.gates, (zh, rh)),
+            (self.candidate, (ch,)),
+            (self.head, (head,)),
+        ):
             layer.weight.copy_(torch.cat([p[0] for p in parts]))
             layer.bias.copy_(torch.cat([p[1] for p in parts]))
 

@@ -19,7 +19,9 @@ def net_of(work: Workload, threads: int):
 
     path = ROOT / work.file
     text = path.read_text() + "\n" + work.train
-    return Net(load_text(text, path.name, path.parent), work.net, train="bench" if work.train else None, threads=threads)
+    return Net(
+        load_text(text, path.name, path.parent), work.net, train="bench" if work.train else None, threads=threads
+    )
 
 
 def configurations(work: Workload, threads: int, arrays: Path) -> list[Configuration]:
