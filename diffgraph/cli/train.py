@@ -64,16 +64,13 @@ def _free_directory(name: str, resume: bool) -> Path:
 
 def _split(assignments: dict[str, str], module, net: str | None, block: str | None) -> tuple[dict, dict]:
     """(settings of the net, fields of the train block): a setting that the net declares is one, all else is a field."""
-    from diffgraph.language import syntax
     from diffgraph.language.blocks import train_block
+    from diffgraph.language.computing import computing
+    from diffgraph.language.elaborate import net_value
 
     name = net or train_block(module, None, block).net
-    declaration = module.nets.get(name)
-    while isinstance(declaration, syntax.NetAlias):
-        inner = declaration.value
-        target = inner.function if isinstance(inner, syntax.CallOf) else inner
-        declaration = module.nets.get(target.name) if isinstance(target, syntax.Name) else None
-    known = {s.name for s in declaration.settings} if declaration is not None else set()
+    with computing(module):
+        known = {s.name for s in net_value(module, name).declaration.settings}
     return (
         {k: v for k, v in assignments.items() if k in known},
         {k: v for k, v in assignments.items() if k not in known},

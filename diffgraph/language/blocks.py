@@ -200,7 +200,7 @@ class _Reader:
         """The settings of the net that the block gives; the net must take them."""
         arguments = self.block.arguments if self.block else ()
         positional, keywords = expressions.arguments_of(arguments, self.module, self.session)
-        value = net_value(self.module, self.net, self.session)
+        value = net_value(self.module, self.net)
         span = self.block.span if self.block else value.declaration.span
         with_settings(value, positional, keywords, span)
         return positional, keywords

@@ -102,30 +102,19 @@ def _path_text(node, scope, session) -> str:
 # ---------------------------------------------------------------- a net by name
 
 
-def net_value(module: Module, name: str | None, session: Session) -> LayerValue:
-    """The net of that name, or the only one of the file."""
-    if name is None:
-        own = [n for n in module.nets]
-        if not own:
-            raise error("DG207", f"{module.source.name} has no net", help="declare one: net model { ... }")
-        if len(own) > 1:
-            default = _default_net(module, own)
-            if default is None:
-                raise error("DG208", f"{module.source.name} has several nets: {', '.join(own)}", help="name one: --net")
-            name = default
-        else:
-            name = own[0]
+def net_name(module: Module) -> str:
+    """The net that is meant where none is named: the only one, else that of the first train block."""
+    if not module.nets:
+        raise error("DG207", f"{module.source.name} has no net", help="declare one: net model { ... }")
+    return module.trains[0].net if len(module.nets) > 1 and module.trains else module.nets[0]
+
+
+def net_value(module: Module, name: str) -> LayerValue:
+    """The net of that name."""
     value = _named(module, name)
     if not isinstance(value, LayerValue) or not isinstance(value.declaration, syntax.Net):
         raise error("DG209", f"{module.source.name} has no net `{name}`", help=suggest(name, module.nets))
     return value
-
-
-def _default_net(module: Module, own: list[str]) -> str | None:
-    """Where a file has several nets: the one with the first train block, else the first one."""
-    if module.trains:
-        return module.trains[0].net
-    return own[0]
 
 
 def _named(module: Module, name: str) -> Any:
@@ -231,7 +220,8 @@ class _Elaboration:
         """The network; `extend` may add to its program before it is closed."""
         try:
             with under_way(self.session) as session:
-                value = net_value(self.module, self.net, session)
+                self.net = self.net or net_name(self.module)
+                value = net_value(self.module, self.net)
                 span = value.declaration.span
                 given = setting_values(self.settings, self.module, session)
                 value = with_settings(value, list(self.positional), given, span)
@@ -261,7 +251,7 @@ class _Elaboration:
         variables = session.variables.values()
         roles = {i.path: i.role for i in builder.inputs}
         return Network(
-            self.net or value.name,
+            self.net,
             session.training,
             {k: v for k, v in settings.items() if not k.startswith("&")},
             builder.program(),

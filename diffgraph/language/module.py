@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from diffgraph.diagnostics import Diagnostic, DiffgraphError, Note, Source, Span, error, suggest
-from diffgraph.language import syntax
+from diffgraph.language import library, syntax
 from diffgraph.language.cycles import cycles
 from diffgraph.language.names import unknown_names
 from diffgraph.language.parser import parse, read_source
@@ -31,9 +30,9 @@ class Module(Scope):
         super().__init__(parent)
         self.source = source
         self.folder = folder
-        self.declarations: dict[str, syntax.Declaration] = {}
+        self.declarations: dict[str, syntax.Declaration] | library.Declarations = {}
         self.imported: dict[str, tuple[Module, str | None]] = {}
-        self.nets: dict[str, syntax.Net | syntax.NetAlias] = {}
+        self.nets: list[str] = []
         self.trains: list[syntax.Train] = []
         self.expects: list[syntax.Expect] = []
         self.problems: tuple[Diagnostic, ...] = ()
@@ -47,6 +46,13 @@ class Module(Scope):
         yield from self.values
         yield from self.declarations
         yield from self.imported
+
+    def declaration(self, name: str) -> syntax.Declaration | None:
+        """What a top-level name was declared as, here or in the file that it was brought from."""
+        module, inside = self.imported.get(name, (self, name))
+        if inside is None:
+            return None
+        return self.declarations.get(inside) if module is self else module.declaration(inside)
 
     def get(self, name: str) -> Any:
         """The value of a top-level name."""
@@ -129,32 +135,28 @@ def load_text(text: str, name: str = "<text>", folder: str | Path | None = None)
 
 @lru_cache(maxsize=1)
 def standard_library() -> Module:
-    """All files of the standard library as one module."""
-    library = Module(Source("std", ""), None, None)
-    declarations: list[syntax.Declaration] = []
-    for entry in sorted(_library_folder().iterdir(), key=lambda e: e.name):
-        if entry.name.endswith(".net") and entry.name not in NOT_IN_SCOPE:
-            declarations += parse(Source(f"std/{entry.name}", entry.read_text(encoding="utf-8"))).declarations
-    whole = syntax.File(Span(library.source, 0, 0), library.source, tuple(declarations))
-    _Files(None).declare(library, whole, None)
-    return library
-
-
-#: Files of the standard library whose names are brought into scope by `from "std/..." import` only.
-NOT_IN_SCOPE = frozenset({"vision.net"})
-
-
-def _library_folder():
-    return files("diffgraph") / "std"
+    """What is in scope everywhere: the files of the standard library that are not in a folder, as one module."""
+    return _outlined(Module(Source("std", ""), None, None), library.in_scope())
 
 
 @lru_cache(maxsize=None)
 def _library_file(path: str) -> Module | None:
-    name = path.removeprefix("std/")
-    entry = _library_folder() / name
-    if "/" in name or not name.endswith(".net") or not entry.is_file():
-        return None
-    return _Files(None).load(Source(path, entry.read_text(encoding="utf-8")), None)
+    source = library.source(path)
+    return None if source is None else _outlined(Module(source, None, standard_library()), (source,))
+
+
+def _outlined(module: Module, sources: Iterable[Source]) -> Module:
+    """A module of the standard library, whose declarations are parsed when they are used."""
+    module.declarations = declarations = library.Declarations()
+    for source in sources:
+        for place in library.places(source):
+            if place.word in ("from", "import"):
+                declaration = library.read(place)
+                _bring(module, declaration, _from_library(declaration.path, declaration.span))
+            elif place.word not in ("train", "expect"):
+                declarations.add(place)
+                module.nets += [place.name] if place.word == "net" else []
+    return module
 
 
 class _Files:
@@ -217,8 +219,7 @@ class _Files:
 def _from_library(path: str, span: Span) -> Module:
     found = _library_file(path)
     if found is None:
-        known = [f"std/{e.name}" for e in _library_folder().iterdir() if e.name.endswith(".net")]
-        raise error("DG206", f"the standard library has no `{path}`", span, help=suggest(path, known))
+        raise error("DG206", f"the standard library has no `{path}`", span, help=suggest(path, library.paths()))
     return found
 
 
@@ -235,7 +236,7 @@ def _bring(module: Module, declaration: syntax.Import | syntax.FromImport, other
         _new_name(module, name, declaration)
         module.imported[name] = (other, name)
         if name in other.nets:
-            module.nets[name] = other.nets[name]
+            module.nets.append(name)
 
 
 def _declare(module: Module, declaration: syntax.Declaration) -> None:
@@ -249,7 +250,7 @@ def _declare(module: Module, declaration: syntax.Declaration) -> None:
         _new_name(module, name, declaration)
         module.declarations[name] = declaration
         if isinstance(declaration, (syntax.Net, syntax.NetAlias)):
-            module.nets[name] = declaration
+            module.nets.append(name)
 
 
 def _new_name(module: Module, name: str, declaration) -> None:

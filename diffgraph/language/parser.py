@@ -34,6 +34,16 @@ def _parse(source: Source, taken: Taken | None) -> syntax.File:
     return file
 
 
+def parse_declaration(source: Source, start: int, stop: int) -> syntax.Declaration:
+    """The syntax tree of the only declaration in a stretch of a text."""
+    reader = Reader(source)
+    file = reader.read("file", start, stop)
+    if problems := reader.problems():
+        raise DiffgraphError(*problems)
+    (declaration,) = file.declarations
+    return declaration
+
+
 def parse_text(text: str, name: str = "<text>") -> syntax.File:
     """The syntax tree of a text."""
     return parse(Source(name, text))

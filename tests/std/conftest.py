@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -226,3 +228,24 @@ def agrees() -> Callable:
     """`check`, for the tables of the test files."""
     pytest.importorskip("torch")
     return check
+
+
+@pytest.fixture(scope="session")
+def torchvision_models():
+    """`torchvision.models`, also where only PyTorch's CPU wheel is installed and torchvision's own operators are not to
+    be had: what its modules refer to is declared for them."""
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("PIL")
+    if importlib.util.find_spec("torchvision") is None:
+        pytest.skip("torchvision is not installed")
+    try:
+        importlib.import_module("torchvision")
+    except RuntimeError:
+        for name in [m for m in sys.modules if m.split(".")[0] == "torchvision"]:
+            del sys.modules[name]
+        operators = torch.library.Library("torchvision", "DEF")
+        for name in ("nms", "qnms"):
+            operators.define(f"{name}(Tensor boxes, Tensor scores, float threshold) -> Tensor")
+        yield importlib.import_module("torchvision.models")
+        return
+    yield importlib.import_module("torchvision.models")

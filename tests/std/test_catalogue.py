@@ -1,21 +1,23 @@
 """The text of the standard library itself: documented, with examples that parse, and tested."""
 
 import re
-from importlib.resources import files
 from pathlib import Path
 
 import pytest
 
-from diffgraph.diagnostics import DiffgraphError, Source
-from diffgraph.language import syntax
+from diffgraph.diagnostics import DiffgraphError
+from diffgraph.language import library, syntax
+from diffgraph.language.cycles import cycles
+from diffgraph.language.module import load_text, standard_library
+from diffgraph.language.names import unknown_names
 from diffgraph.language.parser import parse, parse_text
+from diffgraph.language.traversal import walk
 
-FILES = sorted((e for e in (files("diffgraph") / "std").iterdir() if e.name.endswith(".net")), key=lambda e: e.name)
 DECLARATIONS = [
-    pytest.param(declaration, id=f"{file.name}:{declaration.name}")
-    for file in FILES
-    for declaration in parse(Source(file.name, file.read_text(encoding="utf-8"))).declarations
-    if not isinstance(declaration, syntax.Expect)
+    pytest.param(declaration, id=f"{path}:{declaration.name}")
+    for path in library.paths()
+    for declaration in parse(library.source(path)).declarations
+    if isinstance(declaration, (syntax.Function, syntax.Layer, syntax.Net, syntax.NetAlias))
 ]
 TESTS = "\n".join(path.read_text(encoding="utf-8") for path in sorted(Path(__file__).parent.glob("test_*.py")))
 
@@ -27,6 +29,30 @@ def test_is_documented(declaration):
         assert parses(example), f"the example does not parse: {example}"
     if isinstance(declaration, syntax.Layer):
         assert "Example: " in declaration.doc
+
+
+@pytest.mark.parametrize("path", library.paths())
+def test_declarations_are_found_without_reading_the_file(path):
+    """What `library` reads on demand is what the parser reads of the whole file, to the character."""
+    source = library.source(path)
+    whole = parse(source).declarations
+    found = [library.read(place) for place in library.places(source)]
+    assert [d.span.text for d in found] == [d.span.text for d in whole]
+    assert all(spans(ours) == spans(theirs) for ours, theirs in zip(found, whole))
+
+
+def spans(declaration) -> list[tuple]:
+    return [(type(node), node.span.start, node.span.end) for node in walk(declaration)]
+
+
+@pytest.mark.parametrize("path", library.paths())
+def test_no_name_of_a_file_is_unknown(path):
+    module = load_text(f'import "{path}" as file').imported["file"][0]
+    assert unknown_names(module) == []
+
+
+def test_the_library_has_no_cycles():
+    assert cycles(standard_library().declarations) == []
 
 
 def parses(text: str) -> bool:
@@ -50,10 +76,12 @@ def test_settings_are_documented(declaration):
 
 
 def reached() -> set[str]:
-    """The declarations whose name stands in a test of this folder, or in one that is reached."""
+    """The networks, which `test_vision` finds itself, the declarations whose name stands in a test of this folder, and
+    those that stand in one that is reached."""
     texts = {d.values[0].name: d.values[0].span.text for d in DECLARATIONS}
     found: set[str] = set()
-    news = {name for name in texts if re.search(rf"\b{name}\b", TESTS)}
+    news = {d.values[0].name for d in DECLARATIONS if isinstance(d.values[0], (syntax.Net, syntax.NetAlias))}
+    news |= {name for name in texts if re.search(rf"\b{name}\b", TESTS)}
     while news:
         found |= news
         news = {n for n in texts.keys() - found if any(re.search(rf"\b{n}\b", texts[user]) for user in news)}

@@ -1,43 +1,148 @@
-"""The networks of `std/vision.net`: published parameter counts, and names and shapes as in torchvision's state_dict."""
+"""The networks of `std/vision.net`: published parameter counts, torchvision's names and shapes, and its numbers."""
 
 import math
+from functools import lru_cache
 
+import numpy as np
 import pytest
 
+import diffgraph as dg
+from diffgraph.language import library
+from diffgraph.language.claims import judge
 from diffgraph.language.elaborate import elaborate
 from diffgraph.language.module import load_text
 
-#: Net -> published number of parameters, and some of its paths with their shapes.
-NETS = {
-    "alexnet": (61_100_840, {"features.10.bias": [256], "classifier.1.weight": [4096, 9216]}),
-    "vgg11": (132_863_336, {"features.18.weight": [512, 512, 3, 3], "classifier.0.weight": [4096, 25088]}),
-    "vgg13": (133_047_848, {"features.22.weight": [512, 512, 3, 3]}),
-    "vgg16": (138_357_544, {"features.28.weight": [512, 512, 3, 3], "classifier.6.weight": [1000, 4096]}),
-    "vgg19": (143_667_240, {"features.34.weight": [512, 512, 3, 3]}),
-    "vgg11_bn": (132_868_840, {"features.26.weight": [512]}),
-    "vgg13_bn": (133_053_736, {"features.32.running_mean": [512]}),
-    "vgg16_bn": (138_365_992, {"features.40.weight": [512, 512, 3, 3], "features.41.running_var": [512]}),
-    "vgg19_bn": (143_678_248, {"features.50.weight": [512]}),
-    "resnet18": (11_689_512, {"layer2.0.downsample.0.weight": [128, 64, 1, 1], "fc.weight": [1000, 512]}),
-    "resnet34": (21_797_672, {"layer3.5.bn2.running_mean": [256]}),
-    "resnet50": (25_557_032, {"layer1.0.downsample.0.weight": [256, 64, 1, 1], "layer4.2.bn3.weight": [2048]}),
-    "resnet101": (44_549_160, {"layer3.22.conv2.weight": [256, 256, 3, 3]}),
-    "resnet152": (60_192_808, {"layer3.35.bn3.running_var": [1024]}),
-    "squeezenet1_1": (1_235_496, {"features.12.expand3x3.weight": [256, 64, 3, 3], "classifier.1.bias": [1000]}),
-    "mobilenet_v2": (3_504_872, {"features.1.conv.0.0.weight": [32, 1, 3, 3], "features.18.1.running_mean": [1280]}),
-    "densenet121": (7_978_856, {"features.denseblock1.denselayer1.norm1.weight": [64], "features.norm5.bias": [1024]}),
-    "densenet169": (14_149_480, {"features.transition3.conv.weight": [640, 1280, 1, 1]}),
-    "densenet201": (20_013_928, {"features.denseblock3.denselayer48.conv2.weight": [32, 128, 3, 3]}),
-    "googlenet": (6_624_904, {"inception4a.branch3.1.conv.weight": [48, 16, 3, 3]}),
-    "inception_v3": (23_834_568, {"Mixed_6b.branch7x7dbl_5.conv.weight": [192, 128, 1, 7]}),
-    "efficientnet_b0": (5_288_548, {"features.1.0.block.1.fc1.weight": [8, 32, 1, 1], "features.8.1.bias": [1280]}),
+#: The files of the networks, and what is asked for by `from "std/vision.net" import ...`.
+FILES = [path for path in library.paths() if path.startswith("std/vision/")]
+VISION = load_text('import "std/vision.net"').imported["vision"][0]
+
+#: Nets that others are made from by settings, nets that torchvision does not have, and pairs of settings and keywords
+#: that make the two equal.
+GENERAL = {"vgg", "resnet", "densenet", "efficientnet", "mobilenet_v3", "mnasnet", "shufflenet_v2", "convnext",
+           "vision_transformer"}  # fmt: skip
+ELSEWHERE = {"lenet", "unet", "mobilenet_v1", "inception_resnet_v2"}
+THEIRS = {"googlenet": {"init_weights": False}, "inception_v3": {"init_weights": False}}
+
+
+@lru_cache(maxsize=None)
+def network(name: str, **settings):
+    return elaborate(load_text(f'from "std/vision.net" import {name}'), name, settings, training=True)
+
+
+def learned_by_torch(model) -> dict:
+    """What `state_dict` holds, without the counts of batches, which nothing but a momentum of None reads."""
+    return {name: t for name, t in model.state_dict().items() if not name.endswith("num_batches_tracked")}
+
+
+class Count:
+    """The one fact that the expect blocks of the networks ask for."""
+
+    def __init__(self, found):
+        self.found = found
+
+    def number(self, name: str) -> int:
+        assert name == "parameters"
+        return sum(math.prod(map(int, p.tensor.shape)) for p in self.found.parameters)
+
+
+def claims():
+    for path in FILES:
+        source = library.source(path)
+        for place in library.places(source):
+            if place.word == "expect":
+                block = library.read(place)
+                yield pytest.param(source, block, id=block.net + "".join(f"({a.span.text})" for a in block.arguments))
+
+
+@pytest.mark.parametrize("source, block", list(claims()))
+def test_has_as_many_parameters_as_is_published(source, block):
+    settings = tuple((a.name, a.value.span.text) for a in block.arguments)
+    found = network(block.net, **dict(settings))
+    for claim in block.claims:
+        verdict = judge(claim, VISION, found, Count(found))
+        assert verdict.holds, verdict.measured
+
+
+def test_every_network_states_its_count():
+    stated = {library.read(p).net for path in FILES for p in library.places(library.source(path)) if p.word == "expect"}
+    assert set(VISION.nets) == stated | GENERAL
+
+
+def test_everything_is_brought_by_one_file():
+    """Layers and functions that a user may want as well; the tables of settings stay where they are."""
+    for path in FILES:
+        for place in library.places(library.source(path)):
+            if place.word == "net":
+                assert VISION.knows(place.name), f"{path}: {place.name}"
+
+
+@pytest.mark.parametrize("name", [n for n in VISION.nets if n not in GENERAL | ELSEWHERE])
+def test_is_named_and_shaped_as_in_torchvision(name, torchvision_models):
+    import torch
+
+    with torch.device("meta"):
+        model = getattr(torchvision_models, name)(**THEIRS.get(name, {}))
+    found = network(name)
+    theirs = {path: list(t.shape) for path, t in learned_by_torch(model).items()}
+    ours = {v.path: [int(d) for d in v.tensor.shape] for v in (*found.parameters, *found.states)}
+    assert ours == theirs
+    assert {v.path for v in found.parameters} == {path for path, _ in model.named_parameters()}
+
+
+# ---------------------------------------------------------------- the same numbers
+
+#: One of each family: the smallest image it takes, our settings, torchvision's keywords.
+FAMILIES = {
+    "alexnet": (63, {}, {}),
+    "squeezenet1_1": (33, {}, {}),
+    "resnet18": (32, {}, {}),
+    "resnext50_32x4d": (32, {}, {}),
+    "mobilenet_v2": (32, {}, {}),
+    "mobilenet_v3_small": (32, {}, {}),
+    "mnasnet0_5": (32, {}, {}),
+    "shufflenet_v2_x0_5": (32, {}, {}),
+    "densenet121": (32, {}, {}),
+    "googlenet": (32, {"transform_input": True}, {"transform_input": True}),
+    "inception_v3": (75, {}, {}),
+    "efficientnet_b0": (32, {}, {}),
+    "convnext_tiny": (32, {}, {}),
+    "vit_b_32": (64, {}, {"image_size": 64}),
 }
 
 
-@pytest.mark.parametrize("name", NETS)
-def test_is_as_published(name):
-    count, paths = NETS[name]
-    network = elaborate(load_text(f'from "std/vision.net" import {name}'), name)
-    assert sum(math.prod(map(int, p.tensor.shape)) for p in network.parameters) == count
-    shapes = {v.path: [int(d) for d in v.tensor.shape] for v in (*network.parameters, *network.states)}
-    assert {path: shapes.get(path) for path in paths} == paths
+def pair(name, torchvision_models, size, settings, keywords, target="reference", precision="f64"):
+    """Our net and torchvision's, with the same weights and running statistics, none of them zero or one."""
+    import torch
+
+    with torch.device("meta"):
+        model = getattr(torchvision_models, name)(num_classes=10, **THEIRS.get(name, {}), **keywords)
+    model = model.to(torch.float64 if precision == "f64" else torch.float32).to_empty(device="cpu")
+    net = dg.loads(
+        f'from "std/vision.net" import {name}', settings={"classes": 10, "size": size, **settings}, target=target,
+        precision=precision,
+    )  # fmt: skip
+    generator = torch.Generator().manual_seed(0)
+    for path, tensor in learned_by_torch(model).items():
+        fan_in = tensor[0].numel() if tensor.ndim > 1 else 1
+        spread = 0.5 if tensor.ndim < 2 else math.sqrt(3 / fan_in)
+        middle = 1 if path.endswith("running_var") or tensor.ndim < 2 and path.endswith("weight") else 0
+        with torch.no_grad():
+            tensor.uniform_(middle - spread, middle + spread, generator=generator)
+        (net.state if "running_" in path else net.parameters)[path] = tensor.numpy()
+    for counted in (t for path, t in model.state_dict().items() if path.endswith("num_batches_tracked")):
+        counted.zero_()
+    return net, model
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_gives_the_logits_of_torchvision(name, torchvision_models):
+    import torch
+
+    size, settings, keywords = FAMILIES[name]
+    net, model = pair(name, torchvision_models, size, settings, keywords)
+    image = np.random.default_rng(0).normal(size=(2, 3, size, size))
+    with torch.no_grad():
+        theirs = torch.softmax(model.eval()(torch.from_numpy(image)), -1).numpy()
+    ours = net(image=image)["probability"]
+    assert theirs.std() > 1e-3, "the comparison is of something that depends on the weights"
+    np.testing.assert_allclose(ours, theirs, rtol=1e-7, atol=1e-9)
