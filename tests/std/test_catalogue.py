@@ -19,6 +19,7 @@ DECLARATIONS = [
     for declaration in parse(library.source(path)).declarations
     if isinstance(declaration, (syntax.Function, syntax.Layer, syntax.Net, syntax.NetAlias))
 ]
+CONSTANTS = [p for path in library.paths() for p in library.places(library.source(path)) if not p.word]
 TESTS = "\n".join(path.read_text(encoding="utf-8") for path in sorted(Path(__file__).parent.glob("test_*.py")))
 
 
@@ -80,6 +81,7 @@ def reached() -> set[str]:
     those that stand in one that is reached."""
     texts = {d.values[0].name: d.values[0].span.text for d in DECLARATIONS}
     found: set[str] = set()
+    texts |= {place.name: place.source.text[place.start : place.stop] for place in CONSTANTS}
     news = {d.values[0].name for d in DECLARATIONS if isinstance(d.values[0], (syntax.Net, syntax.NetAlias))}
     news |= {name for name in texts if re.search(rf"\b{name}\b", TESTS)}
     while news:
