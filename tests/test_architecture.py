@@ -37,7 +37,8 @@ DOORS = {
     "llvmlite": ("targets/", "runtime/"),
     "click": ("cli/",),
     "pygments": ("editors/pygments_lexer.py",),
-    "pygls": ("editors/",),
+    "pygls": ("editors/server.py",),
+    "lsprotocol": ("editors/server.py",),
     "safetensors": ("interop/",),
     "torch": (),
 }

@@ -208,7 +208,7 @@ def test_every_file_is_coloured_as_it_is_parsed(pieces, source):
             covered.add(place)
             if place in expected:
                 line = source.position(place)
-                assert part(kind, text) == expected[place], f"{text!r} at {line} is {kind} here, {expected[place]} there"
+                assert part(kind, text) == expected[place], f"{text!r} at {line}: {kind}, not {expected[place]}"
     assert covered >= expected.keys()
 
 

@@ -28,6 +28,7 @@ COMMANDS = {
     "gradcheck": ("gradcheck", "every derivative against finite differences in float64"),
     "verify": ("verify", "every pass and target against the interpreter"),
     "explain": ("explain", "what was fused, folded, merged, and what was not, and why"),
+    "lsp": ("lsp", "the language server, for editors"),
     "layers": ("layers", "the catalogue: signature, formula, an example"),
     "new": ("new", "a model file to start from"),
 }

@@ -56,14 +56,15 @@ def catalogue() -> dict[str, Entry]:
         theme = path.name.removesuffix(".net")
         for declaration in parse(Source(f"std/{path.name}", path.read_text(encoding="utf-8"))).declarations:
             if isinstance(declaration, (syntax.Function, syntax.Layer)):
-                entries[declaration.name] = _entry(theme, declaration)
+                entries[declaration.name] = entry_of(declaration, theme)
     return entries
 
 
-def _entry(theme: str, declaration: syntax.Function | syntax.Layer) -> Entry:
+def entry_of(declaration: syntax.Function | syntax.Layer | syntax.Net, theme: str = "") -> Entry:
+    """The entry of a function, layer, optimizer or net."""
     text = declaration.span.text
     body = declaration.body.span.start - declaration.span.start
-    kind = "fn" if isinstance(declaration, syntax.Function) else declaration.kind
+    kind = {syntax.Function: "fn", syntax.Net: "net"}.get(type(declaration)) or declaration.kind
     signature = " ".join(text[:body].split()).rstrip("=").rstrip()
     return Entry(declaration.name, kind, theme, signature, declaration.doc, _variables(declaration.body), text)
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from diffgraph.diagnostics import Diagnostic, DiffgraphError
 from diffgraph.ir.dimension import product
+from diffgraph.language.module import Module
+from diffgraph.language.network import Network
 
 
 @dataclass(frozen=True)
@@ -26,17 +29,40 @@ class FileReport:
         return {"file": str(self.path), "ok": not self.failed, "problems": problems, "facts": list(self.facts)}
 
 
+@dataclass(frozen=True)
+class Checked:
+    """A program that was checked: its module (None where it cannot be read), the networks of its nets that are right,
+    in training mode, and the problems."""
+
+    module: Module | None
+    networks: tuple[Network, ...]
+    problems: tuple[Diagnostic, ...]
+
+
 def check_file(path: Path, net: str | None = None, settings: dict | None = None) -> FileReport:
     """Parses and elaborates a file: each net in training and in inference mode, each train and expect block."""
     from diffgraph.language.module import load_module
 
+    checked = _check(lambda: load_module(path), net, settings)
+    facts = tuple(fact for network in checked.networks for fact in _facts(network))
+    return FileReport(path, checked.problems, facts)
+
+
+def check_text(text: str, name: str, folder: Path | None) -> Checked:
+    """The same for a text; without a folder it reads no files."""
+    from diffgraph.language.module import load_text
+
+    return _check(lambda: load_text(text, name, folder), None, None)
+
+
+def _check(load: Callable[[], Module], net: str | None, settings: dict | None) -> Checked:
     found = _Findings()
-    module = found.attempt(load_module, path)
+    module = found.attempt(load)
     if module is None:
-        return FileReport(path, found.unique(), ())
-    facts = _check_nets(module, net, settings, found)
+        return Checked(None, (), found.unique())
+    networks = tuple(_check_nets(module, net, settings, found))
     _check_blocks(module, found)
-    return FileReport(path, found.unique(), facts)
+    return Checked(module, networks, found.unique())
 
 
 class _Findings:
@@ -62,22 +88,23 @@ class _Findings:
         return tuple(sorted(seen.values(), key=lambda p: p.span.start if p.span else -1))
 
 
-def _check_nets(module, net, settings, found: _Findings) -> tuple[str, ...]:
+def _check_nets(module: Module, net: str | None, settings: dict | None, found: _Findings) -> Iterator[Network]:
     from diffgraph.language.elaborate import elaborate
 
-    facts = []
     for name in [net] if net else list(module.nets):
         network = found.attempt(elaborate, module, name, settings or {}, training=True)
         found.attempt(elaborate, module, name, settings or {}, training=False)
-        if network is None:
-            continue
-        count = product(()) * 0
-        for variable in network.parameters:
-            count = count + product(variable.tensor.shape)
-        shown = f"{count:,}" if isinstance(count, int) else str(count)
-        facts.append(f"{name}: {shown} parameter{'' if count == 1 else 's'}")
-        facts += [f"{name}: {requirement}" for requirement in network.requirements]
-    return tuple(facts)
+        if network is not None:
+            yield network
+
+
+def _facts(network: Network) -> Iterator[str]:
+    count = product(()) * 0
+    for variable in network.parameters:
+        count = count + product(variable.tensor.shape)
+    shown = f"{count:,}" if isinstance(count, int) else str(count)
+    yield f"{network.name}: {shown} parameter{'' if count == 1 else 's'}"
+    yield from (f"{network.name}: {requirement}" for requirement in network.requirements)
 
 
 def _check_blocks(module, found: _Findings) -> None:

@@ -65,6 +65,12 @@ class CoreFunction:
     function: Callable
     rest: bool = False
 
+    @property
+    def signature(self) -> str:
+        """As it is called: `concat(..., axis = 0)`."""
+        shown = [n if default is REQUIRED else f"{n} = {_written(default)}" for n, default in self.parameters]
+        return f"{self.name}({', '.join(['...'] * self.rest + shown)})"
+
     def bind(self, positional: list, keywords: dict[str, Any], span: Span | None) -> dict[str, Any] | None:
         """Arguments by parameter; None for a partial application: keywords are given and a required one is missing."""
         names = [n for n, _ in self.parameters]
@@ -239,6 +245,13 @@ def _scalar(name: str, arity: int):
 
     parameters = tuple((n, REQUIRED) for n in ("x", "y", "z")[:arity])
     return CoreFunction(name, parameters, apply)
+
+
+def _written(default: Any) -> str:
+    """A default as text of the language; `none` for what is left out."""
+    if isinstance(default, bool) or default is None:
+        return str(default).lower()
+    return str(default)
 
 
 def _function(name: str, function, *parameters, rest: bool = False) -> CoreFunction:
