@@ -53,7 +53,7 @@ def call_function(function: FunctionValue, positional: list, keywords: dict, ses
     if missing:
         raise error("DG233", f"`{declaration.name}` wants `{missing[0]}`", span)
     with _calling(declaration, session, span):
-        return _run_function(declaration, given, function.scope, session, span)
+        return made_at(span, _run_function(declaration, given, function.scope, session, span))
 
 
 def _run_function(declaration: syntax.Function, given: dict, outer: Scope, session: Session, span: Span) -> Any:
@@ -87,11 +87,10 @@ def _calling(declaration: syntax.Function, session: Session, span: Span) -> Iter
 
 
 def _called(problem: DiffgraphError, declaration: syntax.Function, span: Span) -> DiffgraphError:
-    """The error, where it lies in another file than the call with a note of the call."""
+    """The error with a note of the call, where that is not what it is about."""
     note = Note(f"in {declaration.name}, called here", span)
-    abroad = [d.span is not None and d.span.source is not span.source for d in problem.diagnostics]
-    noted = (replace(d, notes=(*d.notes, note)) if a else d for d, a in zip(problem.diagnostics, abroad))
-    return type(problem)(*noted)
+    seen = [d.seen_from(span) for d in problem.diagnostics]
+    return type(problem)(*(d if d.span == span else replace(d, notes=(*d.notes, note)) for d in seen))
 
 
 def _refuse_unknown(owner: str, keywords, names, span) -> None:
@@ -162,7 +161,18 @@ def apply_layer(layer: LayerValue, values: tuple, session: Session, span: Span) 
         if isinstance(declaration, syntax.Net):
             return statements.run_nested_net(layer, scope, values, session, span)
         _bind_tensors(declaration, scope, values, session, span)
-        return statements.run_body(declaration.body, scope, session, declaration.name)
+        return made_at(span, statements.run_body(declaration.body, scope, session, declaration.name))
+
+
+def made_at(call: Span, value: Any) -> Any:
+    """A value that was made inside the standard library, as made by the call that the user wrote."""
+    if isinstance(value, tuple):
+        return tuple(made_at(call, v) for v in value)
+    if not isinstance(value, (TensorValue, Pending)) or call.source.is_library:
+        return value
+    if value.span is not None and not value.span.source.is_library:
+        return value
+    return replace(value, span=call)
 
 
 def _bind_tensors(declaration: syntax.Layer, scope: Scope, values: tuple, session: Session, span: Span) -> None:

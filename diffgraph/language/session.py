@@ -278,5 +278,5 @@ def _within(problem: DiffgraphError, frame: Frame) -> DiffgraphError:
         return problem
     name = f" as {frame.path}" if frame.path else ""
     note = Note(f"in {frame.type}, applied at {frame.span}{name}") if frame.span else Note(f"in {frame.type}")
-    noted = tuple(replace(d, notes=(*d.notes, note)) for d in problem.diagnostics)
-    return type(problem)(*noted)
+    seen = (d.seen_from(frame.span) for d in problem.diagnostics)
+    return type(problem)(*(replace(d, notes=(*d.notes, note)) for d in seen))

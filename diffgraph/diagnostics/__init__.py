@@ -7,7 +7,8 @@ place, where the other side came from, and a repair. A mistake of ours is a `Com
 from __future__ import annotations
 
 from bisect import bisect_right
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 
@@ -17,6 +18,11 @@ class Source:
 
     name: str
     text: str
+
+    @property
+    def is_library(self) -> bool:
+        """Whether it is a file of the standard library, which the user did not write."""
+        return self.name.startswith("std/")
 
     @cached_property
     def _starts(self) -> list[int]:
@@ -88,49 +94,38 @@ class Diagnostic:
     help: str | None = None
     severity: str = "error"
 
-    def render(self) -> str:
-        """The problem as a person reads it: message, place, the line with a caret, notes, repair."""
-        lines = [f"{self.severity}[{self.code}]: {self.message}"]
-        if self.span is not None:
-            lines += _excerpt(self.span)
-        for note in self.notes:
-            lines.append(f"  note: {note.message}")
-            if note.span is not None:
-                lines += _excerpt(note.span)
-        if self.help:
-            lines.append(f"  help: {self.help}")
-        return "\n".join(lines)
+    def seen_from(self, call: Span | None) -> Diagnostic:
+        """The problem where the user can mend it: what fails inside the standard library is a problem of the call."""
+        if call is None or self.span is not None and (call.source.is_library or not self.span.source.is_library):
+            return self
+        own = tuple(n for n in self.notes if n.span is None or not n.span.source.is_library)
+        inside = (Note(f"found inside the standard library, at {self.span}"),) if self.span is not None else ()
+        return replace(self, span=call, notes=(*own, *inside))
+
+    def render(self, color: bool = False) -> str:
+        """The problem as a person reads it (`layout`): message, place, the line with a caret, notes, repair."""
+        from diffgraph.diagnostics.layout import Layout
+
+        return "\n".join(Layout(color).lines(self))
 
     def as_json(self) -> dict:
-        """Plain values for editors."""
+        """Plain values for editors. Lines and columns count from 1; a range ends before its end."""
         return {
             "code": self.code,
             "severity": self.severity,
             "message": self.message,
             **_place(self.span),
             "notes": [{"message": n.message, **_place(n.span)} for n in self.notes],
-            "help": self.help,
+            "repair": self.help,
         }
 
 
 def _place(span: Span | None) -> dict:
     if span is None:
-        return {}
-    line, column = span.source.position(span.start)
-    end_line, end_column = span.source.position(span.end)
-    return {"file": span.source.name, "line": line, "column": column, "end_line": end_line, "end_column": end_column}
-
-
-def _excerpt(span: Span) -> list[str]:
-    line, column = span.source.position(span.start)
-    text = span.source.line(line)
-    width = min(span.end, span.start + len(text) - column + 1) - span.start
-    gutter = len(str(line))
-    return [
-        f"{' ' * gutter} --> {span.source.name}:{line}:{column}",
-        f"{line} | {text}",
-        f"{' ' * gutter} | {' ' * (column - 1)}{'^' * max(1, width)}",
-    ]
+        return {"file": None, "range": None}
+    (line, column), (end_line, end_column) = (span.source.position(at) for at in (span.start, span.end))
+    start, end = {"line": line, "column": column}, {"line": end_line, "column": end_column}
+    return {"file": span.source.name, "range": {"start": start, "end": end}}
 
 
 class DiffgraphError(Exception):
@@ -142,7 +137,10 @@ class DiffgraphError(Exception):
 
     def __init__(self, *diagnostics: Diagnostic):
         self.diagnostics = diagnostics
-        super().__init__("\n\n".join(d.render() for d in diagnostics))
+        super().__init__(*diagnostics)
+
+    def __str__(self) -> str:
+        return "\n\n".join(d.render() for d in self.diagnostics)
 
 
 class RunFailed(DiffgraphError):
@@ -164,9 +162,41 @@ def error(code: str, message: str, span: Span | None = None, *notes: Note, help:
     return DiffgraphError(Diagnostic(code, message, span, notes, help))
 
 
-def suggest(name: str, known) -> str | None:
-    """`did you mean "conv"?`, or None when nothing known is near."""
+def suggest(name: str, known: Iterable[str]) -> str | None:
+    """"did you mean `conv`?", or None when nothing known is near."""
+    meant = nearest(name, known)
+    return f"did you mean `{meant}`?" if meant else None
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """What was probably meant: the same but for upper and lower case, else what few edits away, else what has most of
+    its letters in the same order; None when nothing is near."""
     from difflib import get_close_matches
 
-    near = get_close_matches(name, [k for k in known if isinstance(k, str)], n=1, cutoff=0.6)
-    return f"did you mean `{near[0]}`?" if near else None
+    plain = {k.lower(): k for k in known if isinstance(k, str) and k and k != name}
+    wanted = name.lower()
+    if wanted in plain:
+        return plain[wanted]
+    # A third of the letters may be wrong, as in rustc; names of one letter are like all others.
+    most = max(len(wanted), 3) // 3 if len(wanted) > 1 else 0
+    distances = {k: d for k in plain if (d := _edits(wanted, k, most)) <= most}
+    if distances:
+        return plain[min(distances, key=distances.get)]
+    near = get_close_matches(wanted, plain, n=1, cutoff=0.6) if len(wanted) > 1 else []
+    return plain[near[0]] if near else None
+
+
+def _edits(a: str, b: str, most: int) -> int:
+    """How many letters are to be changed, added, left out, or swapped with their neighbour; more than `most` if it is
+    more."""
+    if abs(len(a) - len(b)) > most:
+        return most + 1
+    before: list[int] = []
+    row = list(range(len(b) + 1))
+    for i, x in enumerate(a, start=1):
+        before, last, row = row, before, [i]
+        for j, y in enumerate(b, start=1):
+            row.append(min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (x != y)))
+            if i > 1 and j > 1 and x == b[j - 2] and a[i - 2] == y:
+                row[j] = min(row[j], last[j - 2] + 1)
+    return row[-1]
