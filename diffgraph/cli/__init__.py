@@ -104,7 +104,7 @@ def run(arguments: list[str], debug: bool = False) -> int:
 
 def _report(problem: Exception) -> int:
     if isinstance(problem, DiffgraphError):
-        click.echo(str(problem), err=True)
+        click.echo("\n\n".join(d.render(color=True) for d in problem.diagnostics), err=True)
         return problem.status
     if isinstance(problem, CompilerBug):
         click.echo(f"error: {problem}\nRun again with --debug for the traceback.", err=True)

@@ -22,8 +22,8 @@ def command(files, net_name, assignments, as_json, quiet, **_) -> int:
         click.echo(json.dumps([r.as_json() for r in reports], indent=2))
     for report in reports if not as_json else ():
         for problem in report.problems:
-            click.echo(problem.render() + "\n", err=True)
-        for line in report.facts if not quiet else ():
+            click.echo(problem.render(color=True) + "\n", err=True)
+        for line in report.facts if not quiet and not report.failed else ():
             click.echo(line)
         if report.problems:
             count = len(report.problems)

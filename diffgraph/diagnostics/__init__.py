@@ -182,7 +182,7 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     distances = {k: d for k in plain if (d := _edits(wanted, k, most)) <= most}
     if distances:
         return plain[min(distances, key=distances.get)]
-    near = get_close_matches(wanted, plain, n=1, cutoff=0.6) if len(wanted) > 1 else []
+    near = get_close_matches(wanted, plain, n=1, cutoff=0.6) if len(wanted) > 3 else []
     return plain[near[0]] if near else None
 
 

@@ -112,10 +112,13 @@ def _check_blocks(module, found: _Findings) -> None:
     from diffgraph.language.blocks import train_block
     from diffgraph.language.claims import check_claim, claimed_network
     from diffgraph.language.step import loss_network, training_network
+    from diffgraph.training.data.sources import check_call
 
     for block in module.trains:
         plan = found.attempt(train_block, module, block.net, block.name or block.net)
         if plan is not None:
+            if plan.data is not None:
+                found.attempt(check_call, plan.data)
             found.attempt(training_network if plan.lbfgs is None else loss_network, plan)
     for block in module.expects:
         network = found.attempt(claimed_network, block, module)

@@ -7,9 +7,10 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from diffgraph.diagnostics import DiffgraphError, Note, Span, error, suggest
+from diffgraph.diagnostics import DiffgraphError, Note, Span, error
 from diffgraph.language import evaluate as expressions
 from diffgraph.language import statements, syntax
+from diffgraph.language.calls import counted, given_twice, head_of, refuse_unknown
 from diffgraph.language.arithmetic import describe, is_tensor, materialize, only_output, show_shape
 from diffgraph.language.core_functions import CORE, call_core
 from diffgraph.language.instances import path_for, record, settings_text
@@ -22,6 +23,7 @@ from diffgraph.language.values import (
     FrozenLayer,
     FunctionValue,
     Indexed,
+    Keywords,
     LayerValue,
     Pending,
     SharedLayer,
@@ -36,22 +38,26 @@ def call_function(function: FunctionValue, positional: list, keywords: dict, ses
     declaration = function.declaration
     given = {**dict(function.given), **keywords}
     names = [p.name for p in declaration.parameters]
-    _refuse_unknown(declaration.name, keywords, names, span)
+    refuse_unknown(declaration.name, "argument", keywords, names, span)
     open_names = [n for n in names if n not in dict(function.given)]
     if len(positional) > len(open_names):
         raise error(
-            "DG231", f"`{declaration.name}` takes {len(open_names)} arguments, not {len(positional)}", span,
-            Note("it is declared here", declaration.span),
+            "DG231", f"`{declaration.name}` takes {counted(len(open_names), 'argument')}, not {len(positional)}", span,
+            Note("it is declared here", head_of(declaration)),
+            help=f"its arguments are {', '.join(open_names)}" if open_names else None,
         )  # fmt: skip
     for name, value in zip(open_names, positional):
         if name in keywords:
-            raise error("DG232", f"`{declaration.name}` is given `{name}` twice", span)
+            raise given_twice(declaration.name, name, names, keywords, span)
         given[name] = value
     missing = [p.name for p in declaration.parameters if p.name not in given and p.default is None]
     if missing and not positional:
         return FunctionValue(declaration, function.scope, tuple(given.items()))
     if missing:
-        raise error("DG233", f"`{declaration.name}` wants `{missing[0]}`", span)
+        raise error(
+            "DG233", f"`{declaration.name}` wants `{missing[0]}`", span, Note("it is declared here", head_of(declaration)),
+            help=f"give it: `{declaration.name}(..., {missing[0]} = ...)`",
+        )  # fmt: skip
     with _calling(declaration, session, span):
         return made_at(span, _run_function(declaration, given, function.scope, session, span))
 
@@ -93,17 +99,10 @@ def _called(problem: DiffgraphError, declaration: syntax.Function, span: Span) -
     return type(problem)(*(d if d.span == span else replace(d, notes=(*d.notes, note)) for d in seen))
 
 
-def _refuse_unknown(owner: str, keywords, names, span) -> None:
-    for name in keywords:
-        if name not in names:
-            known = ", ".join(names) or "none"
-            hint = suggest(name, names) or f"it takes {known}"
-            raise error("DG230", f"`{owner}` has no `{name}`", span, help=hint)
-
-
 def call_builtin(function: BuiltinFunction, positional: list, keywords: dict, session: Session, span: Span) -> Any:
     """The value of a core function, or a partial application."""
-    keywords = {**dict(function.given), **keywords}
+    spans = keywords.spans if isinstance(keywords, Keywords) else None
+    keywords = Keywords({**dict(function.given), **keywords}, spans)
     result = call_core(CORE[function.name], positional, keywords, session, span)
     return BuiltinFunction(function.name, tuple(keywords.items())) if result is None else result
 
@@ -115,20 +114,26 @@ def with_settings(layer: LayerValue, positional: list, keywords: dict, span: Spa
     """A layer with (more of) its settings."""
     settings = layer.declaration.settings
     names = [s.name for s in settings]
-    _refuse_unknown(layer.name, keywords, names, span)
+    refuse_unknown(layer.name, "setting", keywords, names, span)
     given = dict(layer.settings)
     open_names = [n for n in names if n not in given]
     if len(positional) > len(open_names):
+        if any(is_tensor(v) for v in positional):
+            help = f"tensors come by an arrow: `x -> {layer.name}{'(...)' if names else ''}`"
+        else:
+            help = f"its settings are {', '.join(names)}" if names else "it has no settings: leave the parentheses out"
         raise error(
-            "DG231", f"`{layer.name}` takes {len(names)} settings, not {len(positional) + len(given)}", span,
-            Note("it is declared here", layer.declaration.span),
-            help=f"its settings are {', '.join(names)}" if names else "it has no settings: leave the parentheses out",
-        )  # fmt: skip
+            "DG231",
+            f"`{layer.name}` takes {counted(len(names), 'setting')}, not {len(positional) + len(given)}",
+            span,
+            Note("it is declared here", head_of(layer.declaration)),
+            help=help,
+        )
     for name, value in zip(open_names, positional):
         given[name] = value
     for name, value in keywords.items():
         if name in dict(zip(open_names, positional)):
-            raise error("DG232", f"`{layer.name}` is given `{name}` twice", span)
+            raise given_twice(layer.name, name, names, keywords, span)
         given[name] = value
     return LayerValue(layer.declaration, layer.scope, tuple(given.items()))
 
@@ -143,9 +148,11 @@ def settings_scope(layer: LayerValue, session: Session, span: Span) -> Scope:
         elif setting.default is not None:
             value = expressions.evaluate(setting.default, scope, session)
         else:
+            before = "..., " if given else ""
             raise error(
                 "DG233", f"`{layer.name}` wants the setting `{setting.name}`", span,
-                Note("it is declared here", layer.declaration.span),
+                Note("it is declared here", head_of(layer.declaration)),
+                help=f"give it: `{layer.name}({before}{setting.name} = ...)`",
             )  # fmt: skip
         if isinstance(value, Pending):
             value = materialize(value, session, setting.name, span)
@@ -179,8 +186,9 @@ def _bind_tensors(declaration: syntax.Layer, scope: Scope, values: tuple, sessio
     tensors = declaration.tensors
     if len(values) > len(tensors):
         raise error(
-            "DG520", f"`{declaration.name}` takes {len(tensors)} tensor{'s' if len(tensors) > 1 else ''},"
-            f" not {len(values)}", span, Note("it is declared here", declaration.span),
+            "DG520", f"`{declaration.name}` takes {counted(len(tensors), 'tensor')}, not {len(values)}", span,
+            Note("it is declared here", head_of(declaration)),
+            help=f"pass {'it alone' if len(tensors) == 1 else _tuple_of(tensors)}",
         )  # fmt: skip
     for k, parameter in enumerate(tensors):
         if k < len(values):
@@ -188,7 +196,11 @@ def _bind_tensors(declaration: syntax.Layer, scope: Scope, values: tuple, sessio
         elif parameter.default is not None:
             value = expressions.evaluate(parameter.default, scope, session)
         else:
-            raise error("DG521", f"`{declaration.name}` wants the tensor `{parameter.name}`", span)
+            raise error(
+                "DG521", f"`{declaration.name}` wants the tensor `{parameter.name}`", span,
+                Note("it is declared here", head_of(declaration)),
+                help=f"pass all of them: `{_tuple_of(tensors)} -> {declaration.name}`",
+            )  # fmt: skip
         if k < len(values) and not is_tensor(value):
             value = materialize(value, session, session.hint(parameter.name), span)
         if isinstance(value, Pending):
@@ -196,6 +208,10 @@ def _bind_tensors(declaration: syntax.Layer, scope: Scope, values: tuple, sessio
         if parameter.shape is not None and isinstance(value, TensorValue):
             bind_shape(parameter, value, scope, session, span, declaration.name)
         scope.bind(parameter.name, value)
+
+
+def _tuple_of(tensors) -> str:
+    return f"({', '.join(t.name for t in tensors if t.default is None)})"
 
 
 def bind_shape(parameter, value: TensorValue, scope: Scope, session: Session, span: Span, owner: str) -> None:
@@ -222,7 +238,10 @@ def bind_shape(parameter, value: TensorValue, scope: Scope, session: Session, sp
 
 
 def _rank_repair(rank: int, wanted: int) -> str:
-    return "join the axes first: x -> flatten" if rank > wanted else "add axes first: reshape(x, [...])"
+    if rank > wanted > 1:
+        joined = "flatten" if wanted == 2 else f"flatten(from = {wanted - 1})"
+        return f"join the last {rank - wanted + 1} axes first: x -> {joined}"
+    return "give it a tensor of another rank" if rank > wanted else "add axes first: reshape(x, [...])"
 
 
 def _bind_size(node, size, parameter, value, scope: Scope, session: Session, span, owner) -> None:
@@ -232,16 +251,33 @@ def _bind_size(node, size, parameter, value, scope: Scope, session: Session, spa
     known = only_output(expressions.evaluate(node, scope, session))
 
     def problem():
+        text = node.span.text
+        wanted = f"{known}" if text == str(known) else f"`{text}`, which is {known},"
+        axis = list(value.shape).index(size)
         return error(
             "DG523",
-            f"`{owner}`: `{node.span.text}` of `{parameter.name}` is {known}, but the tensor {show_shape(value.shape)}"
-            f" has {size} there",
+            f"`{owner}` wants {wanted} on axis {axis} of `{parameter.name}`, and the tensor"
+            f" {show_shape(value.shape)} has {size}",
             span,
             Note("the shape is declared here", parameter.span),
-            *([Note("the tensor was made here", value.span)] if value.span else ()),
+            *([Note(f"this is {show_shape(value.shape)}", value.span)] if value.span else ()),
+            *_bound_before(node, parameter, session),
         )
 
     session.require_equal(known, size, problem, span)
+
+
+def _bound_before(node, parameter, session: Session) -> tuple[Note, ...]:
+    """Where the name of a size was bound: in a tensor before, whose declared shape has it."""
+    declaration = session.calls[-1] if session.calls else None
+    for earlier in getattr(declaration, "tensors", ()):
+        if earlier is parameter:
+            break
+        if isinstance(node, syntax.Name) and any(
+            isinstance(d, syntax.Name) and d.name == node.name for d in earlier.shape or ()
+        ):
+            return (Note(f"`{node.name}` is bound here first", earlier.span),)
+    return ()
 
 
 # ---------------------------------------------------------------- stages of a pipe
@@ -298,7 +334,8 @@ def apply_value(target: Any, values: tuple, node, name, scope: Scope, session: S
     if isinstance(target, (FunctionValue, BuiltinFunction)):
         return _function_stage(target, list(values), {}, node, name, session, scope)
     if not isinstance(target, LayerValue):
-        raise error("DG524", f"{describe(target)} cannot be applied to a tensor", node.span)
+        help = "what follows an arrow is a layer or a function"
+        raise error("DG524", f"{describe(target)} cannot be applied to a tensor", node.span, help=help)
     path, reuse = _instance(name, target.name, node, scope, session, shared)
     frame = Frame(path, target.name, node.span, frozen=frozen or session.frame.frozen, reuse=reuse)
     with session.inside(frame):

@@ -21,7 +21,16 @@ from diffgraph.ir.simplify import call, conjunction, constant
 from diffgraph.language import sizes
 from diffgraph.language.numbers import SYMBOLS, compute, is_known, is_list, is_number, kind_of_number, limited
 from diffgraph.language.session import Session
-from diffgraph.language.values import Indexed, LayerValue, NetResult, Pending, TensorValue, Undecided
+from diffgraph.language.values import (
+    BuiltinFunction,
+    FunctionValue,
+    Indexed,
+    LayerValue,
+    NetResult,
+    Pending,
+    TensorValue,
+    Undecided,
+)
 
 #: Operators of the language -> scalar functions. `^` chooses its function by the kind of the exponent.
 OPERATORS = {symbol: name for name, symbol in SYMBOLS.items() if symbol != "^"}
@@ -56,7 +65,8 @@ def describe(value: Any) -> str:
     if isinstance(value, NetResult):
         return f"a net with the outputs {', '.join(value.outputs)}"
     name = getattr(value, "name", None)
-    return f"`{name}`, a function or layer" if name else "a layer"
+    kind = "function" if isinstance(value, (FunctionValue, BuiltinFunction)) else "layer"
+    return f"the {kind} `{name}`" if name else "a layer"
 
 
 def show_shape(shape: Sequence[Size]) -> str:
@@ -70,8 +80,11 @@ def not_a_tensor(value: Any, span: Span | None) -> DiffgraphError:
     if isinstance(value, NetResult) and value.outputs:
         help = f"name one of them: {value.path.rpartition('.')[2]}.{next(iter(value.outputs))}"
     elif isinstance(value, LayerValue):
-        help = f"a layer is applied by an arrow: x -> {value.name}"
-    return error("DG320", f"{describe(value)} is not a number or a tensor", span, help=help)
+        settings = "(...)" if value.declaration.settings else ""
+        help = f"a layer is applied by an arrow: `x -> {value.name}{settings}`"
+    elif isinstance(value, (FunctionValue, BuiltinFunction)):
+        help = f"call it: `{value.name}(...)`"
+    return error("DG320", f"a number or a tensor is wanted here, and this is {describe(value)}", span, help=help)
 
 
 def only_output(value: Any) -> Any:

@@ -39,6 +39,7 @@ class TrainPlan:
 
     lbfgs: settings of the built-in optimizer if that is the one. transforms: functions of (gradients, setting) by
     name, in order (`clip_norm 1.0`). augment: expressions `input -> layer -> ...`. stop_early: its settings, or None.
+    span: the head of the block. places: where each pattern of paths is written.
     """
 
     net: str
@@ -59,6 +60,8 @@ class TrainPlan:
     seed: int
     module: Module = field(compare=False, repr=False)
     batch_span: Span | None = None
+    span: Span | None = None
+    places: Mapping[str, Span] = field(default_factory=dict, compare=False)
 
 
 def train_block(
@@ -74,6 +77,12 @@ def train_block(
     own = net or (block.net if block else next(iter(module.nets)))
     with computing(module) as session:
         return _Reader(module, block, own, session).plan(dict(overrides or {}))
+
+
+def first_line(span: Span) -> Span:
+    """The head of what holds a block, on its first line."""
+    head = span.text.split("\n")[0].rstrip(" {")
+    return Span(span.source, span.start, span.start + len(head))
 
 
 def find_block(module: Module, net: str | None = None, name: str | None = None) -> syntax.Train | None:
@@ -110,9 +119,15 @@ def _overridden(block: syntax.Train | None, overrides: dict[str, Any], module: M
             fields = [_with_setting(f, setting, key, value, module, session) if f.name == name else f for f in fields]
         else:
             other = {"epochs": "steps", "steps": "epochs"}.get(name)
-            node = parse_expression(_text(value), f"--set {key}")
-            fields = [f for f in fields if f.name not in (name, other)] + [syntax.Field(node.span, name, node, None)]
+            node = _given_node(key, value)
+            whole = Span(node.span.source, 0, node.span.end)
+            fields = [f for f in fields if f.name not in (name, other)] + [syntax.Field(whole, name, node, None)]
     return fields
+
+
+def _given_node(key: str, value: Any) -> syntax.Expr:
+    """A value from outside, read as text that is shown as `--set` and the assignment."""
+    return parse_expression(_text(value), "--set", f"{key}=")
 
 
 def _text(value: Any) -> str:
@@ -133,13 +148,15 @@ def _with_setting(field: syntax.Field, setting: str, key: str, value: Any, modul
         call = syntax.CallOf(call.span, call, ())
     if not isinstance(call, syntax.CallOf):
         raise error("DG605", f"`{field.name}` has no settings of its own", field.span)
-    node = parse_expression(_text(value), f"--set {key}")
+    node = _given_node(key, value)
+    start = key.rindex(".") + 1
+    where = Span(node.span.source, start, node.span.end)
     given = list(call.arguments)
     place = _place(call, setting, module, session)
     if place is None:
-        given.append(syntax.Argument(node.span, setting, node))
+        given.append(syntax.Argument(where, setting, node))
     else:
-        given[place] = syntax.Argument(node.span, given[place].name, node)
+        given[place] = syntax.Argument(where, given[place].name, node)
     return replace(field, value=replace(call, arguments=tuple(given)))
 
 
@@ -168,6 +185,7 @@ class _Reader:
         self.session = session
         self.problems: list[Diagnostic] = []
         self.places: dict[str, Span] = {}
+        self.written: dict[str, Span] = {}
         self.several: dict[str, list] = {"optimizer": [], "augment": [], "freeze": [], "transforms": []}
         self.values: dict[str, Any] = {"seed": 0}
 
@@ -181,12 +199,13 @@ class _Reader:
         if self.problems:
             raise DiffgraphError(*self.problems)
         values = self.values.get
+        head = None if self.block is None else first_line(self.block.span)
         return TrainPlan(
             self.net, ((self.block.name or self.block.net) if self.block else self.net),
             tuple(settings.items()), tuple(positional), values("data"), values("batch"), values("epochs"),
             values("steps"), tuple(self.several["optimizer"]), values("lbfgs"), tuple(self.several["augment"]),
             tuple(self.several["freeze"]), tuple(self.several["transforms"]), values("average"), values("stop_early"),
-            values("seed"), self.module, self.places.get("batch"),
+            values("seed"), self.module, self.places.get("batch"), head, self.written,
         )  # fmt: skip
 
     def _attempt(self, step, *arguments):
@@ -208,8 +227,13 @@ class _Reader:
     def _field(self, one: syntax.Field) -> None:
         reader = FIELDS.get(one.name)
         if reader is None and not isinstance(self.module.find(one.name) and self._named(one.name), FunctionValue):
-            hint = suggest(one.name, FIELDS) or f"there are {', '.join(FIELDS)}"
-            raise error("DG605", f"a train block has no field `{one.name}`", one.span, help=hint)
+            place = Span(one.span.source, one.span.start, one.span.start + len(one.name))
+            known = [*FIELDS, *self._transforms()]
+            if self.block is None or one.span.source is not self.block.span.source:
+                # It was given from outside, where settings of the net are given as well.
+                known += [s.name for s in self._net().declaration.settings]
+            hint = suggest(one.name, known) or f"there are {', '.join(FIELDS)}"
+            raise error("DG605", f"a train block has no field `{one.name}`", place, help=hint)
         if one.scope is not None and one.name != "optimizer":
             raise error("DG608", f"`{one.name}` takes no `for`", one.scope.span)
         if reader is None:
@@ -218,6 +242,14 @@ class _Reader:
             return
         self.places[one.name] = one.span
         reader(self, one)
+
+    def _net(self) -> LayerValue:
+        return net_value(self.module, self.net)
+
+    def _transforms(self) -> list[str]:
+        """The functions that can stand as fields: of gradients and a setting."""
+        named = ((n, self._named(n)) for n in self.module.names())
+        return [n for n, f in named if isinstance(f, FunctionValue) and _first_parameter(f) == "gradients"]
 
     def _named(self, name: str) -> Any:
         return expressions.lookup(name, self.module, self.session, None)
@@ -251,7 +283,9 @@ class _Reader:
         if isinstance(value, float) and value.is_integer():
             value = int(value)
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise error("DG604", f"`{one.name}` is an int of at least {least}, not {_shown(value)}", one.value.span)
+            help = f"write it without quotes: {one.name} {value}" if isinstance(value, str) and value.isdigit() else None
+            text = f"`{one.name}` is a whole number of at least {least}, not {_shown(value)}"
+            raise error("DG604", text, one.value.span, help=help)
         self.values[one.name] = value
 
     def data(self, one: syntax.Field) -> None:
@@ -265,11 +299,11 @@ class _Reader:
             self.values["lbfgs"] = expressions.arguments_of(arguments, self.module, self.session)[1]
             return
         if name and "." not in name and self.module.find(name) is None:
-            hint = suggest(name, self._optimizers())
+            hint = suggest(name, self._optimizers()) or f"there are {', '.join(self._optimizers())}"
             raise error("DG606", f"there is no optimizer `{name}`", call.span, help=hint)
         value = self.value(one.value)
         if not _is_optimizer(value):
-            hint = suggest(name, self._optimizers())
+            hint = suggest(name, self._optimizers()) or "write `optimizer adam(lr = 1e-3)`, for example"
             raise error("DG606", f"{describe(value)} is not an optimizer", one.value.span, help=hint)
         settings_scope(value, self.session, one.value.span)
         patterns = None if one.scope is None else self.patterns(one.scope)
@@ -297,6 +331,7 @@ class _Reader:
         value = self.value(node) if path is None else path
         if not isinstance(value, str):
             raise error("DG614", f"{_shown(value)} is not a path", node.span, help='"*.bias", for example')
+        self.written.setdefault(value, node.span)
         return (value,)
 
     def stop_early(self, one: syntax.Field) -> None:
@@ -339,6 +374,10 @@ FIELDS = {
 
 def _is_optimizer(value: Any) -> bool:
     return isinstance(value, LayerValue) and getattr(value.declaration, "kind", None) == "optimizer"
+
+
+def _first_parameter(function: FunctionValue) -> str | None:
+    return next((p.name for p in function.declaration.parameters), None)
 
 
 def _shown(value: Any) -> str:

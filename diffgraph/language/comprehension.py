@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from diffgraph.diagnostics import Note, Span, error
+from diffgraph.diagnostics import DiffgraphError, Note, Span, error
 from diffgraph.ir.affine import Affine, as_affine, index
 from diffgraph.ir.dimension import Size
 from diffgraph.ir.expression import Call, Const, Expr, Extent, Index, Read
@@ -165,28 +165,45 @@ class Notation:
             self.operands.append(tensor)
         return self.slots[tensor.name]
 
-    def read(self, value: TensorValue, subscripts: Sequence[Any], span: Span, ellipsis_at: int | None) -> Indexed:
-        """An element of a tensor; `subscripts` are values, `...` stands at `ellipsis_at`."""
+    def read(
+        self, value: TensorValue, subscripts: Sequence[Any], span: Span, ellipsis_at: int | None,
+        places: Sequence[Span] = (),
+    ) -> Indexed:  # fmt: skip
+        """An element of a tensor; `subscripts` are values, `...` stands at `ellipsis_at`. `places`: the text of each."""
         rank, given = len(value.shape), len(subscripts)
         if given > rank or ellipsis_at is None and given != rank:
             raise _wrong_rank(value, given, span)
         if ellipsis_at is not None:
             hidden = [Indexed(Index(k), "int", span) for k in self.axes_of_ellipsis(rank - given, span)]
             subscripts = [*subscripts[:ellipsis_at], *hidden, *subscripts[ellipsis_at:]]
-        place = tuple(self._place(s, span) for s in subscripts)
+            places = [*places[:ellipsis_at], *[span] * len(hidden), *places[ellipsis_at:]] if places else ()
+        spans = places or [span] * rank
+        place = tuple(self._place(s, at, size) for s, at, size in zip(subscripts, spans, value.shape))
         self.reads.append(ReadInfo(value.tensor, place, self.otherwise is not None, span, value.span))
         guard = _as_kind(self.otherwise, value.kind)
         return Indexed(Read(self.slot(value.tensor), place, guard), value.kind, span)
 
-    def _place(self, value: Any, span: Span) -> Affine:
+    def _place(self, value: Any, span: Span, size: Size) -> Affine:
         value = self.beside(value, span)
         if isinstance(value, (Fraction, float)):
             raise error("DG412", f"a place is an int, and {describe(value)} is not", span)
         expression, kind = scalar_in_notation(value, span)
         if kind != "int":
-            hint = "write `//` for a whole quotient, or int(...)"
-            raise error("DG412", f"a place is an int, and this is a {kind}", span, help=hint)
+            raise self._no_place(expression, kind, span, size)
         return as_affine(expression)
+
+    def _no_place(self, expression: Expr, kind: str, span: Span, size: Size) -> DiffgraphError:
+        """The error of a place that is no int: an element of a tensor that was not declared as one, or a quotient."""
+        tensor = self.operands[expression.slot] if type(expression) is Read else None
+        read = next((r for r in reversed(self.reads) if r.tensor is tensor), None)
+        if read is None:
+            help = "write `//` for a whole quotient, or int(...)"
+            return error("DG412", f"a place is an int, and this is a {kind}", span, help=help)
+        text = f"a place is an int, and `{tensor.name}` holds {kind}s"
+        is_port = any(i.tensor is tensor and i.role in ("input", "target") for i in self.session.main.inputs)
+        notes = [Note(f"`{tensor.name}` holds {kind}s", read.origin)] if read.origin else []
+        help = f"declare it as an int: `{tensor.name}[...]: int < {size}`" if is_port else "make an int of it: int(...)"
+        return error("DG412", text, span, *notes, help=help)
 
     def scalar(self, value: TensorValue) -> Indexed:
         """A tensor of rank 0 as a value beside indices."""

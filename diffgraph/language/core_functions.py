@@ -24,11 +24,11 @@ from diffgraph.language.arithmetic import (
     only_output,
 )
 from diffgraph.language.numbers import is_list
+from diffgraph.language.program_files import constant_file
 from diffgraph.language.reductions import REDUCTIONS, matmul, norm, reduce_axes
 from diffgraph.language.session import Session
 from diffgraph.language.tensors import (
     concat,
-    constant_file,
     eye,
     filled,
     last_row,
@@ -42,7 +42,7 @@ from diffgraph.language.tensors import (
     top_k,
     transpose,
 )
-from diffgraph.language.values import Indexed
+from diffgraph.language.values import Indexed, place_of
 
 #: Marks a parameter without default.
 REQUIRED = object()
@@ -76,22 +76,25 @@ class CoreFunction:
         names = [n for n, _ in self.parameters]
         for name in keywords:
             if name not in names:
-                known = ", ".join(n for n in names if n != "axis") + (", axis" if "axis" in names else "")
-                hint = suggest(name, names) or (f"it takes {known}" if known else "it takes no keywords")
-                raise error("DG230", f"`{self.name}` has no parameter `{name}`", span, help=hint)
+                hint = suggest(name, names) or (f"it takes {', '.join(names)}" if names else "it takes no keywords")
+                raise error("DG230", f"`{self.name}` has no argument `{name}`", place_of(name, keywords, span), help=hint)
         ordered = names if not self.rest else []
         if len(positional) > len(ordered) and not self.rest:
-            raise error("DG231", f"`{self.name}` takes at most {len(ordered)} arguments, not {len(positional)}", span)
+            most = f"{len(ordered)} argument{'' if len(ordered) == 1 else 's'}"
+            text = f"`{self.name}` takes {'at most ' if len(ordered) > 1 else ''}{most}, not {len(positional)}"
+            raise error("DG231", text, span, help=f"it takes {', '.join(names)}; an arrow gives the first")
         bound = dict(zip(ordered, positional))
         for name, value in keywords.items():
             if name in bound:
-                raise error("DG232", f"`{self.name}` is given `{name}` twice", span)
+                text = f"`{self.name}` is given `{name}` twice"
+                raise error("DG232", text, place_of(name, keywords, span), help=f"leave `{name} = ...` out")
             bound[name] = value
         missing = [n for n, default in self.parameters if n not in bound and default is REQUIRED]
         if missing:
             if keywords and not positional or not positional and not keywords:
                 return None
-            raise error("DG233", f"`{self.name}` wants `{missing[0]}`", span)
+            help = f"it takes {', '.join(n if d is REQUIRED else f'{n} = ...' for n, d in self.parameters)}"
+            raise error("DG233", f"`{self.name}` wants `{missing[0]}`", span, help=help)
         for name, default in self.parameters:
             bound.setdefault(name, default)
         return bound
@@ -114,7 +117,8 @@ def _extreme(name: str):
 def _reduce(op: str):
     def apply(call: Call, values: list, axis, keep) -> Any:
         if len(values) != 1:
-            raise error("DG231", f"`{op}` reduces one tensor; `axis` is a keyword", call.span)
+            help = f"write `{op}(x, axis = 1)` for the axis, `{op}(stack(a, b))` for several tensors"
+            raise error("DG231", f"`{op}` reduces one tensor, not {len(values)} values", call.span, help=help)
         value = only_output(values[0])
         if isinstance(value, (list, range)) and axis is None and all(is_number(v) or _is_size(v) for v in value):
             return _reduce_list(op, list(value), call)

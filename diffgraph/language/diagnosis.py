@@ -50,8 +50,10 @@ def _missing_separator(stop: Stop) -> Diagnosis | None:
     if opener is not None and "," in stop.accepted:
         closer = OPENING[opener.kind]
         message = f"expected `,` or `{closer}` before {stop.found}"
-        notes = _bracket_note(stop, opener)
-        return Diagnosis(Diagnostic("DG150", message, stop.place, notes, help=None))
+        help = f"write `{shortened(stop.previous.text)}, {shortened(stop.token.text)}` if these are two"
+        problem = Diagnostic("DG150", message, stop.place, _bracket_note(stop, opener), help=help)
+        # Read on as if the comma stood here, so that what follows is looked at, too.
+        return Diagnosis(problem, [Token(",", ",", stop.token.start, stop.token.start), stop.token])
     if opener is None and "_LINE_END" in stop.accepted:
         before = shortened(stop.previous.text)
         message = f"expected the end of the line after `{before}`, found {stop.found}"

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from diffgraph.diagnostics import Diagnostic, DiffgraphError, Span, error, suggest
+from diffgraph.diagnostics import Diagnostic, DiffgraphError, Note, Span, error, suggest
 from diffgraph.ir.dimension import symbols
 from diffgraph.ir.program import Commit, Output
 from diffgraph.language import evaluate as expressions
 from diffgraph.language import statements, syntax
 from diffgraph.language.apply import settings_scope, with_settings
+from diffgraph.language.calls import head_of
 from diffgraph.language.arithmetic import as_pending, binary, materialize
 from diffgraph.language.module import Module, under_way
 from diffgraph.language.network import LossTerm, Network, Port, Result
 from diffgraph.language.parser import parse_expression
+from diffgraph.language.paths import unknown_path
 from diffgraph.language.reductions import reduce_axes
 from diffgraph.language.session import Naming, Session
 from diffgraph.language.statements import NetScope, declared_shape, element_type, result_name
@@ -41,7 +43,9 @@ class Ports:
         )
         ports = self.inputs if node.role == "input" else self.targets
         if any(p.name == node.name for p in (*self.inputs, *self.targets)):
-            raise error("DG515", f"`{node.name}` is declared twice", node.span)
+            first = next(p.span for p in (*self.inputs, *self.targets) if p.name == node.name)
+            raise error("DG515", f"`{node.name}` is declared twice", node.span, Note("it is declared first here", first),
+                        help="give one of them another name")  # fmt: skip
         ports.append(Port(node.name, tensor, node.span))
         value: Any = TensorValue(tensor, node.span)
         if node.name in self.augment:
@@ -93,6 +97,20 @@ class Ports:
         self.metrics.append(Result(name, tensor.tensor.name, item.span))
 
 
+def _refuse_unknown_scopes(losses: list[LossTerm], session: Session, net: str) -> None:
+    """`loss E for path`: the path names parameters."""
+    paths = list(session.variables)
+    found = (unknown_path(x.scope, paths, net, _scope_span(x)) for x in losses if x.scope is not None)
+    if problems := [problem for problem in found if problem is not None]:
+        raise DiffgraphError(*problems)
+
+
+def _scope_span(loss: LossTerm) -> Span:
+    """Where the path stands in `loss E for path`."""
+    start = loss.span.start + loss.span.text.rindex(loss.scope)
+    return Span(loss.span.source, start, start + len(loss.scope))
+
+
 def _path_text(node, scope, session) -> str:
     if isinstance(node, syntax.String):
         return expressions.evaluate(node, scope, session)
@@ -113,15 +131,21 @@ def net_value(module: Module, name: str) -> LayerValue:
     """The net of that name."""
     value = _named(module, name)
     if not isinstance(value, LayerValue) or not isinstance(value.declaration, syntax.Net):
-        raise error("DG209", f"{module.source.name} has no net `{name}`", help=suggest(name, module.nets))
+        raise _no_net(module, name)
     return value
+
+
+def _no_net(module: Module, name: str) -> DiffgraphError:
+    names = list(module.nets)
+    help = suggest(name, names) or (f"it has {', '.join(names)}" if names else "it has no net at all")
+    return error("DG209", f"{module.source.name} has no net `{name}`", help=help)
 
 
 def _named(module: Module, name: str) -> Any:
     value: Any = module
     for part in name.split("."):
         if not isinstance(value, Module) or not value.knows(part):
-            raise error("DG209", f"{module.source.name} has no net `{name}`", help=suggest(name, module.nets))
+            raise _no_net(module, name)
         value = value.get(part)
     return value
 
@@ -243,7 +267,9 @@ class _Elaboration:
         session, ports = self.session, self.ports
         builder = session.builder
         if not ports.outputs and not ports.losses:
-            raise error("DG517", f"the net `{value.name}` gives nothing", span, help="add `output y` or `loss ...`")
+            help = "add what it computes: `output y`, or `loss ...`"
+            raise error("DG517", f"the net `{value.name}` gives nothing", head_of(value.declaration), help=help)
+        _refuse_unknown_scopes(ports.losses, session, value.name)
         named = [*ports.outputs, *ports.losses, *ports.metrics]
         builder.outputs += [Output(r.name, r.tensor) for r in named]
         builder.commits += [Commit(session.variables[path].tensor.name, name) for path, name in session.updates.items()]

@@ -6,7 +6,7 @@ import math
 from fractions import Fraction
 from typing import Any
 
-from diffgraph.diagnostics import DiffgraphError, Span, error, suggest
+from diffgraph.diagnostics import DiffgraphError, Note, Span, error, suggest
 from diffgraph.ir.dimension import Dimension, product
 from diffgraph.language import apply, instances, notation, numbers, syntax
 from diffgraph.language.arithmetic import (
@@ -33,6 +33,7 @@ from diffgraph.language.values import (
     FrozenLayer,
     FunctionValue,
     Indexed,
+    Keywords,
     LayerValue,
     NetResult,
     Pending,
@@ -192,9 +193,11 @@ def _subscript(node: syntax.Subscript, scope: Scope, session: Session) -> Any:
         raise error("DG223", f"{describe(value)} has no elements", node.span)
     if by_index or _is_element(value, parts, rest, scope):
         if any(isinstance(p, tuple) for p in parts):
-            raise error("DG418", "a slice `:` has no element; it cannot stand beside indices", node.span)
+            help = "bind an index in its place: `sum[k](x[n, k])` for a sum along the axis"
+            raise error("DG418", "a slice `:` has no element; it cannot stand beside indices", node.span, help=help)
         tensor = materialize(value, session, "value", node.span)
-        return opened.read(tensor, [p for p in parts if p is not Ellipsis], node.span, rest)
+        places = [s.span for s in node.subscripts if not isinstance(s, syntax.Ellipsis)]
+        return opened.read(tensor, [p for p in parts if p is not Ellipsis], node.span, rest, places)
     return _slice(as_pending(value, session, node.span), parts, rest, session, node.span)
 
 
@@ -223,7 +226,10 @@ def _list_item(value, parts: list, node: syntax.Subscript) -> Any:
         if isinstance(part, bool) or not isinstance(part, int) or not isinstance(value, (list, range, str, tuple)):
             raise error("DG224", f"{describe(part)} is not a place in {describe(value)}", node.span)
         if not -len(value) <= part < len(value):
-            raise error("DG225", f"there is no place {part} in a list of {len(value)}", node.span)
+            raise error(
+                "DG225", f"there is no place {part} in a list of {len(value)}", node.span,
+                help=f"its places are 0 to {len(value) - 1}, or -1 to -{len(value)} from behind" if value else None,
+            )  # fmt: skip
         value = value[part]
     return value
 
@@ -259,7 +265,9 @@ def _attribute(node: syntax.Attribute, scope: Scope, session: Session) -> Any:
     if isinstance(value, Scope):
         if value.knows(node.name):
             return value.get(node.name)
-        raise error("DG201", f"the file has no `{node.name}`", node.span, help=suggest(node.name, value.own_names()))
+        names = sorted(value.own_names())
+        help = suggest(node.name, names) or f"it has {', '.join(names) or 'no names'}"
+        raise error("DG201", f"`{value.source.name}` has no `{node.name}`", node.span, help=help)
     if isinstance(value, Indexed):
         raise error("DG403", "a single element has no shape", node.span)
     if node.name in ("shape", "size") and (is_tensor(value) or isinstance(value, (list, range))):
@@ -268,8 +276,9 @@ def _attribute(node: syntax.Attribute, scope: Scope, session: Session) -> Any:
     found = dotted and instances.under_path(dotted, session)
     if found:
         return found
-    raise error("DG226", f"{describe(value)} has no `{node.name}`", node.span, help=suggest(node.name, ["shape",
-    "size"]))
+    known = [*value.outputs] if isinstance(value, NetResult) else ["shape", "size"]
+    help = suggest(node.name, known) or (f"it has {' and '.join(known)}" if is_tensor(value) else None)
+    raise error("DG226", f"{describe(value)} has no `{node.name}`", node.span, help=help)
 
 
 def _root(node: syntax.Expr) -> syntax.Expr:
@@ -296,10 +305,10 @@ def _call(node: syntax.CallOf, scope: Scope, session: Session) -> Any:
     return call_value(function, positional, keywords, node, scope, session)
 
 
-def arguments_of(arguments, scope: Scope, session: Session) -> tuple[list, dict[str, Any]]:
+def arguments_of(arguments, scope: Scope, session: Session) -> tuple[list, Keywords]:
     """Evaluated arguments: positional ones, keywords."""
     positional: list = []
-    keywords: dict[str, Any] = {}
+    keywords = Keywords()
     for argument in arguments:
         value = evaluate(argument.value, scope, session)
         if argument.name is None:
@@ -310,9 +319,11 @@ def arguments_of(arguments, scope: Scope, session: Session) -> tuple[list, dict[
             raise error("DG232", f"`{argument.name}` is given twice", argument.span)
         else:
             keywords[argument.name] = value
+            start = argument.span.start
+            keywords.spans[argument.name] = Span(argument.span.source, start, start + len(argument.name))
     if any(isinstance(v, Indexed) for v in (*positional, *keywords.values())):
         positional = [notation.beside(v, scope) for v in positional]
-        keywords = {k: notation.beside(v, scope) for k, v in keywords.items()}
+        keywords = Keywords({k: notation.beside(v, scope) for k, v in keywords.items()}, keywords.spans)
     return positional, keywords
 
 
@@ -322,6 +333,9 @@ def call_value(function: Any, positional: list, keywords: dict, node: syntax.Cal
         if function.name == "grad":
             return _grad(positional, node, session)
         if function.name in ("shared", "frozen"):
+            if len(positional) != 1 or keywords:
+                help = f"write `{function.name}(linear(32))`"
+                raise error("DG231", f"`{function.name}` takes one layer, and nothing else", node.span, help=help)
             (layer,) = positional
             return SharedLayer(layer, scope) if function.name == "shared" else FrozenLayer(layer)
         return apply.call_builtin(function, positional, keywords, session, node.span)
@@ -329,7 +343,8 @@ def call_value(function: Any, positional: list, keywords: dict, node: syntax.Cal
         return apply.call_function(function, positional, keywords, session, node.span)
     if isinstance(function, LayerValue):
         return apply.with_settings(function, positional, keywords, node.span)
-    raise error("DG227", f"{describe(function)} cannot be called", node.span)
+    help = f"did you mean `{node.function.span.text} * (...)`?" if is_number(function) or is_tensor(function) else None
+    raise error("DG227", f"{describe(function)} cannot be called", node.function.span, help=help)
 
 
 def _grad(arguments: list, node: syntax.CallOf, session: Session) -> Any:
@@ -337,11 +352,21 @@ def _grad(arguments: list, node: syntax.CallOf, session: Session) -> Any:
     from diffgraph.autodiff.differentiate import gradients
 
     if len(arguments) != 2:
-        raise error("DG231", "`grad(e, x)` wants an expression and a tensor", node.span)
+        raise error("DG231", f"`grad` takes an expression and a tensor, not {len(arguments)} arguments", node.span,
+                    help="write `grad(e, x)` for the derivative of sum(e) by x")  # fmt: skip
     of = materialize(arguments[0], session, "value", node.span)
     by = only_output(arguments[1])
     if not isinstance(by, TensorValue):
-        raise error("DG228", "`grad` differentiates by a named tensor", node.span, help="name it first")
+        place = node.arguments[1].span
+        shown = describe(by) if not is_tensor(by) else f"`{place.text}` has none of its own"
+        raise error("DG228", f"`grad` differentiates by a tensor that has a name, and {shown}", place,
+                    help="bind it first, compute the expression from it, and give its name")  # fmt: skip
+    if by.kind != "float":
+        raise error(
+            "DG235", f"`{node.arguments[1].span.text}` holds {by.kind}s, which have no derivative", node.arguments[1].span,
+            *([Note("it was made here", by.span)] if by.span else ()),
+            help="differentiate by a float tensor; an int only chooses places",
+        )  # fmt: skip
     session.at(node.span)
     names = [session.operand(t.tensor, node.span) for t in (of, by)]
     found = gradients(session.builder, [(names[0], None)], [names[1]])[names[1]]

@@ -218,7 +218,8 @@ class _Solver:
                 f" which has {_places(0, use.size - 1)}",
                 use.read.span,
                 *_origins(use.read),
-                help=" or ".join(self._repairs(use)),
+                *self._bounds_of(use),
+                help=" or ".join(self._repairs(use)) or None,
             )
 
         session = self.notation.session
@@ -227,6 +228,20 @@ class _Solver:
             session.require_at_least(use.size, high + 1, problem, use.read.span)
         elif sizes.at_least(use.size - 1, high) is not True:
             raise problem()
+
+    def _ints_at(self, use: _Use) -> Iterator[Tensor]:
+        """The tensors of ints that a place is read from."""
+        for atom in _atoms(use.place):
+            operand = self.notation.operands[atom.slot] if type(atom) is Read else None
+            if isinstance(operand, Tensor) and operand.bound is not None:
+                yield operand
+
+    def _bounds_of(self, use: _Use) -> Iterator[Note]:
+        """Where the ints come from that a place is read from, and how far they go."""
+        for tensor in self._ints_at(use):
+            origin = next((r.origin for r in self.notation.reads if r.tensor is tensor), None)
+            if origin is not None:
+                yield Note(f"`{tensor.name}` is an int < {tensor.bound}", origin)
 
     def _unknown(self, use: _Use) -> DiffgraphError:
         culprit = next((a for a in _atoms(use.place) if self.range_of(a)[1] is None), None)
@@ -251,7 +266,12 @@ class _Solver:
             if bound is not None and sizes.at_least(bound, 1) is not False:
                 yield f"bound an index, `{self.notation.indices[k].name} < {bound}`,"
                 break
-        yield f"say what is read outside, `({use.text} else 0)`"
+        ports = [i.tensor for i in self.notation.session.main.inputs if i.role in ("input", "target")]
+        for tensor in self._ints_at(use):
+            if tensor in ports:
+                yield f"declare `{tensor.name}` as `int < {use.size}`"
+        if not use.read.span.source.is_library:
+            yield f"say what is read outside, `({use.text} else 0)`"
 
 
 def _atoms(place: Expr) -> Iterator[Expr]:
@@ -291,5 +311,3 @@ def _origins(*reads) -> list[Note]:
 
 def _places(low: Size, high: Size) -> str:
     return f"the place {low}" if low == high else f"the places {low} to {high}"
-
-

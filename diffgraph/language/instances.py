@@ -23,10 +23,12 @@ def path_for(name, type_name: str, node: syntax.Node, scope: Scope, session: Ses
         own = _given_name(name, scope, session)
         if own in frame.names and not frame.reuse:
             first = frame.names[own]
+            again = first == node.span and session.loop_variables
             raise error(
                 "DG525", f"two instances are called `{own}`", name.span,
-                *([Note("the first one", first)] if first else ()),
-                help=f"name them apart: as {own}[0], as {own}[1]",
+                *([Note("the first one", first)] if first and not again else ()),
+                help=f"each turn of the loop makes one: name it `as {own}[{session.loop_variables[-1]}]`" if again
+                else f"name them apart: `as {own}[0]`, `as {own}[1]`",
             )  # fmt: skip
     frame.names[own] = node.span
     if len(session.instances) > MOST_INSTANCES:

@@ -251,6 +251,8 @@ def _expression_alone(stop: Stop) -> Diagnosis | None:
         span = stop.span(stop.read[0]).to(stop.span(stop.previous))
         if stop.token.kind in ENDS or len(stop.read) > 1:
             return found("DG145", f"`{shortened(span.text)}` alone does nothing", span, help)
+        if stop.token.kind == "->" and not meant:
+            help = f"bind it to a name: `{stop.first} = {stop.first} -> {stop.operand_ahead()}`"
         return found("DG145", "an expression alone does nothing", stop.span(stop.read[0]), help)
     return None
 
@@ -267,12 +269,57 @@ def _missing_initial(stop: Stop) -> Diagnosis | None:
 
 
 def _field_with_sign(stop: Stop) -> Diagnosis | None:
-    """`batch = 64` in a train block."""
+    """`batch = 64` or `batch: 64` in a train block."""
     row = stop.automaton.tables.gotos[stop.states[-1]]
-    if "_field" not in row or len(stop.read) != 1 or stop.token.kind != "=":
+    if "_field" not in row or len(stop.read) != 1 or stop.token.kind not in ("=", ":"):
         return None
     help = f"write `{stop.first} {stop.operand_ahead()}`"
-    return found("DG152", "a field is a name and a value, without `=`", stop.span(stop.token), help, [])
+    text = f"a field is a name and a value, without `{stop.token.kind}`"
+    return found("DG152", text, stop.span(stop.token), help, [])
+
+
+def _body_with_equals(stop: Stop) -> Diagnosis | None:
+    """`layer square()(x) = x^2`: only functions have the short form."""
+    if stop.first not in ("layer", "optimizer", "train", "expect") or stop.token.kind != "=" or "{" not in stop.accepted:
+        return None
+    help = None
+    if stop.first == "layer":
+        help = f"write `{{ return {stop.operand_ahead()} }}`, or make it a `fn` if it has no parameters"
+    article = "an" if stop.first[0] in "eo" else "a"
+    return found("DG153", f"the body of {article} {stop.first} stands in braces", stop.span(stop.token), help)
+
+
+def _body_with_colon(stop: Stop) -> Diagnosis | None:
+    """`def swish(x):` or `if a:`"""
+    if stop.token.kind != ":" or "{" not in stop.accepted or stop.next.kind not in ENDS:
+        return None
+    text = "a body stands in braces, not behind `:`"
+    return found("DG153", text, stop.span(stop.token), "open it with `{`, and close it with `}` below")
+
+
+def _shape_in_settings(stop: Stop) -> Diagnosis | None:
+    """`layer scale(x[N, D]) {`: the tensors stand in the first list."""
+    opener = stop.open_bracket()
+    if stop.first not in ("layer", "optimizer") or stop.token.kind != "[" or opener is None or len(stop.read) < 4:
+        return None
+    if opener is not stop.read[2] or stop.previous.kind != "NAME":
+        return None
+    name = stop.read[1].text
+    article = "an" if stop.first == "optimizer" else "a"
+    text = f"{article} {stop.first} has two lists: its settings, then its tensors"
+    close = next((t.end for t in reversed(stop.pending) if t.kind in ("]", "_LINE_END")), stop.token.end)
+    tensor = stop.source.text[stop.previous.start : close]
+    help = f"`{stop.previous.text}` is a tensor: write `{stop.first} {name}()({tensor}) {{`"
+    return found("DG147", text, stop.span(stop.previous).to(stop.span(stop.token)), help)
+
+
+def _loop_without_variable(stop: Stop) -> Diagnosis | None:
+    """`for in 0..3`"""
+    if stop.token.text != "in" or stop.previous is None or stop.previous.text not in ("for", "scan"):
+        return None
+    help = f"write `{stop.previous.text} i in ...`"
+    instead = [_renamed(stop.token, "i"), stop.token]
+    return found("DG149", "a loop has a variable", stop.span(stop.token), help, instead)
 
 
 def _second_list(stop: Stop) -> Diagnosis | None:
@@ -317,6 +364,7 @@ def _renamed(token: Token, text: str, kind: str = "NAME") -> Token:
 MISTAKES = (
     _word_of_another_language,
     _stray_else,
+    _loop_without_variable,
     _out_of_place,
     _reserved_as_name,
     _misspelt_first_word,
@@ -330,6 +378,9 @@ MISTAKES = (
     _expression_alone,
     _missing_initial,
     _second_list,
+    _shape_in_settings,
+    _body_with_equals,
+    _body_with_colon,
     _brace_on_the_next_line,
     _several_variables,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -9,7 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from diffgraph.diagnostics import Diagnostic, DiffgraphError, Note, Source, Span, error, suggest
+from diffgraph.diagnostics import Diagnostic, DiffgraphError, Note, Source, Span, error, nearest, suggest
 from diffgraph.language import library, syntax
 from diffgraph.language.cycles import cycles
 from diffgraph.language.names import unknown_names
@@ -120,9 +121,9 @@ def load_module(path: str | Path) -> Module:
     try:
         source = read_source(path)
     except OSError as problem:
-        raise error("DG206", f"{path} cannot be read: {problem.strerror}") from None
+        raise unreadable(str(path), path, problem) from None
     file = path.resolve()
-    return _Files(file.parent).load(source, file)
+    return _Files(file.parent, path.parent).load(source, file)
 
 
 def load_text(text: str, name: str = "<text>", folder: str | Path | None = None) -> Module:
@@ -131,6 +132,20 @@ def load_text(text: str, name: str = "<text>", folder: str | Path | None = None)
         return _Files(None).load(Source(name, text), None)
     base = Path(folder).resolve()
     return _Files(base).load(Source(name, text), base / name)
+
+
+def unreadable(shown: str, path: Path, problem: OSError, span: Span | None = None) -> DiffgraphError:
+    """The error of a file that cannot be read; one that is not there may be misspelt."""
+    if not isinstance(problem, FileNotFoundError):
+        return error("DG206", f"`{shown}` cannot be read: {problem.strerror}", span)
+    try:
+        there = sorted(p.name for p in path.parent.iterdir() if p.suffix == path.suffix)
+    except OSError:
+        return error("DG206", f"there is no file `{shown}`, nor its folder", span)
+    meant = nearest(path.name, there)
+    start = shown[: len(shown) - len(path.name)]
+    help = f"did you mean `{start}{meant}`?" if meant else None
+    return error("DG206", f"there is no file `{shown}`", span, help=help)
 
 
 @lru_cache(maxsize=1)
@@ -162,8 +177,10 @@ def _outlined(module: Module, sources: Iterable[Source]) -> Module:
 class _Files:
     """The files of one program, which stay inside its folder. Each is read once, however often it is imported."""
 
-    def __init__(self, folder: Path | None):
+    def __init__(self, folder: Path | None, shown: Path | None = None):
+        """`shown` is the folder as the user named it, for messages."""
         self.folder = folder
+        self.shown = shown or folder
         self.modules: dict[Path, Module] = {}
         self.open: list[Path] = []
 
@@ -198,7 +215,7 @@ class _Files:
         path, span = declaration.path, declaration.span
         if path.startswith("std/"):
             return _from_library(path, span)
-        from diffgraph.language.tensors import inside_folder
+        from diffgraph.language.program_files import inside_folder
 
         place = path if file is None or path.startswith("/") else str(file.parent / path)
         found = inside_folder(place, self.folder, span, path)
@@ -206,20 +223,23 @@ class _Files:
             return self.modules[found]
         if found in self.open:
             chain = " -> ".join(p.name for p in (*self.open[self.open.index(found) :], found))
-            raise error("DG514", f"files import one another: {chain}", span)
+            raise error("DG514", f"files import one another: {chain}", span,
+                        help="put what both need into a file of its own")  # fmt: skip
         if len(self.open) > MOST_IMPORTS or len(self.modules) > MOST_FILES:
             raise error("DG597", f"files import one another more than {MOST_IMPORTS} deep", span)
         try:
             source = read_source(found)
         except OSError as problem:
-            raise error("DG206", f"`{path}` cannot be read: {problem.strerror}", span) from None
-        return self.load(source, found)
+            raise unreadable(path, found, problem, span) from None
+        return self.load(Source(str(self.shown / found.relative_to(self.folder)), source.text), found)
 
 
 def _from_library(path: str, span: Span) -> Module:
     found = _library_file(path)
     if found is None:
-        raise error("DG206", f"the standard library has no `{path}`", span, help=suggest(path, library.paths()))
+        known = library.paths()
+        help = suggest(path, known) or f"it has {', '.join(known)}"
+        raise error("DG206", f"the standard library has no `{path}`", span, help=help)
     return found
 
 
@@ -231,12 +251,20 @@ def _bring(module: Module, declaration: syntax.Import | syntax.FromImport, other
         return
     for name in declaration.names:
         if name not in other.declarations and name not in other.imported:
-            hint = suggest(name, other.own_names())
-            raise error("DG204", f"`{declaration.path}` has no `{name}`", declaration.span, help=hint)
+            names = sorted(other.own_names())
+            help = suggest(name, names) or f"it has {', '.join(names) or 'no names'}"
+            raise error("DG204", f"`{declaration.path}` has no `{name}`", _word(name, declaration), help=help)
         _new_name(module, name, declaration)
         module.imported[name] = (other, name)
         if name in other.nets:
             module.nets.append(name)
+
+
+def _word(name: str, node: syntax.Node) -> Span:
+    """Where a name stands in a declaration: the last time, since a file may be called like what it holds."""
+    found = list(re.finditer(rf"\b{re.escape(name)}\b", node.span.text))
+    start = node.span.start + (found[-1].start() if found else 0)
+    return Span(node.span.source, start, start + len(name)) if found else node.span
 
 
 def _declare(module: Module, declaration: syntax.Declaration) -> None:
@@ -255,10 +283,20 @@ def _declare(module: Module, declaration: syntax.Declaration) -> None:
 
 def _new_name(module: Module, name: str, declaration) -> None:
     if name in module.declarations:
-        first = Note("it is declared first here", module.declarations[name].span)
-        raise error("DG205", f"`{name}` is declared twice", declaration.span, first)
+        first = Note("it is declared first here", _first_word(name, module.declarations[name].span))
+        raise error("DG205", f"`{name}` is declared twice", _first_word(name, declaration.span), first,
+                    help="give one of them another name")  # fmt: skip
     if name in module.imported:
-        raise error("DG205", f"`{name}` is imported and declared", declaration.span)
+        is_import = isinstance(declaration, (syntax.Import, syntax.FromImport))
+        text = "imported twice" if is_import else "imported and declared"
+        help = "import one of them `as` another name" if isinstance(declaration, syntax.Import) else "rename one of them"
+        raise error("DG205", f"`{name}` is {text}", _first_word(name, declaration.span), help=help)
+
+
+def _first_word(name: str, span: Span) -> Span:
+    found = re.search(rf"\b{re.escape(name)}\b", span.text)
+    start = span.start + (found.start() if found else 0)
+    return Span(span.source, start, start + len(name)) if found else span
 
 
 def _has_net(module: Module, block: syntax.Train | syntax.Expect) -> bool:
@@ -267,5 +305,7 @@ def _has_net(module: Module, block: syntax.Train | syntax.Expect) -> bool:
 
 def _no_net(module: Module, block: syntax.Train | syntax.Expect) -> Diagnostic:
     kind = "train" if isinstance(block, syntax.Train) else "expect"
-    help = suggest(block.net, module.nets)
-    return Diagnostic("DG203", f"there is no net `{block.net}` for this {kind} block", block.span, (), help)
+    names = list(module.nets)
+    help = suggest(block.net, names) or (f"the file has {', '.join(names)}" if names else "declare it: net model { ... }")
+    place = _first_word(block.net, block.span)
+    return Diagnostic("DG203", f"there is no net `{block.net}` for this {kind} block", place, (), help)

@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from diffgraph.diagnostics import Diagnostic, suggest
+from diffgraph.diagnostics import Diagnostic, Span, suggest
 from diffgraph.language import syntax
+from diffgraph.language.calls import unknown_keyword
 from diffgraph.language.core_functions import CORE
 from diffgraph.language.cycles import bound_names
 from diffgraph.language.scopes import Scope
@@ -35,6 +36,7 @@ def unknown_names(module) -> list[Diagnostic]:
 def _problems(declaration: syntax.Declaration, module: Scope) -> Iterator[Diagnostic]:
     own = {*bound_names(declaration), *_sizes(declaration), *_instances(declaration)}
     paths = {id(_root(node)) for node in walk(declaration) if isinstance(node, syntax.Attribute)}
+    paths |= {id(node.scope) for node in walk(declaration) if isinstance(node, syntax.Loss)}
     for node in walk(declaration):
         if isinstance(node, syntax.Name) and id(node) not in paths and not _is_known(node.name, own, module):
             known = [*own, *module.names(), *CORE, *SPECIAL]
@@ -54,16 +56,16 @@ def _wrong_keywords(call: syntax.CallOf, module: Scope) -> Iterator[Diagnostic]:
     holder = module.find(call.function.name)
     called = None if holder is None else holder.declarations.get(call.function.name)
     if isinstance(called, syntax.Function):
-        names = [p.name for p in called.parameters]
+        word, names = "argument", [p.name for p in called.parameters]
     elif isinstance(called, (syntax.Layer, syntax.Net)):
-        names = [s.name for s in called.settings]
+        word, names = "setting", [s.name for s in called.settings]
     else:
         return
     for argument in call.arguments:
         if argument.name is not None and argument.name not in names:
-            help = suggest(argument.name, names) or f"it takes {', '.join(names) or 'none'}"
-            text = f"`{call.function.name}` has no `{argument.name}`"
-            yield Diagnostic("DG230", text, call.span, (), help)
+            start = argument.span.start
+            span = Span(argument.span.source, start, start + len(argument.name))
+            yield unknown_keyword(call.function.name, word, argument.name, names, span)
 
 
 def _sizes(declaration: syntax.Node) -> Iterator[str]:

@@ -49,12 +49,13 @@ def parse_text(text: str, name: str = "<text>") -> syntax.File:
     return parse(Source(name, text))
 
 
-def parse_expression(text: str, name: str = "<text>") -> syntax.Expr:
-    """The syntax tree of a text that is one expression, such as a setting given on the command line."""
-    reader = Reader(Source(name, text))
+def parse_expression(text: str, name: str = "<text>", before: str = "") -> syntax.Expr:
+    """The syntax tree of a text that is one expression, such as a setting given on the command line; messages show it
+    behind `before`, what it is given to."""
+    reader = Reader(Source(name, before + text))
     if len(text) > LARGEST_TEXT:
         raise _too_large(name)
-    value = reader.read("interpolation", 0, len(text))
+    value = reader.read("interpolation", len(before), len(before) + len(text))
     if problems := reader.problems():
         raise DiffgraphError(*problems)
     return value

@@ -13,6 +13,7 @@ from diffgraph.diagnostics import Diagnostic, Source
 from diffgraph.language.automaton import Automaton
 from diffgraph.language.diagnosis import diagnose
 from diffgraph.language.lexing import CLOSING, MOST_PROBLEMS, OPENING, Token, significant, tokenize
+from diffgraph.language.follow_ups import without_follow_ups
 from diffgraph.language.nesting import Repair, balance, refuse_depth
 from diffgraph.language.stop import Diagnosis, Stop
 from diffgraph.language.tables import END, tables
@@ -62,8 +63,8 @@ class Reader:
 
     def problems(self) -> list[Diagnostic]:
         """Everything found, in the order of the text."""
-        found = self.errors + self.builder.problems
-        return sorted(found, key=lambda p: (p.span.start, p.span.end))[:MOST_PROBLEMS]
+        found = sorted(self.errors + self.builder.problems, key=lambda p: (p.span.start, p.span.end))
+        return without_follow_ups(found)[:MOST_PROBLEMS]
 
     def _inside(self, start: int, end: int):
         value = self.read("interpolation", start, end)

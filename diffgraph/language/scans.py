@@ -8,6 +8,7 @@ from diffgraph.diagnostics import Note, Span, error
 from diffgraph.ir.program import Carry, Input, Scan, Tensor, Yield
 from diffgraph.language import sizes, syntax
 from diffgraph.language.arithmetic import (
+    is_tensor,
     as_pending,
     binary,
     broadcast_shapes,
@@ -22,7 +23,7 @@ from diffgraph.language.reductions import reduce_axes
 from diffgraph.language.scopes import Scope
 from diffgraph.language.session import BodyBuilder, Session
 from diffgraph.language.tensors import filled
-from diffgraph.language.values import TensorValue
+from diffgraph.language.values import Pending, TensorValue
 
 
 class LoopScope(Scope):
@@ -84,7 +85,10 @@ def _steps(node: syntax.ScanOf, scope, session) -> tuple[int, Any, int]:
     start, stop = (only_output(expressions.evaluate(e, scope, session)) for e in (where.start, where.stop))
     step = 1 if where.step is None else expressions.evaluate(where.step, scope, session)
     if not all(is_exact(v) and sizes.is_whole(v) for v in (start, stop)) or not isinstance(step, int) or step == 0:
-        raise error("DG550", "a scan runs over sizes that are known when compiling", where.span)
+        wrong = next((v for v in (start, stop) if not (is_exact(v) and sizes.is_whole(v))), step)
+        text = f"a scan runs over sizes that are known when compiling, not over {describe(wrong)}"
+        help = "run to the longest, and choose by the index: where(t < steps, next, h)" if is_tensor(wrong) else None
+        raise error("DG550", text, where.span, help=help)
     if isinstance(start, int) and isinstance(stop, int):
         return start, len(range(start, stop, step)), step
     span = sizes.add(stop, sizes.multiply(start, -1))
@@ -117,15 +121,8 @@ def _finish_carries(loop: LoopScope, session: Session, node) -> None:
         value = loop.nexts.get(carry.name, inner)
         pending = as_pending(value, session, carry.span)
         if pending.shape != inner.shape:
-            shape = broadcast_shapes([pending.shape, inner.shape], session, carry.span)
-            if len(shape) != len(inner.shape) or any(sizes.equal(a, b) is False for a, b in zip(shape, inner.shape)):
-                raise error(
-                    "DG551",
-                    f"`next {carry.name}` is {show_shape(pending.shape)}, but `{carry.name}` starts as"
-                    f" {show_shape(inner.shape)}",
-                    carry.span,
-                    *([Note("the next value was made here", pending.span)] if pending.span else ()),
-                )
+            _refuse_another_shape(carry.name, pending, inner, carry.span)
+            broadcast_shapes([pending.shape, inner.shape], session, carry.span)
             pending = as_pending(
                 binary("+", pending, filled(list(inner.shape), 0.0, session, carry.span), session, carry.span),
                 session,
@@ -133,9 +130,28 @@ def _finish_carries(loop: LoopScope, session: Session, node) -> None:
             )
         if pending.kind != inner.kind:
             raise error(
-                "DG552", f"`next {carry.name}` is {pending.kind}, but `{carry.name}` starts as {inner.kind}", carry.span
-            )
+                "DG552", f"`next {carry.name}` is {pending.kind}, but `{carry.name}` starts as {inner.kind}", carry.span,
+                *([Note(f"the next value, of {pending.kind}s, was made here", pending.span)] if pending.span else ()),
+                help=f"start it as {'a float: 0.0' if pending.kind == 'float' else f'what it becomes, of {pending.kind}s'}",
+            )  # fmt: skip
         loop.nexts[carry.name] = _inside(pending, session, f"next_{carry.name}", carry.span)
+
+
+def _refuse_another_shape(name: str, following: Pending, inner: TensorValue, span: Span) -> None:
+    """What is carried keeps its shape; a next value may be broadcast to it."""
+    own, wanted = following.shape, inner.shape
+    fits = len(own) <= len(wanted) and all(
+        a == 1 or sizes.equal(a, b) is not False for a, b in zip(own[::-1], wanted[::-1])
+    )
+    if not fits:
+        raise error(
+            "DG551",
+            f"`next {name}` is {show_shape(own)}, but `{name}` starts as {show_shape(wanted)}",
+            span,
+            *([Note("the next value was made here", following.span)] if following.span else ()),
+            help=f"what is carried keeps its shape: start `{name}` as {show_shape(own)}, or make the next one"
+            f" {show_shape(wanted)}",
+        )
 
 
 def _settle_yields(loop: LoopScope, session: Session, node) -> None:

@@ -80,6 +80,7 @@ class Session:
         self.main = self.builder
         self.initial = Builder()
         self.frames = [Frame("", "net", None)]
+        self.loop_variables: list[str] = []
         self.instances: list[Instance] = []
         self.variables: dict[str, Variable] = {}
         self.by_path: dict[str, Any] = {}

@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from diffgraph.diagnostics import Diagnostic, DiffgraphError, Span, error
+from diffgraph.diagnostics import Diagnostic, DiffgraphError, Note, Span, error, suggest
 from diffgraph.ir.dimension import symbol
 from diffgraph.ir.program import Argsort, Reshape
 from diffgraph.ir.rename import rename_results
 from diffgraph.language import apply, notation, syntax, variables
 from diffgraph.language import evaluate as expressions
-from diffgraph.language.arithmetic import as_pending, describe, is_tensor, materialize, only_output
+from diffgraph.language.arithmetic import as_pending, describe, is_tensor, materialize, only_output, show_shape
 from diffgraph.language.reductions import reduce_axes
 from diffgraph.language.scans import LoopScope
 from diffgraph.language.scopes import FAILED, MISSING, Scope
 from diffgraph.language.session import Session
 from diffgraph.language.tensors import as_size
+from diffgraph.language.traversal import walk
 from diffgraph.language.values import LayerValue, NetResult, Pending, TensorValue, Undecided
 from diffgraph.language.variables import condition, shape_of
 
@@ -42,7 +43,8 @@ def run_body(block: syntax.Block, scope: Scope, session: Session, owner: str) ->
         run_block(block, scope, session)
     except Returned as result:
         return result.value
-    raise error("DG501", f"`{owner}` returns nothing", block.span, help="end it with `return y`")
+    last = next((n for s in reversed(block.statements) for n in _binds(s, scope)), "y")
+    raise error("DG501", f"`{owner}` returns nothing", block.span, help=f"end it with `return {last}`")
 
 
 def run_block(block: syntax.Block, scope: Scope, session: Session) -> None:
@@ -136,8 +138,10 @@ def unpack(value: Any, node: syntax.Bind) -> list:
     value = only_output(value)
     values = list(value) if isinstance(value, (tuple, list, range)) else None
     if values is None or len(values) != len(node.names):
-        got = f"{len(values)} values" if values is not None else describe(value)
-        raise error("DG502", f"{len(node.names)} names are bound to {got}", node.span)
+        if values is None:
+            text = f"{len(node.names)} names are bound to {describe(value)}, which is one value"
+            raise error("DG502", text, node.span, help=f"bind it to one name: {node.names[0]} = ...")
+        raise error("DG502", f"{len(node.names)} names are bound to {len(values)} values", node.span)
     return values
 
 
@@ -175,7 +179,11 @@ def _for(node: syntax.For, scope: Scope, session: Session) -> None:
     for value in values:
         session.count_step(node.span)
         scope.bind(node.name, value)
-        run_block(node.body, scope, session)
+        session.loop_variables.append(node.name)
+        try:
+            run_block(node.body, scope, session)
+        finally:
+            session.loop_variables.pop()
     if had:
         scope.bind(node.name, outer)
     else:
@@ -191,7 +199,19 @@ def _assert(node: syntax.Assert, scope: Scope, session: Session) -> None:
     elif isinstance(value, Undecided):
         _require(value, node, scope, session)
     elif not value:
-        raise error("DG500", _message(node, scope, session), node.span)
+        notes = _tensors_in(node, scope)
+        raise error("DG500", _message(node, scope, session), node.condition.span, *notes)
+
+
+def _tensors_in(node: syntax.Assert, scope: Scope) -> list[Note]:
+    """Where the tensors were made that an assertion is about, with their shapes."""
+    named = {n.name: n for n in walk(node) if isinstance(n, syntax.Name)}
+    notes = []
+    for name in named:
+        value = only_output(scope.find(name).get(name)) if scope.find(name) is not None else None
+        if is_tensor(value) and value.span is not None:
+            notes.append(Note(f"this is {show_shape(value.shape)}", value.span))
+    return notes
 
 
 def _require(value: Undecided, node: syntax.Assert, scope: Scope, session: Session) -> None:
@@ -221,14 +241,15 @@ def _loop(scope: Scope, span: Span, word: str) -> LoopScope:
     while current is not None and not isinstance(current, LoopScope):
         current = current.parent
     if current is None:
-        raise error("DG554", f"`{word}` belongs inside a scan", span)
+        raise error("DG554", f"`{word}` belongs inside a scan", span, help="in a `for` loop bind the name again: h = ...")
     return current
 
 
 def _next(node: syntax.Next, scope: Scope, session: Session) -> None:
     loop = _loop(scope, node.span, "next")
     if node.name not in loop.carries:
-        raise error("DG555", f"`{node.name}` is not carried by the scan", node.span)
+        help = suggest(node.name, loop.carries) or f"it carries {', '.join(loop.carries)}"
+        raise error("DG555", f"`{node.name}` is not carried by the scan", node.span, help=help)
     value = expressions.evaluate(node.value, scope, session)
     loop.nexts[node.name] = settle(value, session, f"next_{node.name}", node.span)
 
@@ -250,7 +271,8 @@ def _ports(scope: Scope, node, word: str):
         if isinstance(current, NetScope):
             return current.ports
         current = current.parent
-    raise error("DG511", f"`{word}` belongs into a net", node.span)
+    help = "return what it needs, and write it in the net"
+    raise error("DG511", f"`{word}` belongs inside a net, not inside a layer", node.span, help=help)
 
 
 def _port(node: syntax.Port, scope: Scope, session: Session) -> None:
@@ -275,7 +297,8 @@ def element_type(node: syntax.Port, scope: Scope, session: Session) -> tuple[str
     if node.type.bound is None:
         return node.type.kind, None
     if node.type.kind != "int":
-        raise error("DG512", "only ints have a bound", node.type.span)
+        raise error("DG512", f"only an int has a bound, and this is a {node.type.kind}", node.type.span,
+                    help=f"write `int < {node.type.bound.span.text}` for classes, or leave the bound out")  # fmt: skip
     return "int", as_size(expressions.evaluate(node.type.bound, scope, session), node.type.bound.span)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from diffgraph.autodiff.differentiate import gradients
-from diffgraph.diagnostics import Span, error, suggest
+from diffgraph.diagnostics import DiffgraphError, Span, error, suggest
 from diffgraph.ir.program import Output, Program
 from diffgraph.ir.replay import replay
 from diffgraph.language import evaluate as expressions
@@ -19,7 +19,7 @@ from diffgraph.language.arithmetic import apply_scalar, describe, materialize, s
 from diffgraph.language.blocks import OptimizerCall, TrainPlan
 from diffgraph.language.elaborate import Ports, elaborate
 from diffgraph.language.network import Network, Variable
-from diffgraph.language.paths import matches
+from diffgraph.language.paths import matches, unknown_path
 from diffgraph.language.scopes import Scope
 from diffgraph.language.session import Frame, Session
 from diffgraph.language.values import FunctionValue, LayerValue, TensorValue
@@ -132,9 +132,9 @@ class _Step:
         self.variables = list(session.variables.values())
         self.trained = [v for v in self.variables if v.trained]
         if not self.losses:
-            raise error("DG611", f"the net `{plan.net}` has no loss to train on", help="add: loss ...")
-        for pattern in plan.freeze:
-            self._check_pattern(pattern, None)
+            help = "add one to the net, such as `loss mse(y, target)`"
+            raise error("DG611", f"the net `{plan.net}` has no loss to train on", plan.span, help=help)
+        self._check_patterns()
 
     def build(self) -> None:
         """Adds everything: for each loss in order, its gradients and the update of the parameters that it reaches. A
@@ -142,10 +142,8 @@ class _Step:
         self.session.phase = "update"
         rules = [(self._settled(call), call) for call in self.plan.optimizers]
         if not rules:
-            raise error("DG610", f"the train block `{self.plan.name}` has no optimizer", help="add: optimizer adam")
-        for _, call in rules:
-            for pattern in call.patterns or ():
-                self._check_pattern(pattern, call.node.span)
+            text = f"the train block `{self.plan.name}` has no optimizer"
+            raise error("DG610", text, self.plan.span, help="add: optimizer adam")
         for k in range(len(self.losses)):
             for path, gradient in self._gradients_of(k).items():
                 self._update(rules, path, gradient)
@@ -154,14 +152,13 @@ class _Step:
         if self.plan.average is not None:
             self._average()
 
-    def _check_pattern(self, pattern: str, span: Span | None) -> None:
+    def _check_patterns(self) -> None:
         """A path that names nothing is a misspelt one."""
-        known = [v.path for v in self.variables]
-        if any(matches(pattern, path) for path in known):
-            return
-        layers = {path.rpartition(".")[0] for path in known} - {""}
-        help = suggest(pattern, [*layers, *known])
-        raise error("DG616", f"`{pattern}` names no parameter or state of `{self.plan.net}`", span, help=help)
+        paths = [v.path for v in self.variables]
+        patterns = [*self.plan.freeze, *(p for call in self.plan.optimizers for p in call.patterns or ())]
+        found = (unknown_path(p, paths, self.plan.net, self.plan.places.get(p)) for p in patterns)
+        if problems := [problem for problem in found if problem is not None]:
+            raise DiffgraphError(*problems)
 
     # ------------------------------------------------------------ gradients
 

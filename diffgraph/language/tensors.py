@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
-
-import numpy as np
 
 from diffgraph.diagnostics import Note, Span, error
 from diffgraph.ir.affine import Affine, affine, index
@@ -39,10 +37,18 @@ def as_size(value: Any, span: Span | None) -> Size:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if not is_exact(value) or not sizes.is_whole(value):
-        raise error("DG350", f"{describe(value)} is not a size", span)
+        raise error("DG350", f"{described(value, span)}, not a size: a whole number is wanted", span)
     if sizes.at_least(value, 0) is False:
-        raise error("DG350", f"{value} is not a size", span)
+        raise error("DG350", f"{described(value, span)}, not a size: one of at least 0 is wanted", span)
     return value
+
+
+def described(value: Any, span: Span | None) -> str:
+    """`width is the number 8.5`: a value, with the text that it comes from where that says more."""
+    text = " ".join(span.text.split()) if span is not None else ""
+    if not text or len(text) > 40 or text == str(value):
+        return f"this is {describe(value)}"
+    return f"`{text}` is {describe(value)}"
 
 
 def at(value: Size) -> Affine:
@@ -74,8 +80,8 @@ def reshape(value: Any, shape: Any, session: Session, span: Span | None) -> Tens
             f"a tensor {show_shape(x.shape)} of {total} elements has no shape {show_shape(wanted)}"
             f" of {product(wanted)}",
             span,
-            *([Note("it was made here", x.span)] if x.span else ()),
-            help="write -1 for one size to have it computed",
+            *([Note(f"this is {show_shape(x.shape)}", x.span)] if x.span else ()),
+            help=_open_size_repair(wanted, total),
         )
 
     session.require_equal(product(wanted), total, problem, span)
@@ -92,9 +98,26 @@ def _with_open_size(wanted: list, total: Size, x: TensorValue, span) -> list:
     rest = sizes.divide(total, known) if known != 0 else 0
     if rest is None or not sizes.is_whole(rest):
         raise error(
-            "DG353", f"the {total} elements of {show_shape(x.shape)} do not divide by {known}", span
-        )
+            "DG353", f"the {total} elements of {show_shape(x.shape)} do not divide by {known}", span,
+            *([Note(f"this is {show_shape(x.shape)}", x.span)] if x.span else ()),
+            help=f"{_factors(x.shape)} elements are there to share out",
+        )  # fmt: skip
     return [rest if isinstance(s, int) and s == -1 else s for s in wanted]
+
+
+def _open_size_repair(wanted: list, total: Size) -> str:
+    """Which one size, computed instead, makes the elements fit."""
+    for k in reversed(range(len(wanted))):
+        others = product(s for j, s in enumerate(wanted) if j != k)
+        rest = sizes.divide(total, others) if others != 0 else None
+        if rest is not None and sizes.is_whole(rest):
+            fitting = [*wanted[:k], -1, *wanted[k + 1 :]]
+            return f"write {show_shape(fitting)}: -1 is computed, and is {rest} here"
+    return "the product of the sizes must stay the same"
+
+
+def _factors(shape: Sequence[Size]) -> str:
+    return " * ".join(f"({s})" if " " in str(s) else str(s) for s in shape) or "1"
 
 
 def transpose(value: Any, a: Any, b: Any, session: Session, span: Span | None) -> Pending:
@@ -214,7 +237,8 @@ def split(value: Any, parts: Any, axis: int, session: Session, span: Span | None
     else:
         length = divide_exactly(size, parts) if isinstance(parts, int) and parts > 0 else None
         if length is None:
-            raise error("DG356", f"an axis of {size} does not split into {parts} equal parts", span)
+            help = f"give their lengths: split(x, [...]), which make {size}"
+            raise error("DG356", f"an axis of {size} does not split into {parts} equal parts", span, help=help)
         lengths = [length] * parts
     pieces = []
     start: Size = 0
@@ -397,38 +421,6 @@ def one_hot(label: Any, classes: Any, session: Session, span: Span | None) -> Pe
     wide = substitute(x.body, {}, shape)
     body = call("where", call("eq", wide, index(len(x.shape))), Const(1.0), Const(0.0))
     return Pending(shape, "float", body, x.operands, None, span)
-
-
-def constant_file(path: Any, session: Session, span: Span | None) -> TensorValue:
-    """A tensor from a `.npy` file of the program's directory."""
-    if not isinstance(path, str):
-        raise error("DG370", "constant wants the name of a .npy file", span)
-    file = inside_folder(path, session.folder, span)
-    try:
-        # Mapped first: a header that claims more than the file holds is refused before anything is allocated.
-        array = np.load(file, allow_pickle=False, mmap_mode="r")
-    except (OSError, ValueError, EOFError) as problem:
-        raise error("DG371", f"`{path}` cannot be read: {problem}", span) from None
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf":
-        raise error("DG371", f"`{path}` does not hold one array of numbers", span)
-    kind = {"b": "bool", "i": "int", "u": "int"}.get(array.dtype.kind, "float")
-    array = array.astype({"bool": np.bool_, "int": np.int64, "float": np.float64}[kind])
-    bound = int(array.max()) + 1 if kind == "int" and array.size and array.min() >= 0 else None
-    return TensorValue(session.table(Path(path).stem, array, kind, bound), span)
-
-
-def inside_folder(path: str, folder: Path | None, span: Span | None, shown: str | None = None) -> Path:
-    """A file of the program's directory; anything outside is refused. `shown` is the path as it is written."""
-    shown = shown or path
-    if folder is None:
-        raise error("DG372", f"`{shown}`: a program without a directory reads no files", span)
-    base = Path(folder).resolve()
-    if "\0" in path:
-        raise error("DG373", "the name of a file holds no character 0", span)
-    file = (base / path).resolve()
-    if base != file and base not in file.parents:
-        raise error("DG373", f"`{shown}` is outside the directory of the program", span)
-    return file
 
 
 # ---------------------------------------------------------------- order

@@ -161,5 +161,18 @@ def _size_text(size: Size) -> str:
     return str(size)
 
 
+class Keywords(dict):
+    """Arguments by name; `spans` tells where each name stands in the text."""
+
+    def __init__(self, values=(), spans: dict[str, Span] | None = None):
+        super().__init__(values)
+        self.spans = {} if spans is None else spans
+
+
+def place_of(name: str, keywords: dict, call: Span | None) -> Span | None:
+    """Where the name of an argument stands, else the whole call."""
+    return keywords.spans.get(name, call) if isinstance(keywords, Keywords) else call
+
+
 CompileTime = int | float | Fraction | bool | str | list | tuple | range | Dimension
 Value = CompileTime | TensorValue | Pending | Indexed | FunctionValue | BuiltinFunction | LayerValue | Composition | SharedLayer | FrozenLayer | Undecided

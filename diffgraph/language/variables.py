@@ -5,12 +5,12 @@ from __future__ import annotations
 from hashlib import blake2b
 from typing import Any
 
-from diffgraph.diagnostics import Note, Span, error
+from diffgraph.diagnostics import DiffgraphError, Note, Span, error, suggest
 from diffgraph.ir.dimension import product
 from diffgraph.ir.expression import Call, Const, Expr, Extent, Index, Read
 from diffgraph.ir.program import Output
 from diffgraph.ir.simplify import call
-from diffgraph.language import apply, notation, paths, syntax
+from diffgraph.language import apply, notation, paths, sizes, syntax
 from diffgraph.language import evaluate as expressions
 from diffgraph.language.arithmetic import (
     as_pending,
@@ -118,7 +118,10 @@ def _spread(value: Any, shape, session: Session, span: Span) -> Pending:
         return pending
 
     def problem():
-        return error("DG504", f"{show_shape(pending.shape)} does not fill the declared shape {show_shape(shape)}", span)
+        return error(
+            "DG504", f"{show_shape(pending.shape)} does not fill the declared shape {show_shape(shape)}", span,
+            *([Note(f"this is {show_shape(pending.shape)}", pending.span)] if pending.span else ()),
+        )  # fmt: skip
 
     if len(pending.shape) > len(shape):
         raise problem()
@@ -161,11 +164,11 @@ def _constant(value: Any, shape, session: Session, span) -> Any:
 def _again(node: syntax.Variable, path: str, shape, session: Session) -> TensorValue:
     if not any(f.reuse for f in session.frames):
         first = Note("the first one", session.variables[path].span)
-        raise error("DG526", f"two parameters are called `{path}`", node.span, first)
+        raise error("DG526", f"two parameters are called `{path}`", node.span, first, help="give one another name")
     known = session.variables[path].tensor
     if known.shape != shape:
-        wanted = f"and is wanted as {show_shape(shape)} here"
-        raise error("DG527", f"the shared `{path}` is {show_shape(known.shape)}, {wanted}", node.span)
+        text = f"the shared `{path}` is {show_shape(known.shape)}, and is wanted as {show_shape(shape)} here"
+        raise error("DG527", text, node.span, help="what is shared keeps the shape of its first use")
     return session.by_path[path]
 
 
@@ -214,20 +217,36 @@ def update(node: syntax.Update, scope: Scope, session: Session) -> None:
     if node.indices is not None:
         value = notation.define(name, node.indices, node.value, node.span, scope, session)
     else:
-        value = expressions.evaluate(node.value, scope, session)
+        value = as_pending(expressions.evaluate(node.value, scope, session), session, node.value.span)
+        if not _can_fill(value.shape, variable.tensor.shape):
+            raise _keeps_shape(path, variable, value, node.value.span)
         pending = _spread(value, variable.tensor.shape, session, node.span)
         if pending.kind != "float":
             pending = as_pending(binary("*", 1.0, pending, session, node.span), session, node.span)
         value = materialize(pending, session, session.hint(f"{name}_new"), node.span)
     if value.shape != variable.tensor.shape:
-        text = f"`{path}` is {show_shape(variable.tensor.shape)} and cannot become {show_shape(value.shape)}"
-        raise error("DG506", text, node.span)
+        raise _keeps_shape(path, variable, value, node.span)
     session.by_path[path] = value
     session.updates[path] = value.tensor.name
     holder = scope.find(f"&{name}")
     if holder is not None and holder.get(f"&{name}") == path:
         scope.bind(name, value)
         scope.bind(f"&{name}", path)
+
+
+def _can_fill(own, shape) -> bool:
+    """Whether a value of one shape can be repeated to fill another."""
+    pairs = zip(own[::-1], tuple(shape)[::-1])
+    return len(own) <= len(shape) and all(a == 1 or sizes.equal(a, b) is not False for a, b in pairs)
+
+
+def _keeps_shape(path: str, variable: Variable, value: Any, span: Span) -> DiffgraphError:
+    shape = show_shape(variable.tensor.shape)
+    return error(
+        "DG506", f"`{path}` is {shape} and cannot become {show_shape(value.shape)}", span,
+        Note(f"it is declared as {shape} here", variable.span),
+        help="reduce over the other axes: mean(x, axis = 0)" if len(value.shape) > len(variable.tensor.shape) else None,
+    )  # fmt: skip
 
 
 def _target(node: syntax.Update, scope: Scope, session: Session) -> tuple[str, str]:
@@ -245,4 +264,6 @@ def _target(node: syntax.Update, scope: Scope, session: Session) -> tuple[str, s
     if isinstance(target, syntax.Name):
         expressions.lookup(name, scope, session, node.span)  # Nothing more to say of what has failed.
     text = f"`{name}` is neither a state nor a parameter"
-    raise error("DG507", text, node.span, help=f"declare it: state {name} = 0")
+    known = [n[1:] for n in scope.values if n.startswith("&")]
+    help = suggest(name, known) or f"declare it: `state {name} = 0`; `{name} = ...` binds a name anew"
+    raise error("DG507", text, Span(node.span.source, node.span.start, node.span.start + len(name)), help=help)

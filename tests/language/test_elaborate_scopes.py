@@ -114,7 +114,7 @@ def test_what_no_net_uses_is_checked_too():
     assert [(d.code, d.span.text[:7]) for d in found] == [
         ("DG201", "nothing"),
         ("DG201", "missing"),
-        ("DG230", "conv(3,"),
+        ("DG230", "strid"),
     ]
     assert found[2].help == "did you mean `stride`?"
 
@@ -279,6 +279,7 @@ def test_asserts_show_their_message_and_the_chain_of_layers():
     found = problem(body("input x[N, 4]\noutput y = x -> g as outer", head))
     assert found.message == "f: 5 of [N, 4] is too much"
     assert [n.message for n in found.notes] == [
+        "this is [N, 4]",
         "in f, applied at <text>:5 as outer.inner",
         "in g, applied at <text>:8 as outer",
     ]

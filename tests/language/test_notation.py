@@ -368,7 +368,7 @@ def test_symbolic_sizes_run_at_any_size():
         ("y[n, d] = x[n + 1, d] + x[n, d]", "DG423", "x[n + 1, d]", "1 to N", "`n < N - 1`"),
         ("y[i] = sum[p](w[0, p] * b[i + p + 2])", "DG424", "b[i + p + 2]", "no place for `i`", "else 0"),
         ("y[n] = w[int(x[n, 0]), 0]", "DG422", "w[int(x[n, 0]), 0]", "`int` has no known range", "clamp(..., 0, 3)"),
-        ("y[n] = w[x[n, 0], 0]", "DG412", "w[x[n, 0], 0]", "float", "int(...)"),
+        ("y[n] = w[x[n, 0], 0]", "DG412", "x[n, 0]", "`x` holds floats", "declare it as an int"),
         ("y[n, n] = x[n, n]", "DG414", "n", "bound already", None),
         ("y[n, d] = sum[d](x[n, d])", "DG414", "d", "bound already", None),
         ("y[n, ...] = x[n, ...] + w[...]", "DG410", "w[...]", "2 axes here and for 1 axis", None),

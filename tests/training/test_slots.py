@@ -38,7 +38,7 @@ def test_a_table_with_one_open_width():
 
 @pytest.mark.parametrize("rows", [[[1, 2]], [[1, 2, 3, 4]]])
 def test_a_table_of_another_width(rows):
-    with pytest.raises(DiffgraphError, match="x 2, y 1 numbers a row"):
+    with pytest.raises(DiffgraphError, match="2 numbers a row for `x` and 1 number a row for `y`"):
         fill(table(rows), (X, Y), F32)
 
 
@@ -80,8 +80,8 @@ def test_an_empty_slot_is_an_error_with_the_columns():
 @pytest.mark.parametrize(
     "labels, message",
     [
-        ([0, 1, 3], r"3 at \[2\], but label is an int from 0 to 2"),
-        ([0, -1, 1], r"-1 at \[1\]"),
+        ([0, 1, 3], "3 in row 3, but `label` is an int from 0 to 2"),
+        ([0, -1, 1], "-1 in row 2"),
         ([0.5, 1, 2], "not whole"),
         ([1, 2, 3], "number classes from 0"),
         (["a", "b", "c"], "takes ints"),

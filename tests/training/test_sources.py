@@ -78,7 +78,7 @@ def test_files_of_the_program(tmp_path):
         ("function(n = 5, y = 2 * z)", "`z` is not known"),
         ("spiral(n = 0)", "0 samples"),
         ('npz("../d.npz")', "outside the directory"),
-        ('npz("d.npz")', 'no "d.npz"'),
+        ('npz("d.npz")', 'no file or folder "d.npz"'),
         ("table([[1, 2], [3, inf]])", r"column `column 2` holds inf at \[1\]"),
         ("xor(split = 2)", "not a share"),
         ("digits(split = 0.2, standardize = 3)", "`standardize` of `digits` is true or false"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from diffgraph.diagnostics import error, suggest
+from diffgraph.diagnostics import error, nearest
 from diffgraph.runtime.cache import default_directory
 
 
@@ -21,8 +21,10 @@ def inside(directory: Path, name: str) -> Path:
             help=f"put the data under {root}",
         )
     if not path.exists():
-        here = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
-        raise error("DG704", f'there is no "{name}" in {root}', help=suggest(path.name, here))
+        here = sorted(p.name for p in path.parent.iterdir()) if path.parent.is_dir() else []
+        meant = nearest(path.name, here)
+        help = f'did you mean "{name[: len(name) - len(path.name)]}{meant}"?' if meant else f"put it under {root}"
+        raise error("DG704", f'there is no file or folder "{name}" beside the program', help=help)
     return path
 
 

@@ -99,9 +99,10 @@ def _side_by_side(dataset: Dataset, slots: Sequence[Slot], columns: list[str]) -
     if len(unknown) == 1 and len(columns) > known:
         widths[unknown[0]] = len(columns) - known
     elif unknown or known != len(columns):
-        wanted = ", ".join(f"{s.name} {w}" for s, w in zip(slots, widths))
-        have = f"`{dataset.name}` has {len(columns)} column{'s' if len(columns) != 1 else ''} left to fill them"
-        raise error("DG710", f"the net takes {wanted} numbers a row; {have}: {_shown(columns)}", slots[0].span)
+        wanted = " and ".join(f"{w} number{'' if w == 1 else 's'} a row for `{s.name}`" for s, w in zip(slots, widths))
+        have = f"`{dataset.name}` has {len(columns)} column{'s' if len(columns) != 1 else ''}"
+        help = f"declare it [..., {len(columns)}], or leave columns out" if len(slots) == 1 else None
+        raise error("DG710", f"the net takes {wanted}, and {have} for it: {_shown(columns)}", slots[0].span, help=help)
     ends = np.cumsum(widths)
     return {s.name: columns[end - width : end] for s, width, end in zip(slots, widths, ends)}
 
@@ -176,7 +177,9 @@ def _misfit(values: np.ndarray, slot: Slot, what: str) -> DiffgraphError:
     own = values.shape[1:] if slot.batched else values.shape
     wanted = slot.shape[1:] if slot.batched else slot.shape
     shown = ", ".join(map(str, wanted))
-    repair = None if slot.batched else "a net without a batch takes a column as one whole sample"
+    repair = f"declare {slot.name}[N, {', '.join(map(str, own))}], or change the data"
+    if not slot.batched:
+        repair = "a net without a batch takes a column as one whole sample"
     return error(
         "DG712", f"{what} has {list(own)}{each}, which does not fit [{shown}] of {slot}", slot.span, help=repair
     )
@@ -206,12 +209,12 @@ def _check_range(whole: np.ndarray, slot: Slot, sizes: Mapping[str, int], what: 
     if whole.min() >= 0 and whole.max() < bound:
         return
     place = tuple(int(i) for i in np.argwhere((whole < 0) | (whole >= bound))[0])
-    raise error(
-        "DG714",
-        f"{what} holds {whole[place]} at {list(place)}, but {slot.name} is an int from 0 to {bound - 1}",
-        slot.span,
-        help="number classes from 0" if whole.min() >= 1 and whole.max() == bound else None,
-    )
+    if whole.min() >= 1 and whole.max() == bound:
+        repair = "number classes from 0"
+    else:
+        repair = f"declare it `int < {whole.max() + 1}`" if whole.min() >= 0 else "classes are numbered from 0"
+    text = f"{what} holds {whole[place]} in row {place[0] + 1}, but `{slot.name}` is an int from 0 to {bound - 1}"
+    raise error("DG714", text, slot.span, help=repair)
 
 
 def _check_lengths(dataset: Dataset, arrays: dict, slots: Sequence[Slot]) -> None:

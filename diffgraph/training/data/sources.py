@@ -43,7 +43,21 @@ def load(call: DataCall, directory: Path) -> Dataset:
         raise _at(problem, call.span) from None
 
 
+def check_call(call: DataCall) -> None:
+    """Refuses a source or a setting that is not there, before anything is read. The call may hold other ones."""
+    _prepared(call)
+
+
 def _load(call: DataCall, directory: Path) -> Dataset:
+    source, arguments, share, scaled, seed = _prepared(call)
+    dataset = source(directory, *arguments)
+    if share is not None:
+        dataset = hold_out(dataset, share, seed)
+    return standardize(dataset) if scaled else dataset
+
+
+def _prepared(call: DataCall) -> tuple[Callable, list, float | None, bool, int]:
+    """(the source, its arguments, the share to hold out, whether to standardize, the seed)"""
     if call.name not in SOURCES:
         raise error("DG700", f"there is no data source `{call.name}`", call.span, help=_known(call.name))
     source = SOURCES[call.name]
@@ -54,25 +68,27 @@ def _load(call: DataCall, directory: Path) -> Dataset:
         None if "standardize" in accepted else _setting(call, "standardize", keywords.pop("standardize", False), "bool")
     )
     seed = _setting(call, "seed", keywords.get("seed", 0) if "seed" in accepted else keywords.pop("seed", 0), "int")
-    dataset = source(directory, *_bound(call, source, call.arguments, keywords))
-    if share is not None:
-        dataset = hold_out(dataset, share, seed)
-    return standardize(dataset) if scaled else dataset
+    arguments = _bound(call, source, call.arguments, keywords)
+    for inner in arguments:
+        if isinstance(inner, DataCall) and inner is not call:
+            check_call(inner)
+    return source, arguments, share, scaled, seed
 
 
 def _bound(call: DataCall, source: Callable, positional, keywords) -> list:
     """The arguments of the source in the order of its signature, checked against it; `call` is the call itself."""
     settings = [p for p in list(inspect.signature(source).parameters.values())[1:] if p.name != "call"]
     if len(positional) > len(settings):
-        raise error("DG701", f"`{call.name}` takes {len(settings)} settings, not {len(positional)}", call.span)
+        help = f"it takes {', '.join(p.name for p in settings)}" if settings else "leave the parentheses out"
+        most = f"{len(settings) or 'no'} setting{'' if len(settings) == 1 else 's'}"
+        raise error("DG701", f"`{call.name}` takes {most}, not {len(positional)}", call.span, help=help)
     given = {p.name: v for p, v in zip(settings, positional)}
     for name, value in keywords.items():
         if name in given or name not in {p.name for p in settings}:
             known = list(dict.fromkeys([*(p.name for p in settings), "split", "standardize", "seed"]))
-            problem = (
-                f"is given `{name}` twice" if name in given else f"has no setting `{name}`; it has {', '.join(known)}"
-            )
-            raise error("DG701", f"`{call.name}` {problem}", call.span, help=suggest(name, known))
+            problem = f"is given `{name}` twice" if name in given else f"has no setting `{name}`"
+            help = suggest(name, known) or f"it has {', '.join(known)}"
+            raise error("DG701", f"`{call.name}` {problem}", call.span, help=help)
         given[name] = value
     missing = [p.name for p in settings if p.default is p.empty and p.name not in given]
     if missing:
