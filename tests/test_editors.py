@@ -160,7 +160,7 @@ def test_definitions_in_other_files(analysis, folder):
     head = meaning_at(tree, module, at("b.he|ad(classes)")).definition
     assert Path(head.source.name) == folder / "blocks.net" and (head.line, head.text) == (1, "head")
     assert meaning_at(tree, module, at("-> lin|ear(units)")).definition.source.name == "std/layers.net"
-    assert meaning_at(tree, module, at("import fi|re")).definition.source.name == "std/vision.net"
+    assert meaning_at(tree, module, at("import fi|re")).definition.source.name == "std/vision/plain.net"
     assert meaning_at(tree, module, at('"blo|cks.net"')).path == folder / "blocks.net"
     assert meaning_at(tree, module, at("-> |b.head(classes)")).path == folder / "blocks.net"
     assert meaning_at(tree, module, at('"std/vis|ion.net"')).path.is_file()

@@ -18,7 +18,7 @@ from diffgraph.language.tables import END, tables
 from diffgraph.language.words import REDUCTIONS
 
 ROOT = Path(__file__).parents[1]
-SHIPPED = sorted([*(ROOT / "diffgraph" / "std").glob("*.net"), *(ROOT / "examples").glob("*.net")])
+SHIPPED = sorted([*(ROOT / "diffgraph" / "std").rglob("*.net"), *(ROOT / "examples").glob("*.net")])
 GRAMMAR = ROOT / "grammar" / "net.tmLanguage.json"
 
 TEXTS = [pytest.param(read_source(path), id=path.name) for path in SHIPPED]

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from diffgraph.diagnostics import Source
 from diffgraph.editors.fields import FIELD_NOTES, NAME_NOTES, source_note, source_settings, source_signature
 from diffgraph.editors.hover import declaration_text
-from diffgraph.editors.words import bindings, declared, library_path, settings_of
+from diffgraph.editors.words import bindings, declared, settings_of
 from diffgraph.inspect.catalogue import entry_of
-from diffgraph.language import syntax
+from diffgraph.language import library, syntax
 from diffgraph.language.blocks import LBFGS
 from diffgraph.language.core_functions import CORE
 from diffgraph.language.lexing import CLOSING, OPENING, Token, tokenize
@@ -189,14 +189,13 @@ def _names(place: _Place, module: Module | None, tree: syntax.File | None, block
 
 
 def _declarations(module: Module | None) -> Iterable[tuple[str, syntax.Declaration]]:
-    library = standard_library()
     if module is not None:
         yield from module.declarations.items()
         for name in module.imported:
             found = declared(module, name)
             if found is not None:
                 yield name, found
-    yield from library.declarations.items()
+    yield from standard_library().declarations.items()
 
 
 def _declaration(name: str, node: syntax.Declaration) -> Proposal:
@@ -216,8 +215,7 @@ def _files(place: _Place, module: Module | None) -> Iterator[Proposal]:
     """The files that an import may name."""
     if place.before not in ("import", "from"):
         return
-    for path in sorted(library_path("std").glob("*.net")):
-        yield Proposal(f"std/{path.name}", "file")
+    yield from (Proposal(path, "file") for path in library.paths())
     if module is not None and module.folder is not None:
         for path in sorted(module.folder.glob("*.net")):
             yield Proposal(path.name, "file")

@@ -92,12 +92,7 @@ def bindings(declaration: syntax.Node) -> Iterator[tuple[str, syntax.Node]]:
 def declared(module: Module | None, name: str) -> syntax.Declaration | None:
     """The declaration that a name of a file stands for: its own, an imported one, or one of the standard library."""
     scope = (module or standard_library()).find(name)
-    if not isinstance(scope, Module):
-        return None
-    if name in scope.imported:
-        other, inside = scope.imported[name]
-        return None if inside is None else declared(other, inside)
-    return scope.declarations.get(name)
+    return scope.declaration(name) if isinstance(scope, Module) else None
 
 
 def settings_of(declaration: syntax.Declaration | None, module: Module | None) -> tuple[syntax.Setting, ...]:

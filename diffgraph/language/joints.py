@@ -65,10 +65,14 @@ def joints(source: Source, taken: Taken) -> list[Joint]:
 
 def _without_last_commas(all_joints: list[Joint]) -> list[Joint]:
     """The joints without the commas that a closing bracket follows; what stands before such a comma comes before the
-    bracket."""
+    bracket. Where both brackets are at an end of a line, a last comma makes each line like the others, and stays."""
     result: list[Joint] = []
-    for joint in all_joints:
-        if joint.token.kind in (")", "]") and result and result[-1].token.kind == ",":
+    hanging: list[bool] = []
+    for joint, after in zip(all_joints, [*all_joints[1:], Joint(all_joints[-1].token)]):
+        if joint.token.kind in OPENING:
+            hanging.append(after.broken or after.commented)
+        hangs = joint.token.kind in CLOSING and hanging.pop() and (joint.broken or joint.commented)
+        if joint.token.kind in (")", "]") and result[-1].token.kind == "," and not hangs:
             comma = result.pop()
             if comma.commented and joint.trailing is not None:
                 joint.comments.insert(0, (joint.trailing, False))

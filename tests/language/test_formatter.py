@@ -16,7 +16,7 @@ from diffgraph.language.parser import parse, read_source
 from diffgraph.language.tables import tables
 
 ROOT = Path(__file__).parents[2]
-SHIPPED = sorted([*(ROOT / "diffgraph" / "std").glob("*.net"), *(ROOT / "examples").glob("*.net")])
+SHIPPED = sorted([*(ROOT / "diffgraph" / "std").rglob("*.net"), *(ROOT / "examples").glob("*.net")])
 
 
 def layout(text: str) -> str:
@@ -107,8 +107,17 @@ net n {
 """,
     ),
     "brackets of several lines": (
-        "a = f(\n  1,\n 2,\n)\nb = f(1,\n   2, 3)\nc = [\n[1, 2],\n[3, 4]]\n",
+        "a = f(\n  1,\n 2,\n)\na = f(\n  1,\n 2,)\na = f(\n  1,\n 2\n)\nb = f(1,\n   2, 3)\nc = [\n[1, 2],\n[3, 4]]\n",
         """\
+a = f(
+    1,
+    2,
+)
+
+a = f(
+    1,
+    2)
+
 a = f(
     1,
     2
