@@ -28,6 +28,7 @@ from diffgraph.language.network import Network
 from diffgraph.passes.select import select
 from diffgraph.runtime import values
 from diffgraph.runtime.executable import Executable, build
+from diffgraph.runtime.storage import Storage
 from diffgraph.training import loop
 from diffgraph.training.assembly import assemble, dataset_of, samples_of
 from diffgraph.training.checkpoint import is_resume_name
@@ -181,21 +182,21 @@ class Net(Compiler):
         return self.plan().seed if any(block.net == name for block in self.module.trains) else 0
 
     @cached_property
-    def storage(self) -> dict[str, np.ndarray]:
+    def storage(self) -> Storage:
         """Every parameter and state by path: the memory that the executables use."""
         found = self.initial(self.seed)
         network = self.network(True)
-        return {v.path: found[v.path] for v in (*network.parameters, *network.states)}
+        return Storage({v.path: found[v.path] for v in (*network.parameters, *network.states)})
 
     @property
     def parameters(self) -> Variables:
         """The parameters by path, frozen ones included. `net.parameters["fc.bias"] = b` sets one."""
-        return Variables("parameter", {v.path: self.storage[v.path] for v in self.network(True).parameters})
+        return Variables("parameter", self.storage, [v.path for v in self.network(True).parameters])
 
     @property
     def state(self) -> Variables:
         """The states by path: running means and the like."""
-        return Variables("state", {v.path: self.storage[v.path] for v in self.network(True).states})
+        return Variables("state", self.storage, [v.path for v in self.network(True).states])
 
     def __call__(self, **inputs) -> dict[str, np.ndarray]:
         """The outputs by name, in inference mode."""

@@ -9,6 +9,7 @@ from diffgraph.inspect.stages import gradient_program
 from diffgraph.language.elaborate import elaborate
 from diffgraph.language.module import load_module
 from diffgraph.passes.pipeline import optimize
+from diffgraph.passes.prepare import split_prepared
 from diffgraph.passes.report import Report
 
 
@@ -32,7 +33,9 @@ def explanations(path: Path, net: str | None, settings: dict, inference: bool = 
     network = elaborate(module, net, settings, training=not inference)
     program = network.program if inference or not network.losses else gradient_program(network)
     report = Report()
-    optimize(program, report)
+    optimized = optimize(program, report)
+    report.step = "prepare"
+    split_prepared(optimized, report)
     found = []
     for entry in report.entries:
         own = [o for o in entry.provenance if o.span is not None and o.span.source.name == str(path)]

@@ -73,8 +73,8 @@ class Input:
     """A tensor that the program is given.
 
     role: `input`, `target`, `parameter`, `state` (of layers and of optimizers), `run` (the rank-0 scalars `seed`, `step`,
-    `total_steps`, and whatever else the runner sets), `constant` (a table known when compiling, in `table`), `free`
-    (inside a body: set by the statement that owns it). `path` is the name the user knows: `layer2.0.conv1.weight`.
+    `total_steps`, and whatever else the runner sets), `constant` (a table known when compiling, in `table`), `prepared`
+    (what another program has made of parameters and states), `free` (inside a body: set by the statement that owns it). `path` is the name the user knows: `layer2.0.conv1.weight`.
     """
 
     tensor: Tensor

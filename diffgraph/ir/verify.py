@@ -18,7 +18,7 @@ from diffgraph.ir.expression import Affine, Call, Const, Expr, Extent, Index, Re
 from diffgraph.ir.form import KINDS, OPS, Form
 from diffgraph.ir.program import Argsort, Definition, OwnGradient, Program, Reshape, Scan, Statement, Tensor, Term
 
-ROLES = ("input", "target", "parameter", "state", "run", "constant", "free")
+ROLES = ("input", "target", "parameter", "state", "run", "constant", "prepared", "free")
 
 
 def verify(program: Program, where: str = "verify") -> None:
@@ -68,7 +68,7 @@ class _Verifier:
             self.require(output.tensor in known, f"the output {output.name} is {output.tensor}, which is not defined")
         names = [o.name for o in program.outputs]
         self.require(len(set(names)) == len(names), f"two outputs have one name: {names}")
-        states = {i.tensor.name for i in program.inputs if i.role in ("state", "parameter", "input")}
+        states = {i.tensor.name for i in program.inputs if i.role in ("state", "parameter", "input", "prepared")}
         for commit in program.commits:
             self.require(commit.state in states, f"{commit.state} is committed to, but is no state")
             value = self._get(commit.tensor, known, "a commit")

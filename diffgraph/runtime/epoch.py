@@ -102,7 +102,7 @@ def _sizes(owner, batched, arrays, batch: int) -> dict[str, int]:
     """The symbols, the batch being what an order says."""
     pairs = [(owner.given[p], (batch, *c.shape[1:])) for p, c in batched.items()]
     pairs += [(given, arrays[p].shape) for p, given in owner.given.items() if p not in batched]
-    pairs += [(given, owner.storage[p].shape) for p, given in owner.stored.items()]
+    pairs += [(given, owner.storage[p].shape) for p, given in owner.stored.items() if p in owner.open_shapes]
     sizes = values.solve(pairs)
     for path, given in owner.given.items():
         if path not in batched:

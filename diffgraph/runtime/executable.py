@@ -17,7 +17,10 @@ from diffgraph.diagnostics import Diagnostic, RunFailed, error
 from diffgraph.ir.dimension import symbols
 from diffgraph.ir.program import Check, Input, Program
 from diffgraph.kernels.loops import Kernel
+from diffgraph.passes.prepare import STEADY, split_prepared
+from diffgraph.passes.report import Report
 from diffgraph.runtime import values
+from diffgraph.runtime.storage import Storage
 from diffgraph.targets.reference import run_reference
 
 #: What a runner may give to any program; those that do not use it take no notice.
@@ -34,18 +37,22 @@ def build(program: Program, target: str = "cpu", precision: str = "f32", threads
         raise error("DG810", f"no precision is named {precision}", help="the precisions are f32 and f64")
     if target == "reference":
         return ReferenceExecutable(program, precision)
-    if target == "cpu":
-        from diffgraph.runtime.native import NativeExecutable
+    if target != "cpu":
+        raise error("DG810", f"no target is named {target}", help="the targets are cpu and reference")
+    from diffgraph.runtime.native import NativeExecutable
+    from diffgraph.runtime.prepared import PreparedExecutable
 
+    split = split_prepared(program, Report())
+    if split is None:
         return NativeExecutable(program, precision, threads)
-    raise error("DG810", f"no target is named {target}", help="the targets are cpu and reference")
+    return PreparedExecutable(program, split, precision, lambda p: NativeExecutable(p, precision, threads))
 
 
 class Executable(ABC):
     """What every target offers.
 
     given: the inputs that a caller gives for each run, by path (inputs, targets, and `run` scalars, which are 0 unless
-    given). stored: parameters and states, by path.
+    given). stored: parameters and states (and what was prepared of them), by path.
     """
 
     def __init__(self, program: Program, precision: str):
@@ -55,9 +62,13 @@ class Executable(ABC):
         self.stored: dict[str, Input] = {}
         for i in program.inputs:
             if i.table is None:
-                kind = self.stored if i.role in ("parameter", "state") else self.given
+                kind = self.stored if i.role in STEADY else self.given
                 kind[i.path or i.tensor.name] = i
+        # The shapes of the others were checked when they were bound.
+        self.open_shapes = {p for p, i in self.stored.items() if any(symbols(s) for s in i.tensor.shape)}
         self.storage: dict[str, np.ndarray] = {}
+        #: What knows of writes to the storage, where that is a `Storage`.
+        self.tracker: Storage | None = None
 
     @property
     def kernels(self) -> tuple[Kernel, ...]:
@@ -70,11 +81,13 @@ class Executable(ABC):
 
     def bind(self, storage: Mapping[str, np.ndarray]) -> None:
         """Gives the memory of parameters and states, by path: arrays of the right type and shape, contiguous and
-        writable, which are used in place. What the program does not have is ignored."""
+        writable, which are used in place. What the program does not have is ignored. Where some of the program is
+        prepared, a `Storage` is better than a dict: it knows when that has to be done again."""
+        self.tracker = storage if isinstance(storage, Storage) else None
         for path, given in self.stored.items():
             if path not in storage:
                 continue
-            array = storage[path]
+            array = storage.own(path) if self.tracker is not None else storage[path]
             wanted = values.DTYPES[self.precision][given.tensor.kind]
             if not isinstance(array, np.ndarray) or array.dtype != wanted or not array.flags.carray:
                 found = f"{array.dtype}" if isinstance(array, np.ndarray) else type(array).__name__
@@ -124,7 +137,12 @@ class Executable(ABC):
     def _epoch(self, columns, order, first_step, run, commit) -> dict[str, np.ndarray]: ...
 
     def _rebound(self) -> None:
-        """Called when storage has changed."""
+        """Called when storage was bound."""
+
+    def _note_commit(self) -> None:
+        """Called after a run that has changed parameters and states."""
+        if self.tracker is not None:
+            self.tracker.note_write()
 
     def _arrays(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """An array of the right type for each given input, by path."""
@@ -147,7 +165,7 @@ class Executable(ABC):
     def _sizes(self, arrays: Mapping[str, np.ndarray]) -> dict[str, int]:
         """The symbols for some arrays, and a check of the ranges of ints."""
         pairs = [(given, arrays[path].shape) for path, given in self.given.items()]
-        pairs += [(given, self.storage[path].shape) for path, given in self.stored.items()]
+        pairs += [(given, self.storage[path].shape) for path, given in self.stored.items() if path in self.open_shapes]
         sizes = values.solve(pairs)
         for path, given in self.given.items():
             values.check_range(given, arrays[path], sizes)
@@ -172,6 +190,7 @@ class ReferenceExecutable(Executable):
             new = {c.state: np.array(roots[c.tensor]) for c in self.program.commits}
             for name, value in new.items():
                 stored[name][...] = value
+            self._note_commit()
         return results
 
     def _epoch(self, columns, order, first_step, run, commit):

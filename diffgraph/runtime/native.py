@@ -64,7 +64,16 @@ class NativeExecutable(Executable):
         shapes = tuple(a.shape for a in arrays.values())
         run = self.planned((shapes, commit), self._sizes(arrays), commit, Planner.step)
         prepared = run.prepared({self.given[p].tensor.name: a for p, a in arrays.items()})
-        return lambda: run.call(prepared)
+        if not commit:
+            return lambda: run.call(prepared)
+
+        def step():
+            try:
+                return run.call(prepared)
+            finally:
+                self._note_commit()
+
+        return step
 
     def planned(self, key: tuple, sizes, commit: bool, around: Callable, own: frozenset[str] = frozenset()) -> Run:
         """The run of a key, planned if need be. `own`: paths of inputs that the plan itself provides memory for."""
@@ -85,7 +94,11 @@ class NativeExecutable(Executable):
     def _epoch(self, columns, order, first_step, run, commit):
         from diffgraph.runtime.epoch import run_epoch
 
-        return run_epoch(self, columns, order, first_step, run, commit)
+        try:
+            return run_epoch(self, columns, order, first_step, run, commit)
+        finally:
+            if commit:
+                self._note_commit()
 
 
 def _available_threads() -> int:

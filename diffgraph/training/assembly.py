@@ -16,6 +16,7 @@ from diffgraph.language.network import Network
 from diffgraph.language.step import loss_network, training_network
 from diffgraph.passes.select import select
 from diffgraph.runtime.executable import Executable
+from diffgraph.runtime.storage import Storage
 from diffgraph.runtime.values import DTYPES
 from diffgraph.training.data.dataset import Dataset, check
 from diffgraph.training.data.slots import fill, slots_of
@@ -38,7 +39,7 @@ class Compiled(Protocol):
 
     precision: str
     sizes: Mapping[str, int]
-    storage: dict[str, np.ndarray]
+    storage: Storage
     declared: Network
 
     def network(self, training: bool = False) -> Network: ...
@@ -129,13 +130,12 @@ def _length(plan: TrainPlan, network: Network, samples: int) -> Length:
     return Length(batch, plan.steps, max(1, epochs // EVALUATIONS))
 
 
-def _descent(net: Compiled, plan: TrainPlan, columns, scalars) -> tuple[Steps, dict[str, np.ndarray]]:
+def _descent(net: Compiled, plan: TrainPlan, columns, scalars) -> tuple[Steps, Storage]:
     """Steps by the optimizers of the plan; the storage has their states and the averages beside the net's own
     arrays."""
     network = training_network(plan, sizes=dict(net.sizes))
-    storage = dict(net.storage)
-    more = [o.name for o in network.initial.outputs if o.name not in storage]
-    storage.update(initial_values(select(network.initial, more), plan.seed, net.precision))
+    more = [o.name for o in network.initial.outputs if o.name not in net.storage]
+    storage = net.storage.extended(initial_values(select(network.initial, more), plan.seed, net.precision))
     for path in more:
         if _is_average(path, storage):
             storage[path][...] = storage[path.removesuffix(AVERAGE)]
@@ -148,7 +148,7 @@ def _is_average(path: str, storage: Mapping[str, np.ndarray]) -> bool:
     return path.endswith(AVERAGE) and path.removesuffix(AVERAGE) in storage
 
 
-def _quasi_newton(net: Compiled, plan: TrainPlan, columns, scalars) -> tuple[Steps, dict[str, np.ndarray]]:
+def _quasi_newton(net: Compiled, plan: TrainPlan, columns, scalars) -> tuple[Steps, Storage]:
     """Iterations of L-BFGS."""
     network = loss_network(plan, sizes=dict(net.sizes))
     program = network.program
@@ -184,11 +184,11 @@ def _renamed(program: Program) -> Program:
     return program.with_(outputs=tuple(replace(o, name=o.name.removeprefix(GRADIENT)) for o in program.outputs))
 
 
-def _evaluated(net: Compiled, plan: TrainPlan, storage) -> dict[str, np.ndarray]:
+def _evaluated(net: Compiled, plan: TrainPlan, storage: Storage) -> Storage:
     """The parameters and states of the net as they are evaluated: averages where the plan keeps them."""
     if plan.average is None:
         return net.storage
-    return {path: storage.get(path + AVERAGE, array) for path, array in net.storage.items()}
+    return storage.renamed({path: path + AVERAGE if path + AVERAGE in storage else path for path in net.storage})
 
 
 def _evaluation(net: Compiled, weights, columns):

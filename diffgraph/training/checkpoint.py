@@ -53,7 +53,9 @@ def pack(weights: Arrays, storage: Arrays, memory: Arrays, position: Position) -
     """(arrays, metadata) of a checkpoint. weights: as evaluated. storage: every parameter and state. memory: what else
     the run needs to go on."""
     arrays = dict(weights)
-    arrays.update((RESUME + name, array) for name, array in storage.items() if weights.get(name) is not array)
+    for name, array in storage.items():
+        if name not in weights or not np.shares_memory(weights[name], array):
+            arrays[RESUME + name] = array
     arrays.update((MEMORY + name, np.asarray(array)) for name, array in memory.items())
     return arrays, {"format": "diffgraph", "position": json.dumps(asdict(position))}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 
@@ -13,19 +13,20 @@ class Variables(Mapping):
     """Arrays by path. The arrays are the net's own: changing an element changes the net, and so does assignment, which
     checks the shape. Paths cannot be added or removed."""
 
-    def __init__(self, what: str, arrays: dict[str, np.ndarray]):
+    def __init__(self, what: str, storage: Mapping[str, np.ndarray], paths: Iterable[str] | None = None):
         self._what = what
-        self._arrays = arrays
+        self._storage = storage
+        self._paths = dict.fromkeys(storage if paths is None else paths)
 
     def __getitem__(self, path: str) -> np.ndarray:
-        if path not in self._arrays:
+        if path not in self._paths:
             raise KeyError(self._unknown(path))
-        return self._arrays[path]
+        return self._storage[path]
 
     def __setitem__(self, path: str, value) -> None:
-        if path not in self._arrays:
+        if path not in self._paths:
             raise error("DG760", self._unknown(path))
-        array, value = self._arrays[path], np.asarray(value)
+        array, value = self._storage[path], np.asarray(value)
         if value.shape != array.shape:
             raise error("DG761", f"{self._what} `{path}` has the shape {list(array.shape)}, not {list(value.shape)}")
         if value.dtype.kind not in "fiub":
@@ -33,15 +34,15 @@ class Variables(Mapping):
         array[...] = value
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._arrays)
+        return iter(self._paths)
 
     def __len__(self) -> int:
-        return len(self._arrays)
+        return len(self._paths)
 
     def __repr__(self) -> str:
-        lines = [f"  {path}: {array.dtype}{list(array.shape)}" for path, array in self._arrays.items()]
+        lines = [f"  {path}: {array.dtype}{list(array.shape)}" for path, array in self.items()]
         return "\n".join(["{", *lines, "}"])
 
     def _unknown(self, path: str) -> str:
-        hint = suggest(path, self._arrays)
+        hint = suggest(path, self._paths)
         return f"there is no {self._what} `{path}`" + (f"; {hint}" if hint else "")

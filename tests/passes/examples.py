@@ -18,7 +18,7 @@ def program_of(text: str) -> Program:
 
 def examples(step) -> list[Program]:
     """The program before and the program after, from the docstring of a pass."""
-    parts = re.split(r"^\s*(?:Before|After)[^\n]*:\n", step.__doc__, flags=re.MULTILINE)[1:]
+    parts = re.split(r"^\s*(?:Before|After|The rest)[^\n]*:\n", step.__doc__, flags=re.MULTILINE)[1:]
     return [program_of(p) for p in parts]
 
 

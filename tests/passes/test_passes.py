@@ -18,8 +18,10 @@ from diffgraph.passes.dce import dce
 from diffgraph.passes.fuse import fuse
 from diffgraph.passes.hoist import hoist
 from diffgraph.passes.pipeline import PIPELINE, optimize, stages
+from diffgraph.passes.prepare import split_prepared
 from diffgraph.passes.report import Report
-from examples import program_of, signature
+from examples import examples, program_of, signature
+from program_maker import random_program
 
 
 def training_program(statements: str):
@@ -279,3 +281,51 @@ def test_a_program_of_nothing_stays_one():
     for _, step in PIPELINE:
         program = step(program, Report())
     assert program.outputs and not dce(program, Report()).statements or len(program.statements) == 1
+
+
+# -------------------------------------------------------------------------------------------------- preparation
+
+
+def parts_agree(program, split, values):
+    """The rest of a program, given what its preparation commits, gives what the program gives."""
+    read = {i.tensor.name for i in split.preparation.inputs}
+    made = interpret(split.preparation, {k: v for k, v in values.items() if k in read} | _nothing(split.preparation))
+    targets = {i.path: i.tensor.name for i in split.preparation.inputs if i.role == "prepared"}
+    news = {c.state: made[c.tensor] for c in split.preparation.commits}
+    given = {i.tensor.name: news[targets[i.path]] for i in split.rest.inputs if i.role == "prepared"}
+    given |= {i.tensor.name: values[i.tensor.name] for i in split.rest.inputs if i.tensor.name in values}
+    expected, found = interpret(program, values), interpret(split.rest, given)
+    for a, b in zip(program.outputs, split.rest.outputs, strict=True):
+        np.testing.assert_allclose(found[b.tensor], expected[a.tensor], rtol=1e-12, err_msg=a.name)
+    for a, b in zip(program.commits, split.rest.commits, strict=True):
+        assert a.state == b.state
+        np.testing.assert_allclose(found[b.tensor], expected[a.tensor], rtol=1e-12, err_msg=a.state)
+
+
+def _nothing(preparation):
+    return {i.tensor.name: np.zeros(i.tensor.shape) for i in preparation.inputs if i.role == "prepared"}
+
+
+def test_the_example_of_prepare():
+    before, rest = examples(split_prepared)
+    split = split_prepared(before, Report())
+    verify(split.preparation, "prepare")
+    verify(split.rest, "prepare")
+    assert signature(split.rest)[:2] == signature(rest)[:2]
+    parts_agree(before, split, values_of(before, {"N": 2}) | {"v": np.array([1.0, 2.0, 3.0])})
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_random_programs_in_two_parts(seed):
+    program, values = random_program(seed)
+    for made in (program, optimize(program)):
+        split = split_prepared(made, Report())
+        if split is not None:
+            verify(split.preparation, "prepare")
+            verify(split.rest, "prepare")
+            assert not split.preparation.outputs and not {i.role for i in split.preparation.inputs} & {"input", "run"}
+            parts_agree(made, split, values)
+
+
+def test_some_random_programs_are_prepared():
+    assert sum(split_prepared(random_program(seed)[0], Report()) is not None for seed in range(12)) > 3

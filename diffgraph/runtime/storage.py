@@ -1,0 +1,85 @@
+"""The memory of parameters and states, and who may have written to it.
+
+What is computed from parameters once, rather than in every run, must be computed again when one of them has changed; and
+their memory is changed in place, by programs that commit to it and by people who were handed an array. `Storage` lends its
+arrays: it knows which loans are alive, views of them included, and counts the occasions on which something may have been
+written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+
+class _Marks:
+    """What storages that share memory know together. writes: how often something may have been written. lent: the array
+    behind each loan that is alive."""
+
+    def __init__(self):
+        self.writes = 0
+        self.lent: dict[int, np.ndarray] = {}
+
+
+class _Loan:
+    """Stands behind a lent array, and so behind every view of it, as the owner of the memory: it lives as long as they."""
+
+    def __init__(self, array: np.ndarray, marks: _Marks):
+        self.array = array
+        self.marks = marks
+        self.__array_interface__ = array.__array_interface__
+        marks.lent[id(self)] = array
+        marks.writes += 1
+
+    def __del__(self):
+        self.marks.lent.pop(id(self), None)
+        self.marks.writes += 1
+
+
+class Storage(Mapping):
+    """Arrays by path. `storage[path]` is an array on the same memory, to be read and written in place."""
+
+    def __init__(self, arrays: Mapping[str, np.ndarray], marks: _Marks | None = None):
+        self._arrays = dict(arrays)
+        self._marks = marks or _Marks()
+
+    def __getitem__(self, path: str) -> np.ndarray:
+        return np.asarray(_Loan(self._arrays[path], self._marks))
+
+    def __contains__(self, path) -> bool:
+        return path in self._arrays
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._arrays)
+
+    def __len__(self) -> int:
+        return len(self._arrays)
+
+    def extended(self, more: Mapping[str, np.ndarray]) -> Storage:
+        """A storage with more arrays, which share what is known of writes."""
+        return Storage({**self._arrays, **more}, self._marks)
+
+    def renamed(self, sources: Mapping[str, str]) -> Storage:
+        """A storage whose arrays are those of this one under other paths: path -> path in this one."""
+        return Storage({path: self._arrays[source] for path, source in sources.items()}, self._marks)
+
+    # ------------------------------------------------------------------------------------------- for executables
+
+    def own(self, path: str) -> np.ndarray:
+        """The array itself. Who writes to it says so by `note_write`."""
+        return self._arrays[path]
+
+    @property
+    def writes(self) -> int:
+        """A number that grows when something may have been written, but for writes through loans that are alive."""
+        return self._marks.writes
+
+    def note_write(self) -> None:
+        """Something was written to an array that was not lent."""
+        self._marks.writes += 1
+
+    @property
+    def lent(self) -> tuple[np.ndarray, ...]:
+        """The arrays, as `own` gives them, that are lent now."""
+        return tuple(self._marks.lent.values())
