@@ -73,16 +73,17 @@ def ahead(must: float, aim: float) -> tuple[Goal, ...]:
 
 
 PERCEPTRONS, CIFAR = "benchmarks/nets/perceptrons.net", "benchmarks/nets/cifar.net"
-PIECES, VISION = "benchmarks/nets/pieces.net", "diffgraph/std/vision.net"
+PIECES, VISION = "benchmarks/nets/pieces.net", "diffgraph/std/vision"
 MNIST = {"image": (1, 28, 28), "label": 10}
 COLOUR = {"image": (3, 32, 32), "label": 10}
 
 
-def imagenet(name: str, title: str, net: str, batch: int, goals: tuple[Goal, ...]) -> Workload:
+def imagenet(name: str, title: str, family: str, net: str, batch: int, goals: tuple[Goal, ...]) -> Workload:
     """Inference on images of 224 by 224."""
     twin = (Twin("probability", {"make": net}),)
     columns = {"image": (3, 224, 224)}
-    return Workload(name, title, "infer", VISION, net, batch, columns, twin, goals, images=True, onnx=True)
+    file = f"{VISION}/{family}.net"
+    return Workload(name, title, "infer", file, net, batch, columns, twin, goals, images=True, onnx=True)
 
 
 WORKLOADS = (
@@ -123,11 +124,11 @@ WORKLOADS = (
         "train resnet18 as bench { optimizer sgd(lr = 0.01, momentum = 0.9, weight_decay = 5e-4) }",
         optimizer=("SGD", {"lr": 0.01, "momentum": 0.9, "weight_decay": 5e-4}), images=True, memory=(1, 0.6),
     ),
-    imagenet("resnet50-1", "ResNet-50 inference, 224, batch 1", "resnet50", 1, ahead(1.1, 1.3)),
-    imagenet("resnet50-8", "ResNet-50 inference, 224, batch 8", "resnet50", 8, ahead(1.1, 1.3)),
-    imagenet("vgg16", "VGG-16 inference, 224, batch 1", "vgg16", 1, ahead(1.3, 2)),
-    imagenet("mobilenet", "MobileNet-v2 inference, 224, batch 1", "mobilenet_v2", 1, ahead(1.3, 2)),
-    imagenet("efficientnet", "EfficientNet-B0 inference, 224, batch 1", "efficientnet_b0", 1, ahead(1.3, 2)),
+    imagenet("resnet50-1", "ResNet-50 inference, 224, batch 1", "resnet", "resnet50", 1, ahead(1.1, 1.3)),
+    imagenet("resnet50-8", "ResNet-50 inference, 224, batch 8", "resnet", "resnet50", 8, ahead(1.1, 1.3)),
+    imagenet("vgg16", "VGG-16 inference, 224, batch 1", "plain", "vgg16", 1, ahead(1.3, 2)),
+    imagenet("mobilenet", "MobileNet-v2 inference, 224, batch 1", "mobilenet", "mobilenet_v2", 1, ahead(1.3, 2)),
+    imagenet("efficientnet", "EfficientNet-B0 inference, 224, batch 1", "efficientnet", "efficientnet_b0", 1, ahead(1.3, 2)),
     Workload(
         "unet-train", "U-Net (the example) training, Adam, batch 32", "train", "examples/unet.net", "unet", 32,
         {"noisy": (1, 28, 28), "clean": (1, 28, 28)}, (Twin("UNet"),), ahead(1.3, 2),
@@ -166,7 +167,7 @@ WORKLOADS = (
         {"x": (1000,), "label": 1000}, (Twin("cross_entropy", is_module=False),), ahead(2, 4), jax="classified",
     ),
     Workload(
-        "resnet50-start", "ResNet-50 from a new process to the first result", "start", VISION, "resnet50", 1,
+        "resnet50-start", "ResNet-50 from a new process to the first result", "start", f"{VISION}/resnet.net", "resnet50", 1,
         {"image": (3, 224, 224)}, (Twin("probability", {"make": "resnet50"}),),
         (Goal("cold", 15, 4), Goal("second", 1.5, 0.8)), onnx=True,
     ),

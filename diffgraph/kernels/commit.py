@@ -79,7 +79,7 @@ def _maker(steps: list[Step], tensor: str) -> int | None:
 
 def _written(step: Step) -> tuple[str, ...]:
     match step:
-        case Launch(_, results) | Repeat(results=results):
+        case Launch(results=results) | Repeat(results=results):
             return results
         case Sort(tensor):
             return (tensor,)
@@ -90,7 +90,7 @@ def _written(step: Step) -> tuple[str, ...]:
 def touched(step: Step) -> Iterator[str]:
     """The tensors whose memory a step reads or writes (some more than once)."""
     match step:
-        case Launch(kernel):
+        case Launch(kernel=kernel):
             yield from (b.name for b in kernel.buffers)
         case Sort(tensor, operand):
             yield from (tensor, operand)
@@ -221,9 +221,9 @@ def _renamed(step: Step, old: str, new: str) -> Step:
         return new if n == old else n
 
     match step:
-        case Launch(kernel, results):
+        case Launch(kernel, results, members):
             buffers = tuple(replace(b, name=name(b.name)) for b in kernel.buffers)
-            return Launch(replace(kernel, buffers=buffers), tuple(name(r) for r in results))
+            return Launch(replace(kernel, buffers=buffers), tuple(name(r) for r in results), members)
         case Sort():
             return replace(step, operand=name(step.operand))
         case Copy(target, source):

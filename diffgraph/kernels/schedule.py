@@ -30,10 +30,12 @@ MOST_MEMBERS = 12
 
 @dataclass(frozen=True)
 class Launch:
-    """Run a kernel. Its buffers are tensors by name. `results`: the tensors that it makes."""
+    """Run a kernel. Its buffers are tensors by name. `results`: the tensors that it leaves in memory; `members`: all whose
+    definitions it computes, wholly or in part."""
 
     kernel: Kernel
     results: tuple[str, ...]
+    members: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -213,7 +215,7 @@ class _Scheduler:
         if box.extents != tensor.shape:
             nest = Nest(self.tensors, self.memory, frozenset())
             kernel = nest.margins(f"{_title([tensor.name])}_margins", tensor, box, provenance)
-            self._alone([tensor.name], [Launch(kernel, (tensor.name,))])
+            self._alone([tensor.name], [Launch(kernel, (tensor.name,), (tensor.name,))])
         for together in _by_lattice(pieces):
             before = self.made_in.get(tensor.name, -1)
             self._join(member(tensor, together, provenance, self.machine))
@@ -312,7 +314,8 @@ class _Scheduler:
         nest = Nest(self.tensors, self.memory, kept, self.machine)
         named = [m.tensor.name for m in group.members if m.tensor.name in kept] or [group.members[-1].tensor.name]
         kernel = nest.kernel(_title(named), group.members, group.shared, provenance)
-        return Launch(kernel, tuple(b.name for b in kernel.buffers if b.written))
+        members = tuple(m.tensor.name for m in group.members)
+        return Launch(kernel, tuple(b.name for b in kernel.buffers if b.written), members)
 
     def _accumulate(self, tensor: Tensor, pieces: tuple[Piece, ...], provenance: Provenance) -> list[Step]:
         """A definition some of whose terms write elsewhere than along their own axes: set what can be set, join the rest."""
@@ -329,7 +332,7 @@ class _Scheduler:
         for number, piece in enumerate(written):
             nest = Nest(self.tensors, self.memory, frozenset())
             kernels.append(nest.scatter(f"{named}_part{number}", tensor, piece, provenance))
-        return [Launch(k, (tensor.name,)) for k in kernels]
+        return [Launch(k, (tensor.name,), (tensor.name,)) for k in kernels]
 
     # ------------------------------------------------------------------------------------------------- scans
 

@@ -83,6 +83,9 @@ class Planner:
         self.commit = commit
         self.kept_aside = kept_aside
         self.rows: list[list[int]] = []
+        #: The step that is being written, None around them; and what is told of each row that takes time.
+        self.now: Step | None = None
+        self.watch: Callable[[Planner], None] | None = None
         self.slots: dict[str, int] = {"": 0}
         self.linked: set[str] = set()
         self.spare: dict[str, int] = {}
@@ -162,14 +165,17 @@ class Planner:
     def row(self, *words: int) -> None:
         """Adds a row."""
         self.rows.append([*words, *[0] * (WIDTH - len(words))])
+        if self.watch is not None and words[0] in (CALL, COPY):
+            self.watch(self)
 
     def _step(self, step: Step) -> None:
         self.clock += 1
+        around, self.now = self.now, step
         if not isinstance(step, Repeat):
             for name in touched(step):
                 self.touch(self.memory[name])
         match step:
-            case Launch(kernel):
+            case Launch(kernel=kernel):
                 self._launch(kernel)
             case Sort(tensor, operand, descending):
                 self._sort(tensor, operand, descending)
@@ -177,6 +183,7 @@ class Planner:
                 self.copy(target, source)
             case Repeat():
                 self._repeat(step)
+        self.now = around
 
     def copy(self, target: str, source: str) -> None:
         """target = source."""

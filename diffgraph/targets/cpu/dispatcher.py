@@ -14,6 +14,7 @@ from diffgraph.targets.cpu.native import (
     atomic_add,
     atomic_load,
     call_kernel,
+    clock,
     copy_bytes,
     give_way,
     relax,
@@ -41,6 +42,7 @@ from diffgraph.targets.cpu.rows import (
     SLEEPY,
     SWAP,
     THREADS,
+    TICK,
     WAIT,
     WIDTH,
 )
@@ -80,6 +82,12 @@ def _change(plan, row, addresses):
     elif code == COUNT:
         cell = words_at(addresses[slot])
         cell[0] = cell[0] + plan[row + 2]
+    elif code == TICK:
+        words = words_at(slot)
+        now = clock()
+        cell = plan[row + 2]
+        words[cell] = words[cell] + now - words[0]
+        words[0] = now
 
 
 @njit(error_model="numpy")

@@ -98,6 +98,18 @@ def relax(typing_context):
 
 
 @intrinsic
+def clock(typing_context):
+    """A count that goes on evenly with time, in units of the processor's own."""
+
+    def code(context, builder, sig, args):
+        shape = ir.FunctionType(WORD, ())
+        counter = "readcyclecounter" if "x86" in str(builder.module.triple) else "readsteadycounter"
+        return builder.call(builder.module.declare_intrinsic(f"llvm.{counter}", (), shape), ())
+
+    return types.int64(), code
+
+
+@intrinsic
 def give_way(typing_context):
     """Lets another thread of the machine run."""
 

@@ -12,9 +12,10 @@ by thread 0. Where the last word of a row is not zero, the team waits for all be
     COUNT     slot, value                                       the int64 there += value
     BEGIN     level, count, row after the loop                  a loop
     END       level, first row of the loop
+    TICK      words, cell                                       words[cell] += the time since the last tick, of words[0]
 """
 
-CALL, COPY, LINK, MOVE, SWAP, PUT, COUNT, BEGIN, END = range(9)
+CALL, COPY, LINK, MOVE, SWAP, PUT, COUNT, BEGIN, END, TICK = range(10)
 WIDTH = 8
 WAIT = 7
 
