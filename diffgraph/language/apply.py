@@ -341,7 +341,7 @@ def apply_value(target: Any, values: tuple, node, name, scope: Scope, session: S
     with session.inside(frame):
         result = apply_layer(target, values, session, node.span)
         if isinstance(result, Pending):
-            result = materialize(result, session, path, node.span)
+            result = materialize(result, session, path, node.span, result.span)
     kind = "net" if isinstance(target.declaration, syntax.Net) else "layer"
     record(path, target.name, kind, node.span, values, result, session, settings_text(target))
     return result

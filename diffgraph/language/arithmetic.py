@@ -364,8 +364,11 @@ def choose(condition: Any, a: Any, b: Any, session: Session, span: Span | None) 
 # ---------------------------------------------------------------- becoming a tensor
 
 
-def materialize(value: Any, session: Session, hint: str, span: Span | None = None) -> TensorValue:
-    """The value as a tensor of the program: one definition for a whole pending expression."""
+def materialize(
+    value: Any, session: Session, hint: str, span: Span | None = None, origin: Span | None = None
+) -> TensorValue:
+    """The value as a tensor of the program: one definition for a whole pending expression. span: what made it, for
+    messages; origin: the text of the formula, where that is another."""
     value = only_output(value)
     if isinstance(value, TensorValue):
         return value
@@ -375,7 +378,7 @@ def materialize(value: Any, session: Session, hint: str, span: Span | None = Non
     body = pending.body
     if type(body) is Read and body.otherwise is None and _is_whole_read(body, pending):
         return TensorValue(pending.operands[body.slot], span or pending.span)
-    return TensorValue(define(session, hint, pending, span), span or pending.span)
+    return TensorValue(define(session, hint, pending, origin or span), span or pending.span)
 
 
 def _is_whole_read(read: Read, pending: Pending) -> bool:
