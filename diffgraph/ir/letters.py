@@ -6,7 +6,8 @@ are `u d` or `o c p q`, those of other tensors `n c h w`, `n t d`, `n k`. What i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, count
 
 from diffgraph.ir.dimension import Size
 from diffgraph.ir.expression import Expr, Read
@@ -30,6 +31,10 @@ def reads_of(form: Form) -> list[Read]:
     return [e for e in found if isinstance(e, Read)]
 
 
+def _numbered() -> Iterator[str]:
+    return (f"i{k}" for k in count(1))
+
+
 class Letters:
     """Hands out the names of the indices of one definition. `taken` are names that have a meaning already."""
 
@@ -41,12 +46,9 @@ class Letters:
         """The first of the wished letters that is free, else any free name."""
         if self.batch is not None and extent == self.batch:
             wishes = ("n", *wishes)
-        numbered = (f"i{k}" for k in range(1, 10_000))
-        for letter in (*wishes, *OTHERS, *numbered):
-            if letter not in self.taken:
-                self.taken.add(letter)
-                return letter
-        raise AssertionError("names ran out")
+        letter = next(name for name in chain(wishes, OTHERS, _numbered()) if name not in self.taken)
+        self.taken.add(letter)
+        return letter
 
     def fork(self) -> Letters:
         """For one term: what it takes is free for the next."""
