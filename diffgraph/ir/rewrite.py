@@ -22,14 +22,18 @@ def rewrite(
 
     `replace` gets a node whose children have been rewritten, and gives what takes its place (itself to keep it); inside
     a place that must be int-valued. `before` is applied to a node before its children are looked at. Equal expressions
-    share a `memo`, which may serve several calls.
+    share a `memo`, which may serve several calls. Each index and each read is replaced once: a call that is simplified to
+    one of its arguments gives an argument that has been replaced.
     """
     memo = {} if memo is None else memo
 
     def visit(e: Expr) -> Expr:
         found = memo.get(e)
         if found is None:
-            found = memo[e] = replace(rebuilt(e if before is None else before(e)))
+            found = rebuilt(e if before is None else before(e))
+            if type(found) is type(e) or type(found) not in (Index, Read):
+                found = replace(found)
+            memo[e] = found
         return found
 
     def rebuilt(e: Expr) -> Expr:

@@ -61,7 +61,8 @@ class _Closing:
             else:
                 terms.append(self._reduction(hint, part, outputs, kind, factor))
         if rest:
-            body = add(*rest, kinds=self.notation.kinds)
+            # A sum of bools is an int; a bool alone stays one.
+            body = add(*rest, kinds=self.notation.kinds) if len(rest) > 1 else rest[0]
             terms.append(self._form(hint, "sum", outputs, (), _as_kind(body, kind, self.notation.kinds)))
         return terms
 
