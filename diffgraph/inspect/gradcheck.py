@@ -2,7 +2,9 @@
 
 A directional derivative is compared for each parameter and each float input: <gradient, v> with the central difference
 (L(x + h v) - L(x - h v)) / 2h for random directions v. Where the loss has a kink within the step (a relu that switches)
-the two one-sided differences disagree; such a direction says nothing and another one is drawn.
+the two one-sided differences disagree, however small the step; such a direction says nothing and another one is drawn. A
+net that starts on a kink (a relu of nothing but biases of 0) is compared beside it. What `stop_gradient` gives is the same
+on both sides: it is a constant of the derivative.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from diffgraph.inspect.samples import sample_inputs, sample_sizes
+from diffgraph.ir.evaluate import holding
 from diffgraph.language.paths import matches
 
 #: Directions compared for each tensor, and how many may be drawn to find that many without a kink.
@@ -21,6 +24,9 @@ ATTEMPTS = 12
 
 #: The step, relative to the size of the tensor's elements: near the cube root of the float64 precision.
 STEP = 3e-6
+
+#: How far from a kink parameters are moved, relative to the size of their elements.
+ASIDE = 1e-2
 
 #: Largest relative disagreement that counts as equal; the differences themselves are good to about 1e-8.
 TOLERANCE = 1e-5
@@ -82,13 +88,25 @@ def _compare(loss, base: float, path: str, gradient: np.ndarray, values: Values,
 
 def _difference(loss, base, path, value, direction, step, values) -> tuple[float, bool]:
     """The central difference, and whether both sides agree that the function is smooth here."""
+    central, apart, slope = _differences(loss, base, path, value, direction, step, values)
+    if apart <= 1e-3 * slope + _noise(base, step):
+        return central, True
+    # The one-sided differences of a smooth function differ by step * curvature; those at a kink by the same at any step.
+    central, closer, slope = _differences(loss, base, path, value, direction, step / 8, values)
+    return central, bool(closer <= max(1e-3 * slope, apart / 4) + _noise(base, step / 8))
+
+
+def _differences(loss, base, path, value, direction, step, values) -> tuple[float, float, float]:
+    """The central difference, how far the two one-sided ones are apart, and the size of the larger one."""
     ahead = loss({**values, path: value + step * direction})
     behind = loss({**values, path: value - step * direction})
-    central = (ahead - behind) / (2 * step)
     right, left = (ahead - base) / step, (base - behind) / step
-    # The one-sided differences of a smooth function differ by about step * curvature; rounding adds eps * |L| / step.
-    noise = 4e-16 * max(1.0, abs(base)) / step
-    return central, bool(abs(right - left) <= 1e-3 * max(abs(right), abs(left)) + 100 * noise + 1e-7)
+    return (ahead - behind) / (2 * step), abs(right - left), max(abs(right), abs(left))
+
+
+def _noise(base: float, step: float) -> float:
+    """What rounding adds to the one-sided differences."""
+    return 4e-14 * max(1.0, abs(base)) / step + 1e-7
 
 
 def check_net(net, seed: int = 0) -> list[Comparison]:
@@ -100,26 +118,51 @@ def check_net(net, seed: int = 0) -> list[Comparison]:
     inputs = sample_inputs(network, seed=seed)
     trained = [v.path for v in network.parameters if v.trained]
     by = [*trained, *(p.name for p in network.inputs if p.tensor.kind == "float")]
-    storage = net.storage
-    before = {path: storage[path].copy() for path in trained}
-    _, gradients = net.gradients(wrt=by, training=True, **inputs)
-    values = {**inputs, **before}
-
-    def loss(given: Values, reaching: tuple[str, ...]) -> float:
-        for path in trained:
-            storage[path][...] = given[path]
-        found = net.losses(training=True, **{name: given[name] for name in inputs})
-        return sum(found[name] for name in reaching)
-
-    compared: list[Comparison] = []
+    before = {path: net.storage[path].copy() for path in trained}
     try:
-        for path in by:
-            # A loss `for` a path reaches only the parameters under it.
-            reaching = tuple(t.name for t in network.losses if t.scope is None or matches(t.scope, path))
-            if reaching:
-                own = {path: gradients[path]}
-                compared += compare_gradients(lambda v, r=reaching: loss(v, r), own, values, seed)
+        compared = _compare_paths(net, network, by, inputs, before, seed)
+        kinked = [c.path for c in compared if np.isnan(c.derivative)]
+        if kinked:
+            beside = _compare_paths(net, network, kinked, inputs, _aside(before, seed), seed)
+            again = {c.path: c for c in beside}
+            compared = [again.get(c.path, c) for c in compared]
         return compared
     finally:
         for path, value in before.items():
-            storage[path][...] = value
+            net.storage[path][...] = value
+
+
+def _compare_paths(net, network, by: list[str], inputs: Values, parameters: Values, seed: int) -> list[Comparison]:
+    """The comparisons at given parameters."""
+    for path, value in parameters.items():
+        net.storage[path][...] = value
+    _, gradients = net.gradients(wrt=by, training=True, **inputs)
+    values = {**inputs, **parameters}
+    held: list[np.ndarray] = []
+
+    def loss(given: Values, reaching: tuple[str, ...]) -> float:
+        for path in parameters:
+            net.storage[path][...] = given[path]
+        with holding(held):
+            found = net.losses(training=True, **{name: given[name] for name in inputs})
+        return sum(found[name] for name in reaching)
+
+    loss(values, ())
+    compared: list[Comparison] = []
+    for path in by:
+        # A loss `for` a path reaches only the parameters under it.
+        reaching = tuple(t.name for t in network.losses if t.scope is None or matches(t.scope, path))
+        if reaching:
+            own = {path: gradients[path]}
+            compared += compare_gradients(lambda v, r=reaching: loss(v, r), own, values, seed)
+    return compared
+
+
+def _aside(parameters: Values, seed: int) -> dict[str, np.ndarray]:
+    """Parameters a little way off in a random direction."""
+    generator = np.random.default_rng(seed)
+    return {
+        path: value + ASIDE * max(1.0, float(np.sqrt(np.mean(value**2))) if value.size else 1.0)
+        * generator.standard_normal(value.shape)
+        for path, value in parameters.items()
+    }  # fmt: skip

@@ -13,6 +13,8 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import numpy as np
 
@@ -25,6 +27,29 @@ from diffgraph.ir.form import Form
 POINTS = 1 << 22
 
 Box = tuple[tuple[int, int], ...]
+
+_held: ContextVar[Iterator[np.ndarray] | list[np.ndarray] | None] = ContextVar("held", default=None)
+
+
+@contextmanager
+def holding(values: list[np.ndarray]) -> Iterator[None]:
+    """Runs inside take what `stop_gradient` gives from `values`, in the order in which it was met; the first run, with an
+    empty list, fills it. So the derivative of a program, which takes these values as constants, is that of its runs."""
+    token = _held.set(iter(values) if values else values)
+    try:
+        yield
+    finally:
+        _held.reset(token)
+
+
+def _stopped(value: np.ndarray) -> np.ndarray:
+    held = _held.get()
+    if held is None:
+        return value
+    if isinstance(held, list):
+        held.append(value)
+        return value
+    return next(held)
 
 
 def result_kind(form: Form) -> str:
@@ -114,6 +139,8 @@ class _Evaluation:
                     total = total + coefficient * scalar.cast(self.value(atom), "int")
                 return total
             case Call(function, args):
+                if function == "stop_gradient":
+                    return _stopped(self.value(args[0]))
                 kinds = [scalar.kind_of(a, self.kinds) for a in args]
                 return scalar.evaluate(function, [self.value(a) for a in args], kinds, self.real)
             case Read():

@@ -205,12 +205,13 @@ def unsafe(read: Read, form: Form) -> list[Affine]:
 
 def _choices(forms: Sequence[Form], written: Sequence[Sequence[int | None]]) -> Iterator[Choice]:
     form, positions = forms[0], written[0]
-    rank = len(positions)
-    tiled = [p for p in range(rank) if positions[p] is not None and isinstance(form.domain[positions[p]], int)]
+    # A tile knows how far its rows, columns and lanes are apart in the result.
+    even = [p for p, s in enumerate(strides(form.shape)) if isinstance(s, int)]
+    tiled = [p for p in even if positions[p] is not None and isinstance(form.domain[positions[p]], int)]
     rows = [(None, 1), *((p, r) for p in tiled for r in ROWS[1:] if r <= form.domain[positions[p]])]
-    if rank and positions[0] is not None and not isinstance(form.domain[positions[0]], int):
+    if 0 in even and positions[0] is not None and not isinstance(form.domain[positions[0]], int):
         rows += [(0, r) for r in (4, 6, 8, 12, 14)]
-    across = [(False, p) for p in range(rank) if positions[p] is not None]
+    across = [(False, p) for p in even if positions[p] is not None]
     for (along, lane), (row, r) in itertools.product([*across, *((True, k) for k in form.reduced)], rows):
         if not along and row == lane:
             continue

@@ -16,6 +16,7 @@ from diffgraph.ir.form import Form, Operand
 from diffgraph.ir.inline import inline
 from diffgraph.ir.phases import phases
 from diffgraph.ir.program import Term
+from diffgraph.ir.rewrite import substitute
 from diffgraph.ir.simplify import ZERO, add, call, mul, recip, where
 from diffgraph.ir.solve import solve
 
@@ -251,3 +252,13 @@ def test_a_gather_of_a_map_is_a_map_of_the_gather():
                   Read(0, (affine(0, ((read(1, 0), 1),)), index(1)), None))  # fmt: skip
     term = canonical_term(Term(inline(gather, 0, producer), ("u", "token", "x")))
     assert set(term.operands) == {"x", "token"} and term.form.body.function == "exp"
+
+
+def test_what_a_call_is_simplified_to_is_not_renumbered_again():
+    # Of where(false, operand 1, operand 0) the first operand is left, which moved to slot 1: it does not move on to slot 2.
+    early, late = Read(1, (index(0),), None), Read(0, (index(0),), None)
+    body = where(call("lt", index(0), Const(2)), early, late)
+    moved = substitute(body, {0: place(5)}, (8,), {0: 1, 1: 2})
+    assert moved is Read(1, (place(5),), None)
+    picked = call("where", call("lt", Index(0), Const(2)), Index(1), Index(2))
+    assert substitute(picked, {0: Const(5), 1: Index(0), 2: Index(1)}, (8, 8, 8)) is Index(1)

@@ -21,6 +21,12 @@ CASES = {
         output y
         output z
         output g""",
+    "every sample with every other": """
+        input x[N, 40]
+        p[i, j] = sum[d](x[i, d] * x[j, d])
+        q = softmax(p) @ x
+        output p
+        output q""",
     "products added": """
         input x[N, 40]
         input h[N, 24]
