@@ -96,7 +96,9 @@ def _bind_indices(indices, inner: Scope, scope: Scope, session: Session, notatio
         holder = scope.find(node.name)
         if node.name in inner.values or holder is not None and isinstance(holder.values.get(node.name), Indexed):
             raise error("DG414", f"the index `{node.name}` is bound already", node.span, help="choose another name")
-        size = None if node.bound is None else as_size(expressions.evaluate(node.bound, scope, session), node.bound.span)
+        size = None
+        if node.bound is not None:
+            size = as_size(expressions.evaluate(node.bound, scope, session), session, node.bound.span)
         if node.name.isdigit():
             size = _fixed_place(node)
         value = notation.bind(node.name, size, node.span)

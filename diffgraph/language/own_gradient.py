@@ -35,8 +35,12 @@ def with_own_gradient(declaration: syntax.Function, scope: Scope, session: Sessi
     tensors = [p.name for p in declaration.parameters if isinstance(scope.values[p.name], TensorValue)]
     if not is_tensor(value) or not tensors:
         return value
-    # A definition of its own, so that the derivative belongs to this call and to nothing else.
-    tensor = define(session, session.hint(declaration.name), as_pending(value, session, span), span)
+    # A definition of its own, so that the derivative belongs to this call and to nothing else; of floats, since ints have
+    # no derivative: where(v > 0, 1, 0) gets one here.
+    pending = as_pending(value, session, span)
+    if pending.kind != "float":
+        pending = as_pending(apply_scalar("float", (pending,), session, span), session, span)
+    tensor = define(session, session.hint(declaration.name), pending, span)
     own = _rule(declaration, scope, tensors, tensor, session, span)
     last = session.builder.statements[-1]
     assert isinstance(last, Definition) and last.tensor is tensor

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from diffgraph.diagnostics import Note, Span, error
+from diffgraph.diagnostics import DiffgraphError, Note, Span, error
 from diffgraph.ir.program import Carry, Input, Scan, Tensor, Yield
 from diffgraph.language import sizes, syntax
 from diffgraph.language.arithmetic import (
@@ -38,21 +38,51 @@ class LoopScope(Scope):
 
 
 def evaluate_scan(node: syntax.ScanOf, scope: Scope, session: Session) -> Any:
-    """What was yielded, stacked (a tuple for several); without `yield` the final carry (a tuple for several)."""
+    """What was yielded, stacked (a tuple for several); without `yield` the final carry (a tuple for several).
+
+    An int carry that starts within a bound (`argmax`, `int < k`) has it inside if its next value keeps it.
+    """
     from diffgraph.language import evaluate as expressions
-    from diffgraph.language import statements
 
     start, length, step = _steps(node, scope, session)
     initial = {}
     for carry in node.carries:
         value = expressions.evaluate(carry.initial, scope, session)
         initial[carry.name] = _as_float(value, session, session.hint(carry.name), carry.span)
+    bounds = {name: v.tensor.bound for name, v in initial.items()}
+    while True:
+        before = session.snapshot() if any(bounds.values()) else None
+        made = _elaborated(node, start, length, step, initial, bounds, scope, session)
+        wider = {name: b for name, b in bounds.items() if b is not None and not _keeps(made[0], name, b)}
+        if not wider:
+            return _scan(node, length, initial, bounds, *made, scope, session)
+        # A carry starts within its bound and leaves it: once more, with the bound of its next value or without one.
+        before()
+        for name, bound in wider.items():
+            after = made[0].nexts[name].tensor.bound
+            once = bound == initial[name].tensor.bound
+            bounds[name] = after if once and after is not None and sizes.at_least(after, bound) else None
+
+
+def _keeps(loop: LoopScope, name: str, bound) -> bool:
+    """Whether the next value of an int carry is within the bound of its value before."""
+    after = loop.nexts[name].tensor.bound
+    return after is not None and sizes.at_least(bound, after) is True
+
+
+def _elaborated(
+    node: syntax.ScanOf, start, length, step: int, initial: dict[str, TensorValue], bounds: dict, scope, session: Session
+) -> tuple[LoopScope, Tensor, BodyBuilder, dict]:
+    """(the scope with what is next and yielded, the step, the body, what states were before)."""
+    from diffgraph.language import statements
+
     body = BodyBuilder(session.builder)
     updates_before = dict(session.by_path)
     with session.building(body):
         t = body.free("t", (), "int", length)
         inner = {
-            name: TensorValue(body.free(session.hint(name), v.shape, v.kind), v.span) for name, v in initial.items()
+            name: TensorValue(body.free(session.hint(name), v.shape, v.kind, bounds[name]), v.span)
+            for name, v in initial.items()
         }
         loop = LoopScope(scope, inner)
         for name, value in inner.items():
@@ -67,7 +97,7 @@ def evaluate_scan(node: syntax.ScanOf, scope: Scope, session: Session) -> Any:
             session.loops.pop()
         _finish_carries(loop, session, node)
         _settle_yields(loop, session, node)
-    return _scan(node, length, t, initial, loop, body, updates_before, scope, session)
+    return loop, t, body, updates_before
 
 
 def _steps(node: syntax.ScanOf, scope, session) -> tuple[int, Any, int]:
@@ -84,11 +114,9 @@ def _steps(node: syntax.ScanOf, scope, session) -> tuple[int, Any, int]:
         return value.start, len(value), value.step
     start, stop = (only_output(expressions.evaluate(e, scope, session)) for e in (where.start, where.stop))
     step = 1 if where.step is None else expressions.evaluate(where.step, scope, session)
-    if not all(is_exact(v) and sizes.is_whole(v) for v in (start, stop)) or not isinstance(step, int) or step == 0:
-        wrong = next((v for v in (start, stop) if not (is_exact(v) and sizes.is_whole(v))), step)
-        text = f"a scan runs over sizes that are known when compiling, not over {describe(wrong)}"
-        help = "run to the longest, and choose by the index: where(t < steps, next, h)" if is_tensor(wrong) else None
-        raise error("DG550", text, where.span, help=help)
+    if not is_exact(start) or not is_exact(stop) or not isinstance(step, int) or step == 0:
+        raise _no_range(next((v for v in (start, stop) if not is_exact(v)), step), where.span)
+    start, stop = (session.whole(v, lambda v=v: _no_range(v, where.span), where.span) for v in (start, stop))
     if isinstance(start, int) and isinstance(stop, int):
         return start, len(range(start, stop, step)), step
     span = sizes.add(stop, sizes.multiply(start, -1))
@@ -97,6 +125,12 @@ def _steps(node: syntax.ScanOf, scope, session) -> tuple[int, Any, int]:
     else:
         count = step
     return start, sizes.floor_of(sizes.add(span, count - 1), count), step
+
+
+def _no_range(wrong: Any, span: Span) -> DiffgraphError:
+    text = f"a scan runs over sizes that are known when compiling, not over {describe(wrong)}"
+    help = "run to the longest, and choose by the index: where(t < steps, next, h)" if is_tensor(wrong) else None
+    return error("DG550", text, span, help=help)
 
 
 def _index_value(t: Tensor, start, step: int, session: Session, node) -> Any:
@@ -168,14 +202,17 @@ def _inside(value: Any, session: Session, hint: str, span) -> TensorValue:
     return result if result.tensor.name in made else TensorValue(define(session, hint, pending, span), span)
 
 
-def _scan(node, length, t, initial, loop: LoopScope, body: BodyBuilder, before, scope, session: Session) -> Any:
+def _scan(
+    node, length, initial, bounds, loop: LoopScope, t: Tensor, body: BodyBuilder, before, scope, session: Session
+) -> Any:
     from diffgraph.language import evaluate as expressions
 
     builder = session.builder
     carries = []
     for carry in node.carries:
         value = initial[carry.name]
-        final = Tensor(builder.fresh(session.hint(f"{carry.name}_end")), value.shape, value.kind)
+        end = session.hint(f"{carry.name}_end")
+        final = Tensor(builder.fresh(end), value.shape, value.kind, bounds[carry.name])
         name = session.operand(value.tensor, carry.span)
         nexts = loop.nexts[carry.name].tensor.name
         carries.append(Carry(loop.carries[carry.name].tensor.name, name, nexts, final))

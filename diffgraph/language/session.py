@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any
@@ -99,6 +101,27 @@ class Session:
         self.augmented: tuple[dict, dict] = ({}, {})
         self.loops: list[list[tuple[TensorValue, str, Span | None]]] = []
         self.iteration: list[tuple[Tensor, Size]] = []
+
+    def snapshot(self) -> Callable[[], None]:
+        """Gives a function that takes everything back that has been elaborated since."""
+        builders, builder = [self.initial], self.builder
+        while isinstance(builder, BodyBuilder):
+            builders.append(builder)
+            builder = builder.parent
+        holders = [self, self.naming, *builders, builder, *self.frames, *self.shared.values()]
+        # Containers keep their identity, since others hold them too.
+        saved = [(h, k, v, copy(v) if isinstance(v, (list, dict)) else v) for h in holders for k, v in vars(h).items()]
+
+        def restore() -> None:
+            for holder, name, value, content in saved:
+                if isinstance(value, list):
+                    value[:] = content
+                elif isinstance(value, dict):
+                    value.clear()
+                    value.update(content)
+                setattr(holder, name, value)
+
+        return restore
 
     # ------------------------------------------------------------ where we are
 
@@ -251,6 +274,17 @@ class Session:
             raise problem()
         if enough is None:
             self.require(Undecided(((">=", a, b),)), span, where)
+
+    def whole(self, value: sizes.Exact, problem, span: Span | None) -> Size:
+        """An exact number as a size. Where symbols leave open that it is whole (`T / 2`) it becomes a requirement."""
+        top, bottom = sizes.ratio(value)
+        if bottom == 1:
+            return top
+        if isinstance(top, int):
+            raise problem()
+        size = sizes.floor_of(value, 1)
+        self.require_equal(sizes.multiply(size, bottom), top, problem, span)
+        return size
 
     def require(self, condition: Undecided, span: Span | None, where: str = "") -> None:
         """Each of some comparisons that symbols leave open must hold when the symbols get values."""

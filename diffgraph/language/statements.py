@@ -299,7 +299,7 @@ def element_type(node: syntax.Port, scope: Scope, session: Session) -> tuple[str
     if node.type.kind != "int":
         raise error("DG512", f"only an int has a bound, and this is a {node.type.kind}", node.type.span,
                     help=f"write `int < {node.type.bound.span.text}` for classes, or leave the bound out")  # fmt: skip
-    return "int", as_size(expressions.evaluate(node.type.bound, scope, session), node.type.bound.span)
+    return "int", as_size(expressions.evaluate(node.type.bound, scope, session), session, node.type.bound.span)
 
 
 def _outputs(node: syntax.OutputOf, scope: Scope, session: Session) -> None:

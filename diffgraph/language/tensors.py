@@ -7,7 +7,7 @@ from typing import Any
 
 from diffgraph.diagnostics import Note, Span, error
 from diffgraph.ir.affine import Affine, affine, index
-from diffgraph.ir.dimension import Size, divide_exactly, product
+from diffgraph.ir.dimension import Size, product
 from diffgraph.ir.expression import Const, Extent, Read
 from diffgraph.ir.form import Form
 from diffgraph.ir.program import Argsort, Tensor
@@ -31,13 +31,15 @@ from diffgraph.language.session import Session
 from diffgraph.language.values import Pending, TensorValue
 
 
-def as_size(value: Any, span: Span | None) -> Size:
-    """A value as the size of an axis."""
+def as_size(value: Any, session: Session, span: Span | None) -> Size:
+    """A value as the size of an axis. That `T / 2` is whole is asked of T."""
     value = only_output(value)
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    if not is_exact(value) or not sizes.is_whole(value):
-        raise error("DG350", f"{described(value, span)}, not a size: a whole number is wanted", span)
+    problem = lambda: error("DG350", f"{described(value, span)}, not a size: a whole number is wanted", span)  # noqa: E731
+    if not is_exact(value):
+        raise problem()
+    value = session.whole(value, problem, span)
     if sizes.at_least(value, 0) is False:
         raise error("DG350", f"{described(value, span)}, not a size: one of at least 0 is wanted", span)
     return value
@@ -71,8 +73,8 @@ def reshape(value: Any, shape: Any, session: Session, span: Span | None) -> Tens
     wanted = list(shape) if isinstance(shape, (list, range, tuple)) else [shape]
     total = product(x.shape)
     if any(s == -1 for s in wanted if isinstance(s, int)):
-        wanted = _with_open_size(wanted, total, x, span)
-    wanted = [as_size(s, span) for s in wanted]
+        wanted = _with_open_size(wanted, total, x, session, span)
+    wanted = [as_size(s, session, span) for s in wanted]
 
     def problem():
         return error(
@@ -91,17 +93,22 @@ def reshape(value: Any, shape: Any, session: Session, span: Span | None) -> Tens
     return TensorValue(session.builder.reshape("reshaped", session.operand(x.tensor, span), wanted), span)
 
 
-def _with_open_size(wanted: list, total: Size, x: TensorValue, span) -> list:
-    known = product(as_size(s, span) for s in wanted if not (isinstance(s, int) and s == -1))
+def _with_open_size(wanted: list, total: Size, x: TensorValue, session: Session, span) -> list:
+    known = product(as_size(s, session, span) for s in wanted if not (isinstance(s, int) and s == -1))
     if sum(1 for s in wanted if isinstance(s, int) and s == -1) > 1:
         raise error("DG352", "only one size can be -1", span)
     rest = sizes.divide(total, known) if known != 0 else 0
-    if rest is None or not sizes.is_whole(rest):
-        raise error(
+
+    def problem():
+        return error(
             "DG353", f"the {total} elements of {show_shape(x.shape)} do not divide by {known}", span,
             *([Note(f"this is {show_shape(x.shape)}", x.span)] if x.span else ()),
             help=f"{_factors(x.shape)} elements are there to share out",
         )  # fmt: skip
+
+    if rest is None:
+        raise problem()
+    rest = session.whole(rest, problem, span)
     return [rest if isinstance(s, int) and s == -1 else s for s in wanted]
 
 
@@ -153,7 +160,7 @@ def take(x: Pending, subscripts: list, session: Session, span: Span | None) -> P
                 operands.append(tensor)
             places[axis] = affine(0, ((Read(operands.index(tensor), (), None), 1),))
         else:
-            place = _place(subscript, size, 0, span)
+            place = _place(subscript, size, 0, session, span)
             problem = _no_place(subscript, size, span)
             session.require_at_least(place, 0, problem, span)
             session.require_at_least(size, sizes.add(place, 1), problem, span)
@@ -165,7 +172,7 @@ def take(x: Pending, subscripts: list, session: Session, span: Span | None) -> P
 def _part(ends: tuple, size: Size, session: Session, span: Span | None) -> tuple[Size, Size]:
     """(start, length) of a slice. Ends that are outside are drawn in, as in Python; where symbols leave that open, they
     must be inside."""
-    start, stop = (_place(end, size, default, span) for end, default in zip(ends, (0, size)))
+    start, stop = (_place(end, size, default, session, span) for end, default in zip(ends, (0, size)))
     drawn = []
     for end, low in ((start, 0), (stop, start)):
         inner = sizes.smaller(end, size)
@@ -201,13 +208,15 @@ def _refuse_outside(place: Tensor, size: Size, session: Session, span: Span | No
     session.require_at_least(size, place.bound, problem, span)
 
 
-def _place(value: Any, size: Size, default: Size, span) -> Size:
+def _place(value: Any, size: Size, default: Size, session: Session, span) -> Size:
     """A place or end of a slice; negative ones count from the end."""
     if value is None:
         return default
     value = only_output(value)
-    if not is_exact(value) or not sizes.is_whole(value):
-        raise error("DG354", f"{describe(value)} is not a place", span)
+    problem = lambda: error("DG354", f"{describe(value)} is not a place", span)  # noqa: E731
+    if not is_exact(value):
+        raise problem()
+    value = session.whole(value, problem, span)
     return sizes.add(value, size) if sizes.at_least(value, 0) is False else value
 
 
@@ -228,18 +237,21 @@ def split(value: Any, parts: Any, axis: int, session: Session, span: Span | None
     (axis,) = axes_of(axis, len(x.shape), span)
     size = x.shape[axis]
     if isinstance(parts, (list, range)):
-        lengths = [as_size(p, span) for p in parts]
+        lengths = [as_size(p, session, span) for p in parts]
         total: Size = 0
         for length in lengths:
             total = total + length
         problem = lambda: error("DG356", f"parts of {lengths} do not make {size}", span)  # noqa: E731
         session.require_equal(total, size, problem, span)
     else:
-        length = divide_exactly(size, parts) if isinstance(parts, int) and parts > 0 else None
-        if length is None:
+
+        def problem():
             help = f"give their lengths: split(x, [...]), which make {size}"
-            raise error("DG356", f"an axis of {size} does not split into {parts} equal parts", span, help=help)
-        lengths = [length] * parts
+            return error("DG356", f"an axis of {size} does not split into {parts} equal parts", span, help=help)
+
+        if not isinstance(parts, int) or parts <= 0:
+            raise problem()
+        lengths = [session.whole(sizes.divide(size, parts), problem, span)] * parts
     pieces = []
     start: Size = 0
     for length in lengths:
@@ -374,7 +386,7 @@ def pad(value: Any, widths: Any, fill: Any, session: Session, span: Span | None)
     if filling is None:
         raise error("DG359", "pad fills with a number that is known when compiling", span)
     filling = call("float", filling) if x.kind == "float" else filling
-    shape = [as_size(s + before + behind, span) for s, (before, behind) in zip(x.shape, pairs)]
+    shape = [as_size(s + before + behind, session, span) for s, (before, behind) in zip(x.shape, pairs)]
     place = tuple(affine(0, ((index(k), 1), (at(before), -1))) for k, (before, _) in enumerate(pairs))
     return Pending(tuple(shape), x.kind, Read(0, place, filling), (x.tensor,), None, span)
 
@@ -396,19 +408,19 @@ def filled(shape: list, value: Any, session: Session, span: Span | None) -> Pend
     if expression is None:
         raise error("DG360", f"{describe(value)} is not a number that is known when compiling", span)
     kind = constant_kind(value)
-    return Pending(tuple(as_size(s, span) for s in shape), kind, expression, (), None, span)
+    return Pending(tuple(as_size(s, session, span) for s in shape), kind, expression, (), None, span)
 
 
 def eye(n: Any, session: Session, span: Span | None) -> Pending:
     """The unit matrix."""
-    size = as_size(n, span)
+    size = as_size(n, session, span)
     body = call("where", call("eq", index(0), index(1)), Const(1.0), Const(0.0))
     return Pending((size, size), "float", body, (), None, span)
 
 
 def range_tensor(n: Any, session: Session, span: Span | None) -> Pending:
     """The ints 0, 1, ..., n - 1."""
-    size = as_size(n, span)
+    size = as_size(n, session, span)
     return Pending((size,), "int", index(0), (), size, span)
 
 
@@ -417,7 +429,7 @@ def one_hot(label: Any, classes: Any, session: Session, span: Span | None) -> Pe
     x = as_pending(label, session, span)
     if x.kind != "int":
         raise error("DG361", "one_hot wants ints", span)
-    shape = (*x.shape, as_size(classes, span))
+    shape = (*x.shape, as_size(classes, session, span))
     wide = substitute(x.body, {}, shape)
     body = call("where", call("eq", wide, index(len(x.shape))), Const(1.0), Const(0.0))
     return Pending(shape, "float", body, x.operands, None, span)
@@ -456,7 +468,7 @@ def top_k(value: Any, k: Any, axis: Any, session: Session, span: Span | None) ->
     x = as_pending(value, session, span)
     rank = len(x.shape)
     (axis,) = axes_of(axis, rank, span)
-    count = as_size(k, span)
+    count = as_size(k, session, span)
     if sizes.at_least(x.shape[axis], count) is False:
         raise error("DG362", f"there are no {count} largest elements on an axis of {x.shape[axis]}", span)
     whole: list = [(None, None)] * rank

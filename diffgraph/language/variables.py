@@ -37,7 +37,7 @@ def shape_of(nodes, scope: Scope, session: Session) -> tuple:
     for node in nodes:
         value = only_output(expressions.evaluate(node, scope, session))
         items = value if isinstance(value, (list, range, tuple)) else [value]
-        shape += [as_size(i, node.span) for i in items]
+        shape += [as_size(i, session, node.span) for i in items]
     return tuple(shape)
 
 

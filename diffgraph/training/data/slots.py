@@ -1,7 +1,7 @@
 """Columns of a data set to the inputs and targets of a net.
 
-A column goes to the input or target of its name; the rest fill in order, inputs first, and the columns of a table are
-put side by side until an input is full. A column may be reshaped row by row. A slot left empty is an error.
+A column goes to the input or target of its name; the rest fill in order, inputs first. The columns of a table are put side
+by side until an input is full, and so are other columns of single numbers, where there are just as many as are needed. A column may be reshaped row by row. A slot left empty is an error.
 """
 
 from __future__ import annotations
@@ -82,18 +82,30 @@ def _assign(dataset: Dataset, slots: Sequence[Slot]) -> dict[str, list[str]]:
 
 
 def _in_order(dataset: Dataset, slots: Sequence[Slot], columns: list[str]) -> dict[str, list[str]]:
-    if dataset.table:
+    if dataset.table or _are_numbers_for(dataset, slots, columns):
         return _side_by_side(dataset, slots, columns)
     for slot in slots[len(columns) :]:
         raise _empty(dataset, slot)
     return {s.name: [c] for s, c in zip(slots, columns)}
 
 
+def _are_numbers_for(dataset: Dataset, slots: Sequence[Slot], columns: list[str]) -> bool:
+    """The columns hold one number a row, and there are more than slots: as many as the slots are wide."""
+    if len(columns) <= len(slots) or any(np.ndim(dataset.columns[c]) != 1 for c in columns):
+        return False
+    return sum(_width(s) for s in slots if isinstance(_width(s), int)) == len(columns)
+
+
+def _width(slot: Slot) -> Size:
+    """How many numbers of a row fill a slot."""
+    return product(slot.shape[1:] if slot.batched else slot.shape[-1:])
+
+
 def _side_by_side(dataset: Dataset, slots: Sequence[Slot], columns: list[str]) -> dict[str, list[str]]:
     """The columns of a table by width. One slot may have a width that is open: it takes what the others leave."""
     if not slots:
         return {}
-    widths = [product(s.shape[1:] if s.batched else s.shape[-1:]) for s in slots]
+    widths = [_width(s) for s in slots]
     known = sum(w for w in widths if isinstance(w, int))
     unknown = [k for k, w in enumerate(widths) if not isinstance(w, int)]
     if len(unknown) == 1 and len(columns) > known:
@@ -190,14 +202,14 @@ def typed(values: np.ndarray, slot: Slot, sizes: Mapping[str, int], what: str, r
     if slot.kind == "float":
         if values.dtype.kind not in "fiub":
             raise error("DG713", f"{what} holds {values.dtype}, but {slot} takes numbers", slot.span)
-        return np.ascontiguousarray(values, dtype=real)
+        return np.asarray(values, dtype=real, order="C")
     if values.dtype.kind not in "fiub" or (values.dtype.kind == "f" and not np.array_equal(values, np.trunc(values))):
         raise error("DG713", f"{what} holds {values.dtype} values that are not whole, but {slot} takes ints", slot.span)
     if slot.kind == "bool":
         if values.size and (values.min() < 0 or values.max() > 1):
             raise error("DG713", f"{what} holds other values than 0 and 1, but {slot} takes bools", slot.span)
-        return np.ascontiguousarray(values, dtype=BOOLEAN)
-    whole = np.ascontiguousarray(values, dtype=INTEGER)
+        return np.asarray(values, dtype=BOOLEAN, order="C")
+    whole = np.asarray(values, dtype=INTEGER, order="C")
     _check_range(whole, slot, sizes, what)
     return whole
 
