@@ -11,6 +11,7 @@ import numpy as np
 from diffgraph.diagnostics import error, suggest
 from diffgraph.inspect import summary
 from diffgraph.inspect.gradcheck import check_net
+from diffgraph.inspect.memory import memory_of, peak_bytes
 from diffgraph.language import syntax
 from diffgraph.language.blocks import expectations
 from diffgraph.language.claims import Verdict, judge
@@ -42,7 +43,9 @@ class NetFacts:
                 raise error("DG644", f"`{name}` is {found}, which is not a number before the sizes are known")
             return found
         executable = self.net.training_executable()
-        return len(executable.kernels) if name == "kernels" else executable.peak_bytes()
+        if name == "kernels":
+            return len(executable.kernels)
+        return peak_bytes(memory_of(self.net.network(True), executable))
 
     def output(self, name: str, inputs: list[np.ndarray]) -> np.ndarray:
         """An output on given inputs, in the order of the net's inputs."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from diffgraph.inspect.samples import sample_inputs, sample_sizes
+from diffgraph.inspect.samples import fitting_inputs, sample_sizes
 from diffgraph.ir.evaluate import holding
 from diffgraph.language.paths import matches
 
@@ -115,7 +115,7 @@ def check_net(net, seed: int = 0) -> list[Comparison]:
     network = net.network(True)
     net.set_sizes({k: v for k, v in sample_sizes(network).items() if k != network.batch})
     network = net.network(True)
-    inputs = sample_inputs(network, seed=seed)
+    inputs = fitting_inputs(network, net.losses, seed)
     trained = [v.path for v in network.parameters if v.trained]
     by = [*trained, *(p.name for p in network.inputs if p.tensor.kind == "float")]
     before = {path: net.storage[path].copy() for path in trained}

@@ -8,6 +8,7 @@ from typing import Any
 from diffgraph.autodiff.differentiate import gradients
 from diffgraph.diagnostics import error, suggest
 from diffgraph.inspect import summary
+from diffgraph.inspect.memory import memory_text
 from diffgraph.ir.program import Builder, Input, Output, Program
 from diffgraph.ir.text import show
 from diffgraph.language.elaborate import elaborate
@@ -48,7 +49,7 @@ def stage_text(
         return show(_only(program, layer), f"{network.name}_gradient")
     if stage == "optimized":
         return show(_only(optimize(program), layer), f"{network.name}_optimized")
-    return _lowered(optimize(program), stage, target, precision)
+    return _lowered(network, optimize(program), stage, target, precision)
 
 
 def gradient_program(network: Network) -> Program:
@@ -86,7 +87,7 @@ def _within(path: str, parent: str) -> bool:
     return path == parent or path.startswith(parent + ".")
 
 
-def _lowered(program: Program, stage: str, target: str, precision: str) -> str:
+def _lowered(network: Network, program: Program, stage: str, target: str, precision: str) -> str:
     from diffgraph.runtime.executable import build
 
     executable = build(program, target=target, precision=precision)
@@ -95,7 +96,7 @@ def _lowered(program: Program, stage: str, target: str, precision: str) -> str:
             f"{k.name:32} {', '.join(dict.fromkeys(o.path or '-' for o in k.provenance))}" for k in executable.kernels
         ]
         return "\n".join([f"{len(lines)} kernels", "", *lines])
-    return executable.source() if stage == "source" else executable.memory_text()
+    return executable.source() if stage == "source" else memory_text(network, executable)
 
 
 def last_change(module: Module, net: str | None, settings: Mapping[str, Any] | None) -> str:

@@ -178,12 +178,17 @@ class _Judgement:
             raise error("DG640", f"whether {value} cannot be said", node.span)
         if isinstance(value, TensorValue) and (path := self._path_of(value)) is not None:
             return self.facts.initial(path)
+        if isinstance(value, TensorValue) and not self.network.inputs and (name := self._output_of(value)) is not None:
+            return _listed(self.facts.output(name, []))
         if is_tensor(value):
             raise error("DG642", "a claim about values needs inputs", node.span, help="name its inputs: y([[0, 1]])")
         return value
 
     def _path_of(self, value: TensorValue) -> str | None:
         return next((p for p, v in self.variables.items() if v.tensor is value.tensor), None)
+
+    def _output_of(self, value: TensorValue) -> str | None:
+        return next((o.name for o in self.network.outputs if o.tensor == value.tensor.name), None)
 
     def _fact(self, node: syntax.Expr) -> syntax.Expr | None:
         """What stands for a part of the claim: a name of the fact, bound in the scope; None where it is no fact."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -48,6 +49,17 @@ def build(program: Program, target: str = "cpu", precision: str = "f32", threads
     return PreparedExecutable(program, split, precision, lambda p: NativeExecutable(p, precision, threads))
 
 
+@dataclass(frozen=True)
+class Block:
+    """The memory of a tensor during a step. offset: its place in the arena, None where it has memory of its own
+    (parameters, states, inputs, constants). lives: the first and the last row of the plan that touch it."""
+
+    tensor: str
+    size: int
+    offset: int | None = None
+    lives: tuple[int, int] = (0, 0)
+
+
 class Executable(ABC):
     """What every target offers.
 
@@ -78,6 +90,10 @@ class Executable(ABC):
     def source(self) -> str:
         """The generated text; empty for the interpreter."""
         return ""
+
+    def memory(self, sizes: Mapping[str, int]) -> tuple[Block, ...]:
+        """The memory of a step for given sizes of the symbols; nothing for the interpreter."""
+        return ()
 
     def bind(self, storage: Mapping[str, np.ndarray]) -> None:
         """Gives the memory of parameters and states, by path: arrays of the right type and shape, contiguous and

@@ -14,7 +14,7 @@ from diffgraph.kernels.loops import Kernel
 from diffgraph.kernels.schedule import schedule
 from diffgraph.runtime import values
 from diffgraph.runtime.arena import Arena
-from diffgraph.runtime.executable import Executable
+from diffgraph.runtime.executable import Block, Executable
 from diffgraph.runtime.library import bounds_are_checked, default_library
 from diffgraph.runtime.plan import Code, Planner
 from diffgraph.runtime.run import Run
@@ -58,6 +58,12 @@ class NativeExecutable(Executable):
 
     def source(self) -> str:
         return "\n\n".join(emit(k, self.precision, self.check_bounds).source for k in self._kernels)
+
+    def memory(self, sizes):
+        run = Run(self, sizes, False, Planner.step, frozenset())
+        planner, offsets = run.planner, run.plan.offsets
+        own = [Block(n, planner.bytes(n)) for n in sorted(planner.given & run.plan.slots.keys())]
+        return (*own, *(Block(n, planner.bytes(n), at, (planner.first[n], planner.last[n])) for n, at in offsets.items()))
 
     def stepper(self, inputs, commit=False):
         arrays = self._arrays(inputs)

@@ -1,0 +1,41 @@
+"""What a step keeps in memory, and where: the plan of an executable as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from diffgraph.inspect.samples import sample_sizes
+from diffgraph.runtime.executable import Block, Executable
+
+
+def peak_bytes(blocks: tuple[Block, ...]) -> int:
+    """Bytes of all that has memory of its own, and of the block that the others share."""
+    own = sum(b.size for b in blocks if b.offset is None)
+    return own + max((b.offset + b.size for b in blocks if b.offset is not None), default=0)
+
+
+def memory_of(network, executable: Executable) -> tuple[Block, ...]:
+    """The memory of a step on one sample."""
+    return executable.memory(sample_sizes(network, batch=1))
+
+
+def memory_text(network, executable: Executable) -> str:
+    """A row for each tensor: its bytes, its place, when it lives, and the layers that it comes from."""
+    blocks = memory_of(network, executable)
+    shared = [b for b in blocks if b.offset is not None]
+    own = sum(b.size for b in blocks if b.offset is None)
+    origins = _origins(executable.program)
+    total = f"{peak_bytes(blocks):,} bytes for one sample: {own:,} of inputs and parameters,"
+    lines = [f"{total} {peak_bytes(blocks) - own:,} shared by {len(shared)} tensors of {sum(b.size for b in shared):,}", ""]
+    lines.append(f"{'tensor':32} {'bytes':>12} {'at':>12}  {'rows':12} from")
+    for b in sorted(blocks, key=lambda b: (b.offset is not None, b.lives, b.tensor)):
+        place = "-" if b.offset is None else str(b.offset)
+        lives = "always" if b.offset is None else f"{b.lives[0]}..{b.lives[1]}"
+        lines.append(f"{b.tensor:32} {b.size:>12,} {place:>12}  {lives:12} {origins.get(b.tensor, '')}".rstrip())
+    return "\n".join(lines)
+
+
+def _origins(program) -> Mapping[str, str]:
+    """The layers that each tensor comes from."""
+    made = {n: ", ".join(dict.fromkeys(o.path or "-" for o in s.provenance)) for n, s in program.maker.items()}
+    return {i.tensor.name: i.path for i in program.inputs} | made
