@@ -313,6 +313,10 @@ class Builder:
         self._counts[stem] = count
         return name
 
+    def forget(self, name: str) -> None:
+        """Takes a name back: nothing has it any more."""
+        del self.tensors[name]
+
     def is_taken(self, name: str) -> bool:
         """Whether a name cannot be given to a new tensor."""
         return name in self.tensors or name in RESERVED

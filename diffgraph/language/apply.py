@@ -11,6 +11,7 @@ from diffgraph.diagnostics import DiffgraphError, Note, Span, error
 from diffgraph.language import evaluate as expressions
 from diffgraph.language import statements, syntax
 from diffgraph.language.calls import counted, given_twice, head_of, refuse_unknown
+from diffgraph.language.alike import apply_alike
 from diffgraph.language.arithmetic import describe, is_tensor, materialize, only_output, show_shape
 from diffgraph.language.core_functions import CORE, call_core
 from diffgraph.language.instances import path_for, record, settings_text
@@ -83,6 +84,7 @@ def _calling(declaration: syntax.Function, session: Session, span: Span) -> Iter
         raise error("DG590", f"calls are nested deeper than {MOST_DEPTH}", span)
     session.count_step(span)
     session.calls.append(declaration)
+    session.deepest = max(session.deepest[0], len(session.calls)), session.deepest[1]
     try:
         yield
     except DiffgraphError as problem:
@@ -305,10 +307,14 @@ def _function_stage(function, positional: list, keywords: dict, node, name, sess
     if any(isinstance(v, Indexed) for v in positional):
         return _call(function, positional, keywords, node.span, session)
     path = path_for(name, function.name, node, scope, session)
-    with session.inside(Frame(path, function.name, node.span, frozen=session.frame.frozen)):
+
+    def evaluate() -> Any:
         result = _call(function, positional, keywords, node.span, session)
-        if isinstance(result, Pending):
-            result = materialize(result, session, path, node.span)
+        return materialize(result, session, path, node.span) if isinstance(result, Pending) else result
+
+    with session.inside(Frame(path, function.name, node.span, frozen=session.frame.frozen)):
+        arguments = (*positional, *(item for pair in keywords.items() for item in pair))
+        result = apply_alike(session, function, arguments, path, node.span, evaluate)
     record(path, function.name, "function", node.span, positional, result, session)
     return result
 
@@ -338,10 +344,15 @@ def apply_value(target: Any, values: tuple, node, name, scope: Scope, session: S
         raise error("DG524", f"{describe(target)} cannot be applied to a tensor", node.span, help=help)
     path, reuse = _instance(name, target.name, node, scope, session, shared)
     frame = Frame(path, target.name, node.span, frozen=frozen or session.frame.frozen, reuse=reuse)
-    with session.inside(frame):
+
+    def evaluate() -> Any:
         result = apply_layer(target, values, session, node.span)
         if isinstance(result, Pending):
-            result = materialize(result, session, path, node.span, result.span)
+            return materialize(result, session, path, node.span, result.span)
+        return result
+
+    with session.inside(frame):
+        result = apply_alike(session, target, values, path, node.span, evaluate)
     kind = "net" if isinstance(target.declaration, syntax.Net) else "layer"
     record(path, target.name, kind, node.span, values, result, session, settings_text(target))
     return result
@@ -349,6 +360,7 @@ def apply_value(target: Any, values: tuple, node, name, scope: Scope, session: S
 
 def _instance(name, type_name: str, node, scope, session: Session, shared) -> tuple[str, bool]:
     """(path, whether its parameters are there already)."""
+    session.outside += shared is not None
     first = None if shared is None else session.shared.get(shared)
     if first is not None:
         if name is not None:
@@ -375,6 +387,7 @@ def _apply_composition(target: Composition, values, node, name, scope, session: 
 def _apply_wrapped(target: Composition, values, node, name, scope, session, frozen: bool, shared) -> Any:
     """A shared or frozen composition: a group of its own where it has a name, else its stages stand in the layer
     around."""
+    session.outside += shared is not None
     first = None if shared is None else session.shared.get(shared)
     if name is None if first is None else first.type == "":
         if name is not None:

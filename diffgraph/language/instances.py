@@ -10,7 +10,7 @@ from diffgraph.language import evaluate as expressions
 from diffgraph.language import syntax
 from diffgraph.language.network import Instance
 from diffgraph.language.scopes import Scope
-from diffgraph.language.session import MOST_INSTANCES, Session
+from diffgraph.language.session import MOST_INSTANCES, FrameNaming, Session
 from diffgraph.language.values import LayerValue, NetResult, TensorValue
 
 
@@ -52,15 +52,16 @@ def _text(node: syntax.Expr, scope: Scope, session: Session) -> str:
 
 
 def _automatic_name(type_name: str, node: syntax.Node, session: Session) -> str:
-    frame, naming = session.frame, session.naming
+    frame = session.frame
+    naming = session.naming.frames.setdefault(frame.path, FrameNaming())
     occurrence = frame.calls.get(id(node), 0)
     frame.calls[id(node)] = occurrence + 1
-    key = (frame.path, id(node), occurrence)
+    key = (id(node), occurrence)
     if key not in naming.by_call:
-        count = naming.counts.get((frame.path, type_name), 0) + 1
+        count = naming.counts.get(type_name, 0) + 1
         while f"{type_name}{count}" in frame.names:
             count += 1
-        naming.counts[frame.path, type_name] = count
+        naming.counts[type_name] = count
         naming.by_call[key] = f"{type_name}{count}"
     return naming.by_call[key]
 
@@ -72,9 +73,6 @@ def record(path: str, type_name: str, kind: str, span, inputs, result, session: 
         outputs = tuple(result.outputs.values())
     names = [tuple(v.tensor.name for v in values if isinstance(v, TensorValue)) for values in (inputs, outputs)]
     session.instances.append(Instance(path, type_name, kind, span, *names, settings))
-    for value in outputs[:1]:
-        if isinstance(value, TensorValue):
-            session.results[path] = value
 
 
 def settings_text(layer: LayerValue) -> str:
@@ -83,8 +81,8 @@ def settings_text(layer: LayerValue) -> str:
 
 
 def under_path(dotted: str, session: Session, absolute: bool = False) -> Any:
-    """What has been made under a path: a tensor, a layer's result, or the list of parameters below it; None if
-    nothing."""
+    """What has been made under a path: a tensor, or the list of parameters below it; None if nothing."""
+    session.outside += 1
     prefixes = [""] if absolute else [f"{session.frame.path}." if session.frame.path else ""]
     for prefix in prefixes:
         path = prefix + dotted
@@ -98,4 +96,5 @@ def under_path(dotted: str, session: Session, absolute: bool = False) -> Any:
 
 def trained_parameters(session: Session) -> list:
     """Every parameter made so far that training changes."""
+    session.outside += 1
     return [session.by_path[p] for p, v in session.variables.items() if v.trained]

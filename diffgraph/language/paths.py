@@ -1,9 +1,10 @@
-"""Patterns that name parameters: `"layer1"`, `"*.bias"`."""
+"""Paths: patterns that name parameters, such as `"layer1"` or `"*.bias"`, and the number of a draw."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
+from hashlib import blake2b
 
 from diffgraph.diagnostics import Diagnostic, Span, suggest
 
@@ -28,3 +29,8 @@ def unknown_path(pattern: str, paths: Sequence[str], net: str, span: Span | None
 def _some(names: Sequence[str]) -> str:
     shown = ", ".join(names[:6])
     return shown + (f" and {len(names) - 6} more" if len(names) > 6 else "") if names else "none"
+
+
+def site_of(path: str) -> int:
+    """The number by which the draw under a path is told from all others: 31 bits of a hash."""
+    return int.from_bytes(blake2b(path.encode(), digest_size=4).digest(), "big") >> 1

@@ -14,7 +14,7 @@ from diffgraph.ir.dimension import Size, symbols
 from diffgraph.ir.program import Builder, Check, Input, Origin, Table, Tensor
 from diffgraph.language import sizes
 from diffgraph.language.network import Instance, Variable
-from diffgraph.language.paths import matches
+from diffgraph.language.paths import matches, site_of
 from diffgraph.language.values import TensorValue, Undecided
 
 #: What a model may ask for before it is refused: instances, definitions, steps of compile-time loops, nesting of calls.
@@ -26,11 +26,23 @@ MOST_DEPTH = 64
 
 
 @dataclass
-class Naming:
-    """The automatic names of instances. Training mode gives them; inference mode finds them again by place of call."""
+class FrameNaming:
+    """The automatic names of the instances in one frame: by call (a node of the text, and which of its calls), and how
+    many each type has."""
 
-    by_call: dict[tuple, str] = field(default_factory=dict)
-    counts: dict[tuple[str, str], int] = field(default_factory=dict)
+    by_call: dict[tuple[int, int], str] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
+
+    def copy(self) -> FrameNaming:
+        return FrameNaming(dict(self.by_call), dict(self.counts))
+
+
+@dataclass
+class Naming:
+    """The automatic names of instances, by path of the frame. Training mode gives them; inference mode finds them again
+    by place of call."""
+
+    frames: dict[str, FrameNaming] = field(default_factory=dict)
 
 
 @dataclass
@@ -44,6 +56,56 @@ class Frame:
     names: dict[str, Span | None] = field(default_factory=dict)
     frozen: bool = False
     reuse: bool = False
+
+
+class NamedBuilder(Builder):
+    """Builds a program, and remembers how its names came about: (hint, name) for each that was given, (None, name) for
+    each that was taken back. `whole` are those that mean the same in the whole program: run scalars and tables."""
+
+    def __init__(self):
+        super().__init__()
+        self.log: list[tuple[str | None, str]] = []
+        self.whole: set[str] = set()
+
+    def fresh(self, hint: str) -> str:
+        name = super().fresh(hint)
+        self.log.append((hint, name))
+        return name
+
+    def forget(self, name: str) -> None:
+        super().forget(name)
+        self.log.append((None, name))
+
+    def input(self, hint: str, shape, role: str, **about) -> Tensor:
+        tensor = super().input(hint, shape, role, **about)
+        if role in ("run", "constant"):
+            self.whole.add(tensor.name)
+        return tensor
+
+    @property
+    def extent(self) -> tuple[int, int, int, int]:
+        """How many statements, inputs, outputs and names there are."""
+        return len(self.statements), len(self.inputs), len(self.outputs), len(self.log)
+
+
+@dataclass(frozen=True)
+class Extent:
+    """How much there is of everything that an elaboration adds to. `last` is the last statement; `outside` counts what
+    reached beyond the frame it was in."""
+
+    main: tuple[int, int, int, int]
+    initial: tuple[int, int, int, int]
+    instances: int
+    updates: int
+    draws: int
+    checks: int
+    steps: int
+    outside: int
+    last: Any
+
+    def last_of(self, session: Session) -> Any:
+        """The statement that now stands where `last` stood."""
+        return session.main.statements[self.main[0] - 1] if self.main[0] else None
 
 
 class BodyBuilder(Builder):
@@ -78,9 +140,9 @@ class Session:
         self.sizes_given = sizes_given
         self.naming = naming
         self.folder = folder
-        self.builder = Builder()
+        self.builder: Builder = NamedBuilder()
         self.main = self.builder
-        self.initial = Builder()
+        self.initial = NamedBuilder()
         self.frames = [Frame("", "net", None)]
         self.loop_variables: list[str] = []
         self.instances: list[Instance] = []
@@ -94,7 +156,13 @@ class Session:
         self.calls: list[Any] = []
         self.constants: dict[tuple[Any, str], Any] = {}
         self.shared: dict[Any, Frame] = {}
-        self.results: dict[str, TensorValue] = {}
+        self.updates_log: list[str] = []
+        self.draws_log: list[str] = []
+        self.sites: dict[int, str | None] = {}
+        self.outside = 0
+        self.deepest = (0, 0)
+        self.alike: dict[tuple, Any] = {}
+        self._run_scalars: dict[tuple[int, str], TensorValue] = {}
         self.phase = "forward"
         self.notations: list[Any] = []
         self.freeze: tuple[str, ...] = ()
@@ -142,6 +210,7 @@ class Session:
         before = self.builder.origin
         frame.frozen = frame.frozen or any(matches(pattern, frame.path) for pattern in self.freeze)
         self.frames.append(frame)
+        self.deepest = max(self.deepest[0], len(self.calls)), max(self.deepest[1], len(self.frames))
         if len(self.frames) > MOST_DEPTH * 4:
             raise error("DG590", f"layers are nested deeper than {MOST_DEPTH * 4}", frame.span)
         self.builder.origin = Origin(frame.path, frame.span, self.phase)
@@ -194,6 +263,46 @@ class Session:
         if len(self.builder.statements) > MOST_DEFINITIONS:
             raise error("DG592", f"the program has more than {MOST_DEFINITIONS:,} definitions", span)
 
+    # ------------------------------------------------------------ how much there is
+
+    @property
+    def depth(self) -> tuple[int, int]:
+        """How many calls and frames are open."""
+        return len(self.calls), len(self.frames)
+
+    def extent(self) -> Extent:
+        """How much there is now."""
+        main = self.main
+        last = main.statements[-1] if main.statements else None
+        return Extent(
+            main.extent, self.initial.extent, len(self.instances), len(self.updates_log), len(self.draws_log),
+            len(main.checks), self.steps, self.outside, last,
+        )  # fmt: skip
+
+    def count_repeated(self, steps: int, height: tuple[int, int]) -> None:
+        """Counts the work of an application as if it had been evaluated."""
+        self.steps += steps
+        inside = tuple(a + b for a, b in zip(self.depth, height))
+        self.deepest = max(self.deepest[0], inside[0]), max(self.deepest[1], inside[1])
+
+    def updated(self, path: str, value: TensorValue) -> None:
+        """A parameter or state has a new value, which is kept at the end of the step."""
+        self.by_path[path] = value
+        self.updates[path] = value.tensor.name
+        self.updates_log.append(path)
+
+    def drawn(self, path: str, times: int) -> None:
+        """A name has been drawn so many times."""
+        self.draws[path] = times
+        self.draws_log.append(path)
+
+    def site(self, path: str) -> int:
+        """The number by which a draw is told from all others."""
+        site = site_of(path)
+        if self.sites.setdefault(site, path) != path:
+            self.sites[site] = None
+        return site
+
     # ------------------------------------------------------------ what the program reads
 
     @property
@@ -206,11 +315,12 @@ class Session:
 
     def run_scalar(self, name: str, kind: str = "int") -> TensorValue:
         """A rank-0 input that the runner sets: `seed`, `step`, `total_steps`."""
-        for given in self.root.inputs:
-            if given.role == "run" and given.path == name:
-                return TensorValue(given.tensor)
-        hint = f"{name}_number" if name in ("step", "total_steps") else name
-        return TensorValue(self.root.input(hint, (), "run", kind=kind, path=name))
+        known = self._run_scalars.get((id(self.root), name))
+        if known is None:
+            hint = f"{name}_number" if name in ("step", "total_steps") else name
+            known = TensorValue(self.root.input(hint, (), "run", kind=kind, path=name))
+            self._run_scalars[id(self.root), name] = known
+        return known
 
     def table(self, hint: str, array, kind: str, bound=None) -> Tensor:
         """A constant tensor, one for each content."""

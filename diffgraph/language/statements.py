@@ -126,7 +126,7 @@ def _under_its_name(value: Any, node: syntax.Bind, session: Session) -> Any:
         or made.tensor is not value.tensor
     ):
         return value
-    del builder.tensors[made.tensor.name]
+    builder.forget(made.tensor.name)
     name = builder.fresh(session.hint(node.names[0]))
     builder.statements[-1] = renamed = rename_results(made, {made.tensor.name: name})
     builder.tensors[name] = renamed.tensor

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from hashlib import blake2b
 from typing import Any
 
 from diffgraph.diagnostics import DiffgraphError, Note, Span, error, suggest
@@ -68,13 +67,14 @@ def draw(node: syntax.Draw, scope: Scope, session: Session) -> None:
 
 def _own(path: str, session: Session) -> str:
     """The path of this draw alone: a name that is drawn again (in a loop, in a shared layer) is another draw."""
-    times = session.draws[path] = session.draws.get(path, 0) + 1
+    times = session.draws.get(path, 0) + 1
+    session.drawn(path, times)
     return path if times == 1 else f"{path}~{times}"
 
 
 def uniform_noise(path: str, shape, session: Session, span: Span, step: TensorValue | None) -> TensorValue:
     """Numbers evenly spread over [0, 1), each a function of (seed, step, path, scan iteration, element)."""
-    site = int.from_bytes(blake2b(path.encode(), digest_size=4).digest(), "big") >> 1
+    site = session.site(path)
     place: Expr = Const(0)
     operands = [session.run_scalar("seed").tensor]
     if step is not None:
@@ -226,8 +226,9 @@ def update(node: syntax.Update, scope: Scope, session: Session) -> None:
         value = materialize(pending, session, session.hint(f"{name}_new"), node.span)
     if value.shape != variable.tensor.shape:
         raise _keeps_shape(path, variable, value, node.span)
-    session.by_path[path] = value
-    session.updates[path] = value.tensor.name
+    session.updated(path, value)
+    if not path.startswith(f"{session.frame.path}."):
+        session.outside += 1
     holder = scope.find(f"&{name}")
     if holder is not None and holder.get(f"&{name}") == path:
         scope.bind(name, value)
