@@ -30,6 +30,8 @@ UNKNOWN: Interval = (None, None)
 
 def affine(constant: int = 0, terms: Iterable[tuple[Expr, int]] = ()) -> Affine:
     """constant + sum of coefficient * expression, in normal form: flat, merged, sorted, digits put together again."""
+    if terms == ():
+        return Affine(int(constant), ())
     total = _Total(constant)
     for expr, coefficient in terms:
         total.add(expr, coefficient)

@@ -19,10 +19,11 @@ from diffgraph.ir.colours import Vertex, order
 from diffgraph.ir.digits import split_axes
 from diffgraph.ir.dimension import Size, is_nonnegative
 from diffgraph.ir.expression import Affine, Call, Const, Expr, Extent, Index, Read
+from diffgraph.ir.factors import conditions_and_factors
 from diffgraph.ir.form import Form, alone_index
 from diffgraph.ir.program import Term
 from diffgraph.ir.settle import settle, settled
-from diffgraph.ir.simplify import conditions_and_factors, is_zero, mul, powi, truth
+from diffgraph.ir.simplify import is_zero, mul, powi, truth
 
 
 @cache

@@ -18,8 +18,8 @@ from functools import cache
 from diffgraph.ir.affine import is_injective
 from diffgraph.ir.digits import split_digits
 from diffgraph.ir.expression import Affine, Call, Const, Expr, Extent, Read
+from diffgraph.ir.factors import conditions_and_factors
 from diffgraph.ir.form import Form
-from diffgraph.ir.simplify import conditions_and_factors
 
 KINDS = (
     "pointwise",  # nothing is reduced

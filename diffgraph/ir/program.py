@@ -11,6 +11,7 @@ Tensors are known by name, a legal `.net` identifier that is unique in its progr
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -285,6 +286,9 @@ class Program:
         return replace(self, **changes)
 
 
+_NOT_OF_A_NAME = re.compile(r"\W")
+
+
 class Builder:
     """Makes a program statement by statement, with unique names.
 
@@ -303,7 +307,7 @@ class Builder:
 
     def fresh(self, hint: str) -> str:
         """A name that is not taken: `hint` made a legal identifier, with a number if need be."""
-        stem = "".join(c if c.isalnum() or c == "_" else "_" for c in hint) or "t"
+        stem = _NOT_OF_A_NAME.sub("_", hint) or "t"
         if stem[0].isdigit():
             stem = f"t_{stem}"
         name, count = stem, self._counts.get(stem, 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 
 from diffgraph.ir.affine import affine, as_affine, divide, divided_anew
 from diffgraph.ir.dimension import Size
@@ -58,6 +59,14 @@ def substitute(
 ) -> Expr:
     """The expression with indices replaced (at once) by int-valued expressions over the new domain, and slots
     renumbered. `//` and `%` are simplified by the intervals of the new domain; `kinds` are those of the new slots."""
+    renumbered = None if slots is None else tuple(slots.items())
+    return _substituted(expr, tuple(indices.items()), domain, renumbered, tuple(kinds))
+
+
+@lru_cache(maxsize=1 << 15)
+def _substituted(expr: Expr, places: tuple, domain: tuple | None, renumbered: tuple | None, kinds: Kinds) -> Expr:
+    indices = dict(places)
+    slots = None if renumbered is None else dict(renumbered)
 
     def replace(e: Expr) -> Expr:
         match e:

@@ -15,6 +15,7 @@ from diffgraph.ir import scalar
 from diffgraph.ir.affine import affine, as_affine, difference, divide, divided_anew, interval, is_inside
 from diffgraph.ir.dimension import is_nonnegative
 from diffgraph.ir.expression import Affine, Call, Const, Expr, Extent, Index, Read
+from diffgraph.ir.factors import conditions_and_factors
 from diffgraph.ir.form import Form
 from diffgraph.ir.rewrite import rewrite
 from diffgraph.ir.simplify import (
@@ -24,7 +25,6 @@ from diffgraph.ir.simplify import (
     as_value,
     call,
     certain_kind,
-    conditions_and_factors,
     conjunction,
     is_zero,
     mul,

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from fractions import Fraction
+from functools import lru_cache
 
 from diffgraph.ir import scalar
 from diffgraph.ir.affine import affine, as_affine, divide
@@ -444,6 +445,11 @@ def _idempotent(function: str) -> Callable:
 
 def call(name: str, *args: Expr, kinds: Kinds = ()) -> Expr:
     """A scalar function of simplified arguments, simplified. Constants fold through the table of functions."""
+    return _called(name, args, tuple(kinds))
+
+
+@lru_cache(maxsize=1 << 16)
+def _called(name: str, args: tuple[Expr, ...], kinds: Kinds) -> Expr:
     args = tuple(as_value(a, kinds) if type(a) is Affine else a for a in args)
     build = _BUILDERS.get(name)
     return build(*args, kinds=kinds) if build else _plain(name, args)
@@ -488,13 +494,3 @@ _BUILDERS: dict[str, Callable] = {
     "int": _cast_int,
     **{name: _compare(name) for name in ("eq", "ne", "lt", "le", "gt", "ge")},
 }
-
-
-def conditions_and_factors(body: Expr) -> tuple[tuple[Expr, ...], tuple[Expr, ...]]:
-    """A body taken apart: it is the product of the factors where all conditions hold, and 0 elsewhere."""
-    conditions: tuple[Expr, ...] = ()
-    if type(body) is Call and body.function == "where" and is_zero(body.args[2]):
-        condition, body, _ = body.args
-        together = type(condition) is Call and condition.function == "and"
-        conditions = condition.args if together else (condition,)
-    return conditions, body.args if type(body) is Call and body.function == "mul" else (body,)

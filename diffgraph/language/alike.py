@@ -1,13 +1,13 @@
 """A layer that is applied again is not evaluated again.
 
-A deep network applies one layer with the same settings to tensors of the same shapes many times. What the body of a layer
-does depends on those, on the mode, and on nothing else; so what its first two applications added to the program, if it
-was the same but for names, is written down as a template, and the third adds the same under its own names, without
-reading the body. Nothing is lost by that: provenance, instances, initial values, the numbers that automatic names have,
-and the limits of what a program may be are those that evaluation gives (`tests/language/test_templates.py` compares).
+A deep network applies one layer, with the same settings, to tensors of the same shapes many times. What a body does
+depends on those, on the mode, and on nothing else; so what its first two applications added to the program, if it was
+the same but for names, is written down as a template, and the third adds the same under its own names, without reading
+the body. Nothing is lost: provenance, instances and their numbers, initial values, and the limits of what a program may
+be are those that evaluation gives.
 
-Where a body looks beyond its own frame (a path outside of it, all parameters, a shared layer), or makes what a template
-cannot hold (a scan, a derivative of one's own), it is evaluated each time.
+Where a body looks beyond its own frame (at a path, at all parameters, at a shared layer), or makes what a template cannot
+hold (a scan, a derivative of one's own), it is evaluated each time.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ def _place(span: Span | None) -> tuple | None:
 
 
 def _fingerprint(value: Any) -> Any:
-    """What two settings that mean the same have in common. `Unfit` where that cannot be told: tensors, and compositions,
+    """What settings that mean the same have in common. `Unfit` where that cannot be told: for tensors, and compositions,
     whose text is read in a scope that changes."""
     if value is None or isinstance(value, (bool, int, str)):
         return type(value), value

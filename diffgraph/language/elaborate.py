@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from typing import Any
 
 from diffgraph.diagnostics import Diagnostic, DiffgraphError, Note, Span, error, suggest
@@ -180,21 +181,62 @@ def elaborate(
     changes of inputs by name; freeze: patterns of paths that are not trained; extend: adds to the program (the backward
     pass, the update). DiffgraphError with every independent problem.
     """
+    arguments = (module, net, dict(settings or {}), dict(sizes or {}), positional)
+    if not training:
+        return _modes(*arguments).inference
+    if not (augment or freeze or extend):
+        return _modes(*arguments).training
     naming = Naming()
-    arguments = (module, net, settings or {}, dict(sizes or {}), naming, positional)
-    if training:
-        if freeze:
-            # What is frozen works as at inference, but keeps the names of training.
-            _Elaboration(True, {}, *arguments).run()
-        elaboration = _Elaboration(True, augment or {}, *arguments)
-        elaboration.session.freeze = freeze
-        return elaboration.run(extend)
-    # Training mode gives the automatic names; inference mode finds them again.
-    trained = _Elaboration(True, {}, *arguments).run()
-    inferring = _Elaboration(False, {}, *arguments).run()
-    _refuse_conditional(trained, inferring, "training")
-    _refuse_conditional(inferring, trained, "inference")
-    return inferring
+    if freeze:
+        # What is frozen works as at inference, but keeps the names of training.
+        _Elaboration(True, {}, naming, *arguments).run()
+    elaboration = _Elaboration(True, augment or {}, naming, *arguments)
+    elaboration.session.freeze = freeze
+    return elaboration.run(extend)
+
+
+class _Modes:
+    """A net with its settings in both modes, each elaborated when it is asked for. Training mode gives the automatic
+    names; inference mode finds them again."""
+
+    def __init__(self, *arguments):
+        self.arguments = arguments
+        self.naming = Naming()
+
+    @cached_property
+    def training(self) -> Network:
+        return _Elaboration(True, {}, self.naming, *self.arguments).run()
+
+    @cached_property
+    def inference(self) -> Network:
+        trained = self.training
+        inferring = _Elaboration(False, {}, self.naming, *self.arguments).run()
+        _refuse_conditional(trained, inferring, "training")
+        _refuse_conditional(inferring, trained, "inference")
+        return inferring
+
+
+#: How many nets with their settings a module remembers.
+MOST_REMEMBERED = 8
+
+
+def _modes(module: Module, net: str | None, settings: dict, sizes: dict, positional: tuple) -> _Modes:
+    """What the module remembers of a net with settings that are plain values."""
+    if not all(map(_is_plain, (*settings.values(), *positional))):
+        return _Modes(module, net, settings, sizes, positional)
+    key = (net, repr((settings, sizes, positional)))
+    if key not in module.elaborated:
+        while len(module.elaborated) >= MOST_REMEMBERED:
+            del module.elaborated[next(iter(module.elaborated))]
+        module.elaborated[key] = _Modes(module, net, settings, sizes, positional)
+    return module.elaborated[key]
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a value is all that its `repr` says."""
+    if type(value) in (list, tuple):
+        return all(map(_is_plain, value))
+    return type(value) in (int, float, bool, str)
 
 
 def _refuse_conditional(network: Network, other: Network, mode: str) -> None:
@@ -231,7 +273,7 @@ def _distinct(problems) -> list[Diagnostic]:
 class _Elaboration:
     """One pass over a net."""
 
-    def __init__(self, training, augment, module, net, settings, sizes, naming, positional):
+    def __init__(self, training, augment, naming, module, net, settings, sizes, positional):
         self.session = Session(training, sizes, naming, module.folder)
         self.module = module
         self.net = net

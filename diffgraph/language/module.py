@@ -37,6 +37,7 @@ class Module(Scope):
         self.trains: list[syntax.Train] = []
         self.expects: list[syntax.Expect] = []
         self.problems: tuple[Diagnostic, ...] = ()
+        self.elaborated: dict[tuple, Any] = {}
 
     # ------------------------------------------------------------ names
 

@@ -203,6 +203,7 @@ class _Writer:
             for number, _, suffix, _ in main.inputs
         )
         paths = dict.fromkeys(session.updates_log[before.updates : after.updates])
+        drawn = dict.fromkeys(session.draws_log[before.draws : after.draws])
         instances = session.instances[before.instances : after.instances]
         return Template(
             main,
@@ -211,7 +212,7 @@ class _Writer:
             variables,
             tuple((self._suffix(p), *self._value(session.by_path[p])[1:]) for p in paths),
             tuple(map(self._instance, instances)),
-            tuple((self._suffix(p), session.draws[p]) for p in dict.fromkeys(session.draws_log[before.draws : after.draws])),
+            tuple((self._suffix(p), session.draws[p]) for p in drawn),
             tuple((self._ref(c.tensor), c.message, c.span) for c in session.main.checks[before.checks : after.checks]),
             tuple(self._naming(dict.fromkeys([self.path, *(i.path for i in instances)]))),
             after.steps - before.steps,
@@ -277,7 +278,8 @@ class _Writer:
             tuple((numbers[i.tensor.name], i.role, self._suffix(i.path), i.span)
                   for i in builder.inputs[inputs] if i.tensor.name not in builder.whole),
             tuple(self._made(s, numbers, given, builder) for s in builder.statements[statements]),
-            tuple((self._suffix(o.name), self._named(o.tensor, numbers, given, builder)) for o in builder.outputs[outputs]),
+            tuple((self._suffix(o.name), self._named(o.tensor, numbers, given, builder))
+                  for o in builder.outputs[outputs]),
         )  # fmt: skip
 
     @staticmethod

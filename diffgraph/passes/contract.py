@@ -10,10 +10,11 @@ from diffgraph.ir.affine import index
 from diffgraph.ir.canonical import canonical
 from diffgraph.ir.dimension import product
 from diffgraph.ir.expression import Expr, Read
+from diffgraph.ir.factors import conditions_and_factors
 from diffgraph.ir.form import Form, Operand, alone_index
 from diffgraph.ir.program import Builder, Definition, Program, Scan, Statement, Tensor, Term
 from diffgraph.ir.rewrite import substitute
-from diffgraph.ir.simplify import certain_kind, conditions_and_factors, mul
+from diffgraph.ir.simplify import certain_kind, mul
 from diffgraph.passes.cost import usual
 from diffgraph.passes.report import Report
 

@@ -9,10 +9,11 @@ from diffgraph.ir.affine import index
 from diffgraph.ir.canonical import canonical
 from diffgraph.ir.evaluate import result_kind
 from diffgraph.ir.expression import Const, Expr, Read
+from diffgraph.ir.factors import conditions_and_factors
 from diffgraph.ir.form import Form, Operand, alone_index
 from diffgraph.ir.program import Builder, Definition, Program, Scan, Statement, Tensor, Term
 from diffgraph.ir.rewrite import substitute
-from diffgraph.ir.simplify import ONE, conditions_and_factors, conjunction, mul, where, zero_like
+from diffgraph.ir.simplify import ONE, conjunction, mul, where, zero_like
 from diffgraph.passes.report import Report
 
 
