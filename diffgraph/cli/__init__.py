@@ -29,6 +29,7 @@ COMMANDS = {
     "verify": ("verify", "every pass and target against the interpreter"),
     "explain": ("explain", "what was fused, folded, merged, and what was not, and why"),
     "lsp": ("lsp", "the language server, for editors"),
+    "explain-error": ("explain_error", "what the code of an error means, with an example"),
     "layers": ("layers", "the catalogue: signature, formula, an example"),
     "new": ("new", "a model file to start from"),
 }

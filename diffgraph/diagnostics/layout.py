@@ -59,6 +59,8 @@ class Layout:
                 said.append(note.message)
             elif problem.span is None or note.span.source is problem.span.source:
                 marks.append(_Mark(note.span, note.message, False))
+            elif note.span.source.is_library:
+                said.append(f"{note.message}: `{note.span.text.splitlines()[0]}`, at {note.span}")
             else:
                 abroad.append(_Mark(note.span, note.message, False))
         groups = [marks, *([m] for m in abroad)]

@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from diffgraph.diagnostics import error, suggest
+from diffgraph.diagnostics import CompilerBug, error, suggest
 from diffgraph.inspect import summary
 from diffgraph.inspect.gradcheck import check_net
 from diffgraph.inspect.memory import memory_of, peak_bytes
 from diffgraph.language import syntax
 from diffgraph.language.blocks import expectations
+from diffgraph.language.calls import counted
 from diffgraph.language.claims import Verdict, judge
 from diffgraph.language.module import Module
 
@@ -40,7 +41,8 @@ class NetFacts:
         if name in ("parameters", "macs"):
             found = summary.totals(self.net.network())[name]
             if not isinstance(found, int):
-                raise error("DG644", f"`{name}` is {found}, which is not a number before the sizes are known")
+                help = "compare it with a formula of the sizes, or give them numbers"
+                raise error("DG644", f"`{name}` is {found}, which is not a number before the sizes are known", help=help)
             return found
         executable = self.net.training_executable()
         if name == "kernels":
@@ -51,7 +53,8 @@ class NetFacts:
         """An output on given inputs, in the order of the net's inputs."""
         ports = self.net.network().inputs
         if len(inputs) != len(ports):
-            raise error("DG645", f"the net takes {len(ports)} inputs, not {len(inputs)}")
+            wanted = ", ".join(p.name for p in ports)
+            raise error("DG645", f"the net takes {counted(len(ports), 'input')}, not {len(inputs)}: {name}({wanted})")
         kinds = {"float": float, "int": np.int64, "bool": bool}
         given = {p.name: np.asarray(a).astype(kinds[p.tensor.kind]) for p, a in zip(ports, inputs)}
         return self.net(**given)[name]
@@ -72,7 +75,7 @@ class NetFacts:
             return history.final[name]
         if name in net.storage:
             return net.storage[name]
-        raise error("DG646", f"training measures no `{name}`", help=suggest(name, [*history.final, *net.storage]))
+        raise CompilerBug("expectations", f"training measured no `{name}`")
 
     def gradients(self) -> str | None:
         """The worst derivative, where one disagrees with finite differences."""

@@ -47,7 +47,7 @@ def rows(network, precision: str = "f32") -> list[Row]:
                 instance.type,
                 instance.path.count("."),
                 tuple(tensors[name].shape for name in instance.outputs if name in tensors),
-                sum(_count(v.tensor.shape) for v in network.parameters if _within(v.path, instance.path)),
+                _sum(product(v.tensor.shape) for v in network.parameters if _within(v.path, instance.path)),
                 _sum(c[1] for c in inside),
                 _sum(c[2] for c in inside),
                 instance.span.line if instance.span else None,
@@ -60,7 +60,7 @@ def totals(network, precision: str = "f32") -> dict[str, Size]:
     """parameters (frozen ones included), macs and bytes of results for one sample."""
     costs = _costs(network, precision)
     return {
-        "parameters": sum(_count(v.tensor.shape) for v in network.parameters),
+        "parameters": _sum(product(v.tensor.shape) for v in network.parameters),
         "macs": _sum(c[1] for c in costs),
         "bytes": _sum(c[2] for c in costs),
     }
@@ -96,11 +96,6 @@ def _costs(network, precision) -> list[tuple[str, Size, Size]]:
 
 def _within(path: str, parent: str) -> bool:
     return path == parent or path.startswith(parent + ".") or parent == ""
-
-
-def _count(shape) -> int:
-    size = product(shape)
-    return size if isinstance(size, int) else 0
 
 
 def _sum(sizes: Iterable[Size]) -> Size:

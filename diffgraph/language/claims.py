@@ -102,10 +102,21 @@ def check_claim(claim: syntax.Claim, module: Module, network: Network) -> None:
                 continue
             found = expressions.lookup(name.split(".")[0], module, session, node.span)
             if found is None or not is_called and isinstance(found, (FunctionValue, BuiltinFunction, LayerValue)):
-                help = suggest(name, known)
-                problems.append(Diagnostic("DG641", f"`{name}` is not known here", node.span, (), help))
+                problems.append(_unknown(name, claim.kind, known, network, node.span))
     if problems:
         raise DiffgraphError(*problems)
+
+
+def _unknown(name: str, kind: str, known: set[str], network: Network, span: Span) -> Diagnostic:
+    """A name that a claim cannot mean: a misspelt one, or one of another kind."""
+    if kind == "trains":
+        measured = [r.name for r in (*network.losses, *network.metrics)]
+        help = suggest(name, known) or f"training measures {', '.join(measured)}, and parameters by their paths"
+        return Diagnostic("DG641", f"training measures no `{name}`", span, (), help)
+    instances = [i.path for i in network.instances]
+    likely = [*known, *instances, *(f"{n}.shape" for n in known)]
+    help = suggest(name, likely) or f"a claim names {', '.join(NUMBERS)}, outputs and parameters"
+    return Diagnostic("DG641", f"`{name}` is not known here", span, (), help)
 
 
 def _starts(path: str) -> Iterator[str]:
@@ -117,9 +128,10 @@ def _names(network: Network, kind: str) -> Iterator[str]:
     """What a claim can name beside the names of the file."""
     for variable in (*network.parameters, *network.states):
         yield variable.path
-    for result in (*network.outputs, *network.losses, *network.metrics):
+    for result in (*network.losses, *network.metrics):
         yield result.name
     if kind == "holds":
+        yield from (output.name for output in network.outputs)
         yield from NUMBERS
         yield "fused"
         for port in (*network.inputs, *network.targets):

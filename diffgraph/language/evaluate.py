@@ -312,11 +312,7 @@ def arguments_of(arguments, scope: Scope, session: Session) -> tuple[list, Keywo
     for argument in arguments:
         value = evaluate(argument.value, scope, session)
         if argument.name is None:
-            if keywords:
-                raise error("DG234", "a positional argument stands behind a keyword", argument.span)
             positional.append(value)
-        elif argument.name in keywords:
-            raise error("DG232", f"`{argument.name}` is given twice", argument.span)
         else:
             keywords[argument.name] = value
             start = argument.span.start

@@ -80,14 +80,19 @@ class Module(Scope):
             value = evaluate(declaration.value, self, session)
             if isinstance(declaration, syntax.Bind) and len(declaration.names) > 1:
                 value = unpack(value, declaration)[declaration.names.index(name)]
-            if isinstance(declaration, syntax.NetAlias) and not isinstance(value, LayerValue):
-                raise error("DG513", f"`{name}` is not a net", declaration.value.span)
+            if isinstance(declaration, syntax.NetAlias) and not _is_net(value):
+                help = "a net is made of another net: `net small = resnet(depth = 2)`"
+                raise error("DG513", f"`{name}` would not be a net", declaration.value.span, help=help)
             known[self, name] = value
         return known[self, name]
 
     def current_session(self):
         """The elaboration that is under way."""
         return CURRENT[-1]
+
+
+def _is_net(value: Any) -> bool:
+    return isinstance(value, LayerValue) and isinstance(value.declaration, syntax.Net)
 
 
 #: The elaborations that are under way, innermost last: what constants of files are computed in.

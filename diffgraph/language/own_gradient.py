@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from diffgraph.diagnostics import Span, error
+from diffgraph.diagnostics import Note, Span, error
 from diffgraph.ir.program import Definition, OwnGradient
-from diffgraph.language import statements, syntax
+from diffgraph.language import sizes, statements, syntax
 from diffgraph.language.arithmetic import (
     apply_scalar,
     as_pending,
@@ -84,14 +84,15 @@ def _shaped(value: Any, argument: TensorValue, name: str, session: Session, span
     """A gradient has the shape of what it belongs to; a number is spread over it."""
     pending = as_pending(value, session, span)
     if pending.shape != argument.shape:
-        shape = broadcast_shapes([pending.shape, argument.shape], session, span)
-        if shape != argument.shape:
+        own, wanted = pending.shape, argument.shape
+        fits = all(a == 1 or sizes.equal(a, b) is not False for a, b in zip(own[::-1], wanted[::-1]))
+        if len(own) > len(wanted) or not fits:
             raise error(
-                "DG532",
-                f"the gradient for `{name}` is {show_shape(pending.shape)}, but `{name}` is"
-                f" {show_shape(argument.shape)}",
-                span,
-            )
+                "DG532", f"the gradient for `{name}` is {show_shape(own)}, but `{name}` is {show_shape(wanted)}", span,
+                *([Note(f"this is {show_shape(wanted)}", argument.span)] if argument.span else ()),
+                help=f"a gradient has the shape of its argument: {show_shape(wanted)}",
+            )  # fmt: skip
+        broadcast_shapes([own, wanted], session, span)
         pending = binary("+", pending, filled(list(argument.shape), 0.0, session, span), session, span)
     result = materialize(pending, session, f"d_{name}", span)
     if result.tensor.name not in session.builder.tensors or result.tensor in (i.tensor for i in session.builder.inputs):

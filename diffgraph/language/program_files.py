@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from diffgraph.diagnostics import Span, error, suggest
-from diffgraph.language.arithmetic import describe
 from diffgraph.language.session import Session
 from diffgraph.language.values import TensorValue
 
 
-def constant_file(path: Any, session: Session, span: Span | None) -> TensorValue:
+def constant_file(path: str, session: Session, span: Span | None) -> TensorValue:
     """A tensor from a `.npy` file of the program's directory."""
-    if not isinstance(path, str):
-        raise error("DG370", f"`constant` takes the name of a .npy file in quotes, not {describe(path)}", span)
     file = inside_folder(path, session.folder, span)
     try:
         # Mapped first: a header that claims more than the file holds is refused before anything is allocated.

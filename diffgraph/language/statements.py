@@ -64,7 +64,7 @@ def run_block(block: syntax.Block, scope: Scope, session: Session) -> None:
             problems += failure.diagnostics
             for name in _binds(statement, scope):
                 scope.bind(name, FAILED)
-            if _decides(statement, scope):
+            if block.span.source.is_library or _decides(statement, scope):
                 break
     if failed:
         raise DiffgraphError(*problems)
