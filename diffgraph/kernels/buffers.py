@@ -9,11 +9,13 @@ from diffgraph.ir.expression import Affine, Call, Expr
 from diffgraph.kernels.loops import (
     Address,
     Best,
+    Contraction,
     Inside,
     Lanes,
     Let,
     Load,
     Loop,
+    Product,
     Statement,
     Store,
     TileLoad,
@@ -60,7 +62,7 @@ def without_stores(body: tuple[Statement, ...], loaded: set[int]) -> tuple[State
     for statement in body:
         if isinstance(statement, Store) and statement.buffer not in loaded:
             continue
-        if isinstance(statement, (Loop, When)):
+        if isinstance(statement, (Loop, When, Contraction)):
             inner = without_stores(statement.body, loaded)
             if not inner:
                 continue
@@ -107,6 +109,9 @@ class _Renumber:
             case TileStore():
                 stores = tuple((number, self._tile_load(t)) for number, t in s.stores)
                 return replace(s, operands=self._operands(s.operands), stores=stores, active=self._lanes(s.active))
+            case Contraction():
+                products = tuple(Product(p.depth, *map(self.expression, (p.left, p.right))) for p in s.products)
+                return replace(s, products=products, body=self.statements(s.body))
         return replace(s, condition=self.expression(s.condition), body=self.statements(s.body))
 
     def _operands(self, operands):

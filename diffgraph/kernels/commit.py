@@ -12,7 +12,20 @@ from dataclasses import dataclass, replace
 from diffgraph.ir.expression import Expr
 from diffgraph.ir.program import Program
 from diffgraph.kernels.buffers import renumbered
-from diffgraph.kernels.loops import Address, Kernel, Load, Loop, Statement, Store, TileLoad, TileStep, TileStore, When
+from diffgraph.kernels.loops import (
+    Address,
+    Contraction,
+    Kernel,
+    Load,
+    Loop,
+    Product,
+    Statement,
+    Store,
+    TileLoad,
+    TileStep,
+    TileStore,
+    When,
+)
 from diffgraph.kernels.schedule import Copy, Launch, Repeat, Schedule, Sort, Step
 
 
@@ -146,7 +159,9 @@ def _reads_in_place(body: tuple[Statement, ...], old: int, new: int, place: Addr
     known: set[Load] = set()
     done = False
     for statement in body:
-        if isinstance(statement, (Loop, When)):
+        if isinstance(statement, Contraction) and any(load.buffer == old for load in _loads(replace(statement, body=()))):
+            return False
+        if isinstance(statement, (Loop, When, Contraction)):
             if not _reads_in_place(statement.body, old, new, place):
                 return False
             continue
@@ -164,7 +179,7 @@ def _reads_in_place(body: tuple[Statement, ...], old: int, new: int, place: Addr
 
 def _statements(body: tuple[Statement, ...]) -> Iterator[Statement]:
     for statement in body:
-        if isinstance(statement, (Loop, When)):
+        if isinstance(statement, (Loop, When, Contraction)):
             yield from _statements(statement.body)
         else:
             yield statement
@@ -197,6 +212,8 @@ def _loads(statement: Statement) -> Iterator[Load]:
             stack.extend(item)
         elif isinstance(item, Address):
             stack.extend(a for a, _ in item.terms)
+        elif isinstance(item, Product):
+            stack.extend((item.left, item.right))
         elif isinstance(item, Expr) and item not in seen:
             seen.add(item)
             if type(item) is Load:

@@ -11,6 +11,7 @@ write to one place, and every unit gives the same bits whoever runs it.
               | Store(buffer, address, value, op) an element of memory: set, or joined to by `op`
               | When(condition, body)
               | TileStart, TileStep, TileStore        reductions in registers, many results at once
+              | Contraction                           sums of products, a block of results at once
 
 Values are expressions of `ir.expression` in which `Index(k)` is the variable of the loop with axis k, places are flat
 addresses (`Load` instead of `Read`), and scalars computed before have names (`Local`). In one body, an expression has
@@ -224,7 +225,47 @@ class TileStore:
     active: Lanes | None
 
 
-Statement = Loop | Let | Update | Best | Store | When | TileStart | TileStep | TileStore
+@dataclass(frozen=True)
+class Product:
+    """sum over depth of left * right. left does not depend on the columns of the result, right not on its rows."""
+
+    depth: tuple[Unit, ...]
+    left: Expr
+    right: Expr
+
+
+@dataclass(frozen=True)
+class Block:
+    """How many rows and columns of results a block of threads makes, how far it goes at a time along the depth, and how
+    many rows and columns each thread holds in registers."""
+
+    rows: int
+    columns: int
+    depth: int
+    thread_rows: int
+    thread_columns: int
+
+    @property
+    def threads(self) -> int:
+        """Threads of a block."""
+        return (self.rows // self.thread_rows) * (self.columns // self.thread_columns)
+
+
+@dataclass(frozen=True)
+class Contraction:
+    """For every batch, row and column (each an index of several axes, row-major): result = the sum of the products, then
+    body. A kernel holds it alone, without units."""
+
+    batch: tuple[Unit, ...]
+    rows: tuple[Unit, ...]
+    columns: tuple[Unit, ...]
+    products: tuple[Product, ...]
+    result: Local
+    body: tuple[Statement, ...]
+    block: Block
+
+
+Statement = Loop | Let | Update | Best | Store | When | TileStart | TileStep | TileStore | Contraction
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,8 @@ from diffgraph.ir.expression import Read
 from diffgraph.ir.form import Form
 from diffgraph.ir.program import Provenance, Tensor
 from diffgraph.kernels.access import coefficient, cost, reads, usual
+from diffgraph.kernels.contraction import Split, split
+from diffgraph.kernels.grid import Device
 from diffgraph.kernels.lattice import Lattice, lattice_of
 from diffgraph.kernels.tiles import Choice, Machine, can_follow, choose
 
@@ -47,14 +49,15 @@ class Member:
     """A definition, or those of its terms that write one lattice, as a part of a kernel.
 
     style: `element`: all its axes are loops, a scalar takes the sum; `row`: the last axis is the innermost loop, inside
-    the reductions, and memory takes the sum; `tile`: registers take the sums of many elements at once, as `choice` says.
+    the reductions, and memory takes the sum; `tile`: registers take the sums of many elements at once, as `choice` says;
+    `contraction`: a block of threads takes a block of sums of products, as `choice` says.
     """
 
     tensor: Tensor
     pieces: tuple[Piece, ...]
     style: str
     provenance: Provenance = ()
-    choice: Choice | None = None
+    choice: Choice | Split | None = None
 
     @property
     def lattice(self) -> Lattice:
@@ -90,9 +93,16 @@ class Member:
         return sum((product(p.form.domain) * cost(p.form.body) for p in self.pieces), 0)
 
 
-def member(tensor: Tensor, pieces: tuple[Piece, ...], provenance: Provenance, machine: Machine | None = None) -> Member:
-    """A member in the style that suits its access to memory; tiles only for a machine."""
+def member(
+    tensor: Tensor, pieces: tuple[Piece, ...], provenance: Provenance, machine: Machine | Device | None = None
+) -> Member:
+    """A member in the style that suits its access to memory; tiles only for a machine, contractions only for a device."""
     reducing = [p for p in pieces if p.form.reduced]
+    if isinstance(machine, Device):
+        forms, axes = [p.form for p in reducing], [p.axes for p in reducing]
+        fits = machine.contractions and tensor.kind == "float"
+        choice = split(forms, axes, machine.cores is not None) if fits else None
+        return Member(tensor, pieces, "element" if choice is None else "contraction", provenance, choice)
     if machine is not None and reducing and tensor.kind == "float":
         choice = choose(tuple(p.form for p in reducing), tuple(p.axes for p in reducing), machine)
         plain = [p for p in pieces if not p.form.reduced]

@@ -22,17 +22,20 @@ from diffgraph.ir.program import Provenance, Tensor
 from diffgraph.ir.scalar import kind_of
 from diffgraph.kernels.access import address, cost, reads, strides, usual
 from diffgraph.kernels.buffers import collect_loads, renumbered, without_stores
+from diffgraph.kernels.grid import Device
 from diffgraph.kernels.lattice import Box
 from diffgraph.kernels.loops import (
     Address,
     Best,
     Buffer,
+    Contraction,
     Inside,
     Kernel,
     Let,
     Load,
     Local,
     Loop,
+    Product,
     Statement,
     Store,
     Unit,
@@ -98,6 +101,9 @@ class Nest:
             units = self._outer_units(loops)
             body = nested(loops[len(units) :], body)
             return self._pruned(Kernel(name, tuple(self.buffers), units, body, work, provenance))
+        if members[0].style == "contraction":
+            body = (self._contraction(members),)
+            return self._pruned(Kernel(name, tuple(self.buffers), (), body, work, provenance))
         shape = members[0].extents
         units = tuple(Unit(self._axis(), shape[k]) for k in range(self._unit_axes(members, shared)))
         body = self._tree(members, len(units), tuple(u.axis for u in units))
@@ -169,8 +175,8 @@ class Nest:
     def _unit_axes(self, members: Sequence[Member], shared: int) -> int:
         """How many of the shared axes become units: one where that gives enough, never the loop that runs in vectors
         unless it is the only one."""
-        if shared == 0:
-            return 0
+        if shared == 0 or isinstance(self.machine, Device):
+            return shared
         inner = any(m.reduces or len(m.extents) > shared for m in members)
         most = shared if inner else max(1, shared - 1)
         count, units = 0, 1
@@ -302,6 +308,39 @@ class Nest:
         place = self._own_place(member, (*axes, inner))
         store = Store(self._numbers[member.tensor.name], place, self.lower(form.body, piece, where), form.op)
         return list(wrap(loops, form.domain, (Loop(inner, member.extents[-1], (store,)),)))
+
+    def _contraction(self, members: Sequence[Member]) -> Contraction:
+        """The sums of products of the first member, and what is computed from each: its other terms, the other members."""
+        first, choice = members[0], members[0].choice
+        shape = first.extents
+        axes = tuple(self._axis() for _ in shape)
+        products: list[Product] = []
+        for piece, sides in zip((p for p in first.pieces if p.form.reduced), choice.factors):
+            depth = [(self._axis(), k) for k in piece.form.reduced]
+            where = dict(zip(piece.axes, axes)) | {k: axis for axis, k in depth}
+            left, right = (self.lower(f[0] if len(f) == 1 else Call("mul", f), piece, where) for f in sides)
+            products.append(Product(tuple(Unit(axis, piece.form.domain[k]) for axis, k in depth), left, right))
+        result = self._local("float")
+        body = self._following(first, axes, result)
+        for member in members[1:]:
+            body += self._element(member, axes)
+        batch, rows, columns = (
+            tuple(Unit(axes[p], shape[p]) for p in positions) for positions in (choice.batch, choice.rows, choice.columns)
+        )
+        return Contraction(batch, rows, columns, tuple(products), result, tuple(body), choice.block)
+
+    def _following(self, member: Member, axes: tuple[int, ...], result: Local) -> list[Statement]:
+        """The end of a contraction: its result plus the terms that reduce nothing."""
+        plain = [p for p in member.pieces if not p.form.reduced]
+        values = [result, *(self.lower(p.form.body, p, dict(zip(p.axes, axes))) for p in plain)]
+        total, statements = result, []
+        if plain:
+            total = self._local("float")
+            statements.append(Let(total, Call("add", tuple(values))))
+        statements.append(Store(self._numbers[member.tensor.name], self._own_place(member, axes), total))
+        if member.is_whole:
+            self._at_hand[member.tensor.name] = (total, axes)
+        return statements
 
     def _own_place(self, member: Member, axes: tuple[int, ...]) -> Address:
         return address(member.lattice.at([index(a) for a in axes]), member.tensor.shape)

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 
 from diffgraph.ir.dimension import Size
 from diffgraph.ir.program import Argsort, Definition, Program, Provenance, Reshape, Scan, Statement, Table, Tensor
+from diffgraph.kernels.grid import Device
 from diffgraph.kernels.lattice import Box, filled_box
 from diffgraph.kernels.loops import Kernel
 from diffgraph.kernels.member import Member, Piece, follows, member
@@ -116,7 +117,7 @@ def _kernels(step: Step):
             yield from _kernels(inner)
 
 
-def schedule(program: Program, machine: Machine | None = None) -> Schedule:
+def schedule(program: Program, machine: Machine | Device | None = None) -> Schedule:
     """The schedule of a program; reductions are tiled for a machine, if one is given."""
     tensors: dict[str, Tensor] = {}
     memory: dict[str, str] = {}
@@ -142,7 +143,7 @@ class _Group:
 class _Scheduler:
     """Schedules the statements of one program: the whole one, or the body of a scan (names get a prefix)."""
 
-    def __init__(self, tensors, memory, tables, prefix: str, machine: Machine | None):
+    def __init__(self, tensors, memory, tables, prefix: str, machine: Machine | Device | None):
         self.machine = machine
         self.tensors = tensors
         self.memory = memory
@@ -244,10 +245,12 @@ class _Scheduler:
 
     def _shared(self, group: _Group, new: Member) -> int | None:
         """How many axes the group shares with the new member in it; None if it may not or should not join."""
-        if len(group.members) >= MOST_MEMBERS or new.style == "tile":
+        if len(group.members) >= MOST_MEMBERS or new.style in ("tile", "contraction"):
             return None
         if group.members[0].style == "tile":
             return self._follows_tile(group, new)
+        if group.members[0].style == "contraction":
+            return self._follows_contraction(group, new)
         shared = min(group.shared, new.depth)
         shape = group.members[0].extents
         while shared and new.extents[:shared] != shape[:shared]:
@@ -269,6 +272,14 @@ class _Scheduler:
         if not inside or not group.names.issuperset(inside) or not self._served(group, new, rank):
             return None
         return rank if all(follows(p, choice) for p in new.pieces) else None
+
+    def _follows_contraction(self, group: _Group, new: Member) -> int | None:
+        """The rank if a pointwise member can be computed where the contraction of the group leaves each result."""
+        rank = len(new.tensor.shape)
+        if new.reduces or new.extents != group.members[0].extents:
+            return None
+        inside = any(self.memory[o] in group.names for o in new.operands)
+        return rank if inside and self._served(group, new, rank) else None
 
     def _served(self, group: _Group, new: Member, depth: int) -> bool:
         """Whether every read of what the group makes stays at the place of the shared loops."""

@@ -31,15 +31,24 @@ RUN_SCALARS = frozenset(("seed", "step", "total_steps"))
 def build(program: Program, target: str = "cpu", precision: str = "f32", threads: int | None = None) -> Executable:
     """An executable of a program.
 
-    target: `cpu`, or `reference` (the interpreter). precision: `f32` or `f64`. threads: at most so many; None: as many as
-    the process may use.
+    target: `cpu`, `cuda`, or `reference` (the interpreter). precision: `f32` or `f64`; on cuda also `tf32` and `bf16`, what
+    matrix units multiply where memory and sums are f32. threads: at most so many; None: as many as the process may use.
     """
     if precision not in values.DTYPES:
-        raise error("DG810", f"no precision is named {precision}", help="the precisions are f32 and f64")
+        raise error("DG810", f"no precision is named {precision}", help="the precisions are f32, f64, tf32 and bf16")
+    if precision in values.OF_CORES and target != "cuda":
+        raise error("DG810", f"the target {target} has no precision {precision}", help="use f32, or --target cuda")
     if target == "reference":
         return ReferenceExecutable(program, precision)
+    if target == "cuda":
+        from diffgraph.targets.cuda.compile import require
+
+        require()
+        from diffgraph.runtime.device import DeviceExecutable
+
+        return DeviceExecutable(program, precision)
     if target != "cpu":
-        raise error("DG810", f"no target is named {target}", help="the targets are cpu and reference")
+        raise error("DG810", f"no target is named {target}", help="the targets are cpu, cuda and reference")
     from diffgraph.runtime.native import NativeExecutable
     from diffgraph.runtime.prepared import PreparedExecutable
 

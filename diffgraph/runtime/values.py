@@ -17,6 +17,10 @@ DTYPES = {
     "f64": {"float": np.dtype(np.float64), "int": np.dtype(np.int64), "bool": np.dtype(np.bool_)},
 }
 
+#: Precisions of products only: what is in memory is f32.
+OF_CORES = ("tf32", "bf16")
+DTYPES |= {precision: DTYPES["f32"] for precision in OF_CORES}
+
 #: What may become an element of a kind without loss of meaning: the kinds of NumPy types.
 _ACCEPTED = {"float": "fiub", "int": "iub", "bool": "biu"}
 

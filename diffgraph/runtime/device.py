@@ -1,0 +1,208 @@
+"""A program on a device: kernels, a plan for each batch size, and one start for each step.
+
+Parameters and states are what their arrays on the host say: they go to the device when a run or an epoch begins, and come
+back when it ends. In between nothing leaves the device but what is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from diffgraph.ir.program import Program
+from diffgraph.kernels.commit import place_commits
+from diffgraph.kernels.grid import Device
+from diffgraph.kernels.loops import Kernel
+from diffgraph.kernels.schedule import schedule
+from diffgraph.runtime import values
+from diffgraph.runtime.device_library import DeviceLibrary, default_cache
+from diffgraph.runtime.device_plan import DevicePlan, DevicePlanner
+from diffgraph.runtime.executable import Executable, fail_unless
+from diffgraph.targets.cuda.emit import emit
+from diffgraph.targets.cuda.operations import Driver
+
+#: Plans are kept for so many different batch sizes.
+MOST_PLANS = 32
+
+#: What the matrix units multiply, by precision.
+CORES = {"f32": None, "f64": None, "tf32": "tf32", "bf16": "bf16"}
+
+
+class DeviceExecutable(Executable):
+    """A program run by kernels on a device."""
+
+    def __init__(self, program: Program, precision: str, driver: Driver | None = None):
+        super().__init__(program, precision)
+        library = _library(driver)
+        self.driver = library.driver
+        self.real = "f64" if precision == "f64" else "f32"
+        self.device = device_of(precision, self.driver.capability)
+        self.commits = place_commits(schedule(program, self.device), program)
+        self._kernels = self.commits.schedule.kernels
+        self.functions = library.functions(self._kernels, self.real, self.device)
+        self.entry = library.entry
+        self._runs: dict[tuple, DeviceRun] = {}
+        kinds = values.DTYPES[self.real]
+        tensors = self.commits.schedule.tensors
+        self.tables = {
+            n: np.ascontiguousarray(t.array, kinds[tensors[n].kind]) for n, t in self.commits.schedule.tables.items()
+        }
+        self.memories: dict[str, _Memory] = {}
+
+    @property
+    def kernels(self) -> tuple[Kernel, ...]:
+        return self._kernels
+
+    def source(self) -> str:
+        return "\n\n".join(emit(k, self.real, self.device).source for k in self._kernels)
+
+    def memory(self, sizes: Mapping[str, int]) -> tuple[Block, ...]:
+        run = DevicePlanner.of(self, sizes)
+        return run
+
+    def dtype(self, tensor: str) -> np.dtype:
+        """The type of the elements of a tensor."""
+        return values.DTYPES[self.real][self.commits.schedule.tensors[tensor].kind]
+
+    def reserve(self, name: str, size: int) -> int:
+        """The address of memory of a name: the same for every run that wants no more of it."""
+        found = self.memories.get(name)
+        if found is None or found.size < size:
+            if found is not None:
+                self.driver.free(found.address)
+                self._runs.clear()
+            found = self.memories[name] = _Memory(self.driver.allocate(size), size)
+        return found.address
+
+    def stepper(self, inputs, commit=False):
+        arrays = self._arrays(inputs)
+        shapes = tuple(a.shape for a in arrays.values())
+        sizes = self._sizes(arrays)
+        given = {self.given[p].tensor.name: a for p, a in arrays.items()}
+        return lambda: self.planned((shapes, commit), sizes, commit).call(given)
+
+    def planned(self, key: tuple, sizes, commit: bool, around=None, own: frozenset[str] = frozenset()) -> DeviceRun:
+        """The run of a key, planned if need be. `own`: inputs, by tensor name, that are made on the device."""
+        run = self._runs.get(key)
+        if run is None:
+            if len(self._runs) >= MOST_PLANS:
+                self._runs.pop(next(iter(self._runs)))
+            made = DeviceRun(self, sizes, commit, around, own)
+            run = self._runs[key] = made
+        return run
+
+    def _epoch(self, columns, order, first_step, run, commit):
+        from diffgraph.runtime.device_epoch import run_epoch
+
+        return run_epoch(self, columns, order, first_step, run, commit)
+
+
+@dataclass(frozen=True)
+class _Memory:
+    address: int
+    size: int
+
+
+class DeviceRun:
+    """A plan with its memory, ready to be started again and again."""
+
+    def __init__(self, owner: DeviceExecutable, sizes: Mapping[str, int], commit: bool, around, own: frozenset[str]):
+        self.owner = owner
+        self.commit = commit
+        commits = owner.commits
+        self.stored = {i.tensor.name: p for p, i in owner.stored.items()}
+        self.inputs = {i.tensor.name for i in owner.given.values()} - own
+        self.kept_aside = frozenset() if commit else commits.in_place
+        given = set(self.stored) | set(owner.tables) | self.inputs | {"(indices)"}
+        given |= {f"{state} (bound)" for state in self.kept_aside}
+        extra = getattr(around, "memories", {})
+        kinds = {kind: dtype.itemsize for kind, dtype in values.DTYPES[owner.real].items()}
+        self.planner = DevicePlanner(
+            commits, sizes, kinds, owner.functions, owner.entry, frozenset((given - self.kept_aside) | set(extra)),
+            commit, self.kept_aside,
+        )  # fmt: skip
+        self.plan: DevicePlan = self.planner.plan(around)
+        self.extra = extra
+        self._reserve()
+        self.start = owner.driver.program(self.plan.at(self.address))
+
+    def _reserve(self) -> None:
+        """Memory for everything; then none of it moves."""
+        owner, planner = self.owner, self.planner
+        wanted = {name: size for name, size in self.extra.items()}
+        for name in (*self.stored, *self.inputs):
+            wanted[name] = planner.bytes(name)
+        for name, size in {**wanted, "(arena)": self.plan.arena, "(indices)": 8 * planner.indices}.items():
+            owner.reserve(name, max(8, size))
+        for name, table in owner.tables.items():
+            if name not in owner.memories:
+                owner.driver.upload(owner.reserve(name, max(8, table.nbytes)), table)
+        if planner.indices:
+            indices = np.arange(planner.indices, dtype=np.int64)
+            owner.driver.upload(owner.reserve("(indices)", indices.nbytes), indices)
+
+    def address(self, name: str) -> int:
+        """Where a memory is on the device."""
+        if name in self.plan.offsets:
+            return self.owner.memories["(arena)"].address + self.plan.offsets[name]
+        return self.owner.memories[name.removesuffix(" (bound)")].address
+
+    def upload(self, inputs: Mapping[str, np.ndarray]) -> None:
+        """Brings parameters, states and inputs to the device."""
+        owner = self.owner
+        for name, path in self.stored.items():
+            owner.driver.upload(owner.memories[name].address, owner.storage[path])
+        for name in self.inputs:
+            owner.driver.upload(owner.memories[name].address, inputs[name])
+
+    def call(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """One step on inputs by tensor name; the outputs by name. RunFailed if a check fails."""
+        program = self.owner.program
+        self.upload(inputs)
+        self.start()
+        if program.checks:
+            fail_unless(program.checks, [self.root(c.tensor) for c in program.checks])
+        results = {o.name: self.root(o.tensor) for o in program.outputs}
+        if self.commit:
+            self.fetch()
+        return results
+
+    def root(self, root: str) -> np.ndarray:
+        """What a root of the program is after a step."""
+        name = self.planner.roots[root]
+        shape = tuple(self.planner.extent(s) for s in self.owner.commits.schedule.tensors[name].shape)
+        array = np.empty(shape, self.owner.dtype(name))
+        place = self.planner.place(name)
+        if array.size:
+            self.owner.driver.download(self.address(place.memory) + place.offset, array)
+        return array
+
+    def fetch(self) -> None:
+        """Brings back what the program commits."""
+        owner = self.owner
+        for commit in owner.program.commits:
+            path = self.stored[commit.state]
+            owner.driver.download(owner.memories[commit.state].address, owner.storage[path])
+
+
+def device_of(precision: str, capability: int) -> Device:
+    """What kernels are made for, on a device of a compute capability."""
+    newer = capability >= 80
+    return Device(CORES[precision] if newer else None, newer, precision != "f64")
+
+
+_libraries: dict[int, DeviceLibrary] = {}
+
+
+def _library(driver: Driver | None) -> DeviceLibrary:
+    """The library of a device; without one, that of the first CUDA device of this machine."""
+    key = id(driver)
+    if key not in _libraries:
+        if driver is None:
+            from diffgraph.targets.cuda.driver import CudaDriver
+
+            driver = CudaDriver()
+        _libraries[key] = DeviceLibrary(driver, default_cache())
+    return _libraries[key]

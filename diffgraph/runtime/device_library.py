@@ -1,0 +1,75 @@
+"""Kernels for a device: from this process, from the cache on disk, or compiled now."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from diffgraph.ir.dimension import Size
+from diffgraph.kernels.grid import Device
+from diffgraph.kernels.loops import Kernel
+from diffgraph.runtime.cache import Cache, default_directory
+from diffgraph.runtime.library import _key, plain
+from diffgraph.targets.cuda import common
+from diffgraph.targets.cuda.compile import fingerprint, to_ptx
+from diffgraph.targets.cuda.emit import emit, parameters
+from diffgraph.targets.cuda.operations import Driver
+
+
+@dataclass(frozen=True)
+class Code:
+    """A kernel that the device can start: how many blocks and threads, and which sizes it wants to be given."""
+
+    function: object
+    blocks: Size
+    threads: int
+    sizes: tuple[Size, ...]
+
+
+class DeviceLibrary:
+    """The loaded kernels of one device."""
+
+    def __init__(self, driver: Driver, cache: Cache):
+        self.driver = driver
+        self.cache = cache
+        self._loaded: dict[str, object] = {}
+        self._lock = threading.RLock()
+        #: How many kernels were compiled, rather than found.
+        self.compiled = 0
+
+    def functions(self, kernels: Iterable[Kernel], precision: str, device: Device) -> dict[Kernel, Code]:
+        """Code for each kernel."""
+        found = {}
+        for kernel in kernels:
+            text = emit(plain(kernel), precision, device)
+            readable = emit(kernel, precision, device).source
+            grid = text.grid
+            function = self._load(text.source, readable, parameters(kernel, precision), len(text.sizes), grid.threads)
+            found[kernel] = Code(function, grid.blocks, grid.threads, text.sizes)
+        return found
+
+    def entry(self, name: str) -> object:
+        """A kernel of `common.ENTRIES`."""
+        entry = common.ENTRIES[name]
+        return self._load(entry.source, entry.source, entry.parameters, entry.sizes, common.THREADS)
+
+    def _load(self, text: str, readable: str, kinds: tuple[str, ...], sizes: int, threads: int) -> object:
+        driver = self.driver
+        generation = 80 if driver.capability >= 80 else 75
+        key = _key(fingerprint(), driver.form, str(generation), text, *kinds)
+        with self._lock:
+            if key not in self._loaded:
+                code = self.cache.load(key)
+                if code is None:
+                    path = str(self.cache.path(key, ".py"))
+                    code = driver.translate(to_ptx(readable, kinds, sizes, threads, generation, path))
+                    self.compiled += 1
+                    self.cache.store(key, readable, code)
+                self._loaded[key] = driver.load(code)
+            return self._loaded[key]
+
+
+def default_cache() -> Cache:
+    """The cache that every target uses."""
+    return Cache(default_directory())

@@ -1,0 +1,223 @@
+"""A schedule for known sizes, as the operations of a device.
+
+Everything is decided here: loops of scans are written out, rows and states are places in memory, and what a step computes
+lies in one arena, at places planned from the lives of the tensors. So a step is a list of operations on addresses.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from diffgraph.diagnostics import error
+from diffgraph.ir.dimension import Size, evaluate
+from diffgraph.kernels.commit import Commits
+from diffgraph.kernels.schedule import Copy, Launch, Repeat, Sort, Step
+from diffgraph.runtime.arena import Life, place
+from diffgraph.targets.cuda import operations
+
+#: Places in a tensor are counted in 32 bits.
+MOST_ELEMENTS = 2**31 - 1
+
+#: A step may be so many operations: scans are written out.
+MOST_OPERATIONS = 200_000
+
+
+@dataclass(frozen=True)
+class Place:
+    """Bytes of a memory, from an offset on."""
+
+    memory: str
+    offset: int = 0
+
+
+@dataclass(frozen=True)
+class _Launch:
+    function: object
+    blocks: int
+    threads: int
+    places: tuple[Place, ...]
+    sizes: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class _Move:
+    target: Place
+    source: Place
+    size: int
+
+
+@dataclass(frozen=True)
+class DevicePlan:
+    """operations, on places. offsets: where in the arena each memory is that lies there; arena: its bytes."""
+
+    operations: tuple[_Launch | _Move, ...]
+    offsets: Mapping[str, int]
+    arena: int
+
+    def at(self, addresses: Callable[[str], int]) -> list[operations.Operation]:
+        """The operations, for the address of every memory."""
+
+        def address(place: Place) -> int:
+            return addresses(place.memory) + place.offset
+
+        found: list[operations.Operation] = []
+        for o in self.operations:
+            if isinstance(o, _Launch):
+                found.append(operations.Launch(o.function, o.blocks, o.threads, tuple(map(address, o.places)), o.sizes))
+            else:
+                found.append(operations.Move(address(o.target), address(o.source), o.size))
+        return found
+
+
+class DevicePlanner:
+    """Makes the plan for the sizes of one batch.
+
+    functions: code for each kernel. entry: gives a common kernel by name. given: memories that the caller provides. roots: for each root of the program, the tensor that holds it at the end. commit: whether the commits are made.
+    kept_aside: states that are written in place and must not change: the plan works on copies of them.
+    """
+
+    def __init__(
+        self, commits: Commits, sizes: Mapping[str, int], bytes_of: Mapping[str, int], functions, entry, given: frozenset[str],
+        commit: bool, kept_aside: frozenset[str],
+    ):  # fmt: skip
+        self.commits = commits
+        self.tensors = commits.schedule.tensors
+        self.memory = commits.schedule.memory
+        self.sizes = sizes
+        self.bytes_of = bytes_of
+        self.functions = functions
+        self.entry = entry
+        self.given = given
+        self.commit = commit
+        self.kept_aside = kept_aside
+        self.roots = commits.roots
+        self.operations: list[_Launch | _Move] = []
+        self.first: dict[str, int] = {}
+        self.last: dict[str, int] = {}
+        self.indices = 0
+        self._moved: dict[str, Place] = {}
+        self._known: dict[Size, int] = {}
+
+    # ------------------------------------------------------------------------------------------------ sizes
+
+    def extent(self, size: Size) -> int:
+        """A size as a number."""
+        found = self._known.get(size)
+        if found is None:
+            found = self._known[size] = evaluate(size, self.sizes)
+        return found
+
+    def elements(self, name: str) -> int:
+        """How many elements a tensor has. DiffgraphError if they are too many."""
+        count = math.prod(self.extent(s) for s in self.tensors[name].shape)
+        if count > MOST_ELEMENTS:
+            text = f"`{name}` has {count:,} elements; a tensor on a CUDA device may have {MOST_ELEMENTS:,}"
+            raise error("DG825", text, help="take a smaller batch, or --target cpu")
+        return count
+
+    def bytes(self, name: str) -> int:
+        """The size of a tensor."""
+        return self.elements(name) * self.bytes_of[self.tensors[name].kind]
+
+    # ------------------------------------------------------------------------------------------------ the plan
+
+    def plan(self, around: Callable[[DevicePlanner], None] | None = None) -> DevicePlan:
+        """The plan of one step; `around(planner)` may add operations before and after `self.step()`."""
+        (around or DevicePlanner.step)(self)
+        for name in self.roots.values():
+            self.touch(self.place(name).memory, len(self.operations))
+        lives = {n: Life(f, self.last[n]) for n, f in self.first.items() if n not in self.given}
+        offsets, total = place(lives, {n: self.bytes(n) for n in lives})
+        return DevicePlan(tuple(self.operations), offsets, total)
+
+    def step(self) -> None:
+        """One step of the program, commits included if they are wanted."""
+        for state in sorted(self.kept_aside):
+            self.move(Place(state), Place(f"{state} (bound)"), self.bytes(state))
+        for state, copy in self.commits.before.items():
+            self._copy(copy, state)
+        for step in self.commits.schedule.steps:
+            self._step(step)
+        for copy in self.commits.copies if self.commit else ():
+            self._copy(copy.target, copy.source)
+
+    def place(self, name: str) -> Place:
+        """Where a tensor is now."""
+        memory = self.memory.get(name, name)
+        return self._moved.get(memory, Place(memory))
+
+    def touch(self, memory: str, now: int) -> None:
+        """Notes that memory is in use."""
+        self.first.setdefault(memory, now)
+        self.last[memory] = now
+
+    def move(self, target: Place, source: Place, size: int) -> None:
+        """Copies bytes."""
+        self._add(_Move(target, source, size), (target, source))
+
+    def launch(self, function, units: int, places: tuple[Place, ...], sizes: tuple[int, ...]) -> None:
+        """Starts a common kernel, a thread for each unit."""
+        from diffgraph.targets.cuda.common import THREADS
+
+        if units:
+            self._add(_Launch(function, -(-units // THREADS), THREADS, places, sizes), places)
+
+    def _add(self, operation: _Launch | _Move, places: tuple[Place, ...]) -> None:
+        for one in places:
+            self.touch(one.memory, len(self.operations))
+        self.operations.append(operation)
+        if len(self.operations) > MOST_OPERATIONS:
+            raise error("DG826", f"a step has more than {MOST_OPERATIONS:,} operations on the device",
+                        help="its scans are too long for --target cuda; use --target cpu")  # fmt: skip
+
+    def _copy(self, target: str, source: str) -> None:
+        self.move(self.place(target), self.place(source), self.bytes(target))
+
+    def _step(self, step: Step) -> None:
+        match step:
+            case Launch(kernel):
+                code = self.functions[kernel]
+                places = tuple(self.place(b.name) for b in kernel.buffers)
+                for buffer in kernel.buffers:
+                    self.elements(buffer.name)
+                blocks = self.extent(code.blocks)
+                if blocks > 0:
+                    sizes = tuple(self.extent(s) for s in code.sizes)
+                    self._add(_Launch(code.function, blocks, code.threads, places, sizes), places)
+            case Sort(tensor, operand, descending):
+                self._sort(tensor, operand, descending)
+            case Copy(target, source):
+                self._copy(target, source)
+            case Repeat():
+                self._repeat(step)
+
+    def _sort(self, tensor: str, operand: str, descending: bool) -> None:
+        kind = self.tensors[operand].kind
+        real = {4: "float32", 8: "float64"}[self.bytes_of["float"]]
+        function = self.entry(f"sort_{ {'float': real, 'int': 'int64', 'bool': 'uint8'}[kind] }".replace(" ", ""))
+        count, total = self.extent(self.tensors[tensor].shape[-1]), self.elements(tensor)
+        sizes = (total // max(1, count), count, int(descending))
+        self.launch(function, total, (self.place(tensor), self.place(operand)), sizes)
+
+    # ------------------------------------------------------------------------------------------------ scans
+
+    def _repeat(self, loop: Repeat) -> None:
+        """The steps once for each turn, on the rows and states of that turn."""
+        length = self.extent(loop.length)
+        for turn in reversed(range(length)) if loop.reverse else range(length):
+            for row in loop.rows:
+                outer = self.place(row.outer)
+                self._moved[self.memory.get(row.inner, row.inner)] = Place(
+                    outer.memory, outer.offset + turn * self.bytes(row.inner)
+                )
+            if loop.index:
+                self.indices = max(self.indices, length)
+                self._moved[loop.index] = Place("(indices)", 8 * turn)
+            for step in loop.steps:
+                self._step(step)
+            for state in loop.states:
+                inner, following = (self.memory.get(n, n) for n in (state.inner, state.next))
+                now, then = self.place(inner), self.place(following)
+                self._moved[inner], self._moved[following] = then, now

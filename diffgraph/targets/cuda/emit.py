@@ -1,0 +1,288 @@
+"""Kernel IR -> the text of a Numba CUDA kernel.
+
+As on the CPU, every value is computed in the outermost block in which it is known. What is different is who walks the
+units: a thread for each, or a team of threads, as the kernel's `Grid` says.
+"""
+
+from __future__ import annotations
+
+import keyword
+from dataclasses import dataclass
+
+from diffgraph.diagnostics import CompilerBug
+from diffgraph.ir import scalar
+from diffgraph.ir.dimension import Size, product
+from diffgraph.ir.expression import Affine, Call, Const, Expr
+from diffgraph.kernels.access import nodes
+from diffgraph.kernels.grid import Device, Grid, grid, is_reduction, nest_of
+from diffgraph.kernels.loops import Address, Best, Contraction, Kernel, Let, Load, Loop, Statement, Store, Update
+from diffgraph.targets.cpu import emit as cpu
+from diffgraph.targets.cuda.emit_contraction import ContractionWriter
+from diffgraph.targets.cuda.emit_wide import WideWriter
+from diffgraph.targets.cuda.words import NAMES, text_of
+
+
+@dataclass(frozen=True)
+class Text:
+    """The source of a kernel: a module with a function `kernel` of the addresses of its buffers, then its sizes."""
+
+    source: str
+    sizes: tuple[Size, ...]
+    grid: Grid
+
+
+def emit(kernel: Kernel, precision: str, device: Device) -> Text:
+    """The text of a kernel. precision: `f32` or `f64`."""
+    return _Emitter(kernel, precision, device).text()
+
+
+def parameters(kernel: Kernel, precision: str) -> tuple[str, ...]:
+    """The element type of each buffer."""
+    kinds = {"float": "float32" if precision == "f32" else "float64", "int": "int64", "bool": "uint8"}
+    return tuple(kinds[b.kind] for b in kernel.buffers)
+
+
+class _Emitter(cpu._Emitter):
+    """Places of threads and their meetings; expressions are those of the CPU's emitter, with other words."""
+
+    def __init__(self, kernel: Kernel, precision: str, device: Device):
+        super().__init__(kernel, precision, False)
+        self.taken = set(keyword.kwlist) | NAMES
+        self.buffers = [self._name(b.name) for b in kernel.buffers]
+        self.device = device
+        self.grid = grid(kernel)
+        self.functions: dict[str, str] = {}
+        self._unseen: set[int] = set()
+
+    # ------------------------------------------------------------------------------------------------- the module
+
+    def text(self) -> Text:
+        """The whole module."""
+        if len(self.kernel.body) == 1 and isinstance(self.kernel.body[0], Contraction):
+            ContractionWriter(self, self.kernel.body[0]).write()
+        elif self.grid.team > 1:
+            self._by_teams()
+        else:
+            wide = WideWriter(self)
+            if wide.fits():
+                self.grid = wide.write()
+            else:
+                self._by_threads()
+        lines = [*self._header(), *self._declarations(), *self._function()]
+        return Text("\n".join(lines) + "\n", tuple(self.sizes), self.grid)
+
+    def _header(self) -> list[str]:
+        lines = super()._header()
+        grid = self.grid
+        how = f"blocks of {grid.threads} threads"
+        if grid.team > 1 and not isinstance(self.kernel.body[0], Contraction):
+            apart = "neighbours" if grid.along else f"{grid.members} apart"
+            how += f"; {grid.members} units in a block, {grid.team} threads for each, {apart}"
+        elif grid.width > 1:
+            how += f", each for {grid.width} neighbours"
+        return [*lines[:-2], f"    {how}", *lines[-2:]]
+
+    def _declarations(self) -> list[str]:
+        lines = ["from diffgraph.targets.cuda.prelude import *", ""]
+        lines.append(f"real = {'float32' if self.precision == 'f32' else 'float64'}")
+        lines += [f"{name} = {value}" for value, name in self.constants.items()]
+        lines += [f"{name} = {text}" for text, name in self.functions.items()]
+        return [*lines, "", ""]
+
+    def _function(self) -> list[str]:
+        names = ", ".join((*self.buffers, *self.sizes.values()))
+        lines = [f"def kernel({names}):"]
+        lines += [f"    # {name}: {cpu._one_line(str(size))}" for size, name in self.sizes.items()]
+        return [*lines, *(f"    {line}" for line in self.scopes[0].lines)]
+
+    def declare(self, stem: str, text: str) -> str:
+        """The name of a function that the module declares; equal ones are made once."""
+        if text not in self.functions:
+            self.functions[text] = self._name(f"{stem}_{len(self.functions) + 1}")
+        return self.functions[text]
+
+    # ------------------------------------------------------------------------------------------------- a thread a unit
+
+    def _by_threads(self) -> None:
+        units = product([u.extent for u in self.kernel.units])
+        self.line("unit = thread_of_grid()")
+        self._open(None)
+        self.unpack("unit", [(u.axis, u.extent) for u in self.kernel.units])
+        self._statements(self.kernel.body)
+        self._close(f"if unit < {self._size(units)}:")
+
+    def unpack(self, flat: str, axes: list[tuple[int, Size]]) -> None:
+        """flat -> the indices of some axes, row-major, in this block."""
+        self._levels.clear()
+        lines = self.scopes[-1].lines
+        for axis, extent in reversed(axes[1:]):
+            name, following = self._axis(axis), self._fresh("unit")
+            lines.append(f"{following} = quotient({flat}, {self._size(extent)})")
+            lines.append(f"{name} = int32({flat} - {following} * {self._size(extent)})")
+            self.depth[axis] = len(self.scopes) - 1
+            flat = following
+        if axes:
+            lines.append(f"{self._axis(axes[0][0])} = {flat}")
+            self.depth[axes[0][0]] = len(self.scopes) - 1
+
+    # ------------------------------------------------------------------------------------------------- a team a unit
+
+    def _by_teams(self) -> None:
+        grid, units = self.grid, product([u.extent for u in self.kernel.units])
+        lines = self.scopes[0].lines
+        lines.append("thread = thread_of_block()")
+        if grid.members == 1:
+            lines += ["lane = thread", "unit = block_of_grid()"]
+        else:
+            lane, member = ("&", ">>") if grid.along else (">>", "&")
+            shift = (grid.team if grid.along else grid.members).bit_length() - 1
+            mask = (1 << shift) - 1
+            for name, sign in (("lane", lane), ("member", member)):
+                lines.append(f"{name} = int32(thread {sign} {mask if sign == '&' else shift})")
+            lines.append(f"unit = int32(block_of_grid() * {grid.members} + member)")
+            lines.append(f"alive = unit < {self._size(units)}")
+            lines.append(f"unit = unit if alive else int32({self._size(units)} - 1)")
+        self.unpack("unit", [(u.axis, u.extent) for u in self.kernel.units])
+        for statement in self.kernel.body:
+            self._meet_if_it_reads(statement)
+            if isinstance(statement, Loop):
+                self._shared_loop(statement)
+            elif isinstance(statement, Store):
+                self._open(None)
+                self._statement(statement)
+                self._close("if lane == 0:" if grid.members == 1 else "if lane == 0 and alive:")
+            elif isinstance(statement, Let):
+                self._statement(statement)
+            else:
+                raise CompilerBug("targets.cuda.emit", f"a team cannot do {type(statement).__name__}")
+            self._unseen |= _written(statement)
+
+    def _meet_if_it_reads(self, statement: Statement) -> None:
+        """What other threads of the team have written is read only after they have met."""
+        if self._unseen & _read(statement):
+            grid = self.grid
+            self.line(f"{self.declare('meet', f'team_barrier(team={grid.team}, along={grid.along})')}()")
+            self._unseen.clear()
+
+    def _shared_loop(self, loop: Loop) -> None:
+        """The steps of a nest, shared out among the team; what they reduce is joined after it."""
+        axes, body = nest_of(loop)
+        count = self._size(product([extent for _, extent in axes]))
+        tail = f"  # {cpu._one_line(loop.comment)}" if loop.comment else ""
+        if len(axes) == 1:
+            name = self._axis(axes[0][0])
+            self._open(axes[0][0])
+        else:
+            name = self._fresh("step")
+            self._open(None)
+            self.unpack(name, list(axes))
+        self._statements(body)
+        # Beyond the last unit there are threads, which meet the others but touch nothing.
+        end = count if self.grid.members == 1 else f"{count} if alive else 0"
+        self._close(f"for {name} in range(lane, int32({end}), int32({self.grid.team})):{tail}")
+        if is_reduction(loop):
+            self._join(body[0])
+
+    def _join(self, reduced: Update | Best) -> None:
+        grid = self.grid
+        shape = f"team={grid.team}, members={grid.members}, along={grid.along}"
+        local = self._local(reduced.local)
+        kind = {"float": "float32" if self.precision == "f32" else "float64", "int": "int64", "bool": "boolean"}
+        kind = kind[reduced.local.kind]
+        if isinstance(reduced, Update):
+            join = self.declare(f"team_{reduced.op}", f"reduction({reduced.op!r}, {kind!r}, {shape})")
+            self.line(f"{local} = {join}({local})")
+            return
+        rank = self._local(reduced.rank)
+        find = self.declare(f"team_{reduced.op}", f"first_extreme({reduced.op!r}, {kind!r}, {shape})")
+        self.line(f"{rank} = {find}({local}, {rank})")
+
+    # ------------------------------------------------------------------------------------------------- words
+
+    def _statement(self, statement: Statement) -> None:
+        if isinstance(statement, Loop):
+            tail = f"  # {cpu._one_line(statement.comment)}" if statement.comment else ""
+            head = f"for {self._axis(statement.axis)} in range(int32({self._size(statement.extent)})):{tail}"
+            self._block(head, statement.axis, statement.body)
+        else:
+            super()._statement(statement)
+
+    def _call(self, e: Call) -> str:
+        row = scalar.FUNCTIONS[e.function]
+        kinds = [self._kind(a) for a in e.args]
+        wanted = scalar.argument_kinds(e.function, kinds)
+        args = [self._cast(a, kind) for a, kind in zip(e.args, wanted)]
+        if e.function == "powi":
+            known = type(e.args[1]) is Const and abs(e.args[1].value) < 64
+            return f"{'raised' if known else 'raised_to'}({args[0]}, {args[1]})"
+        if e.function == "clamp" and "float" not in wanted:
+            args = [self._int(a, None) for a in e.args]
+        words = text_of(e.function, row.cuda or row.cpu, self.precision if "float" in wanted else None, self.precision)
+        kind = scalar.result_kind(e.function, kinds)
+        type_name = {"float": "real", "int": "int64", "bool": "boolean"}[kind]
+        if row.arity is not None:
+            return words.format(*args, type=type_name)
+        total = args[0]
+        for argument in args[1:]:
+            total = words.format(total, argument, type=type_name)
+        return total
+
+    def _expression(self, e: Expr) -> str:
+        text = super()._expression(e)
+        return f"int32{text}" if type(e) is Affine and self._is_short(e) else text
+
+    def _is_short(self, e: Affine) -> bool:
+        """Whether 32 bits hold a place: those of tensors do (the runtime refuses larger ones), those read from memory, and
+        those that reach beyond every tensor, need not."""
+        return not any(type(n) is Load for n in nodes(e)) and all(
+            isinstance(f, int) and abs(f) < 1 << 12 for _, f in e.terms
+        )
+
+    def _load(self, e: Load) -> str:
+        text = super()._load(e)
+        if self.kernel.buffers[e.buffer].kind != "bool":
+            return text
+        element, _, rest = text.partition(" if ")
+        return f"({element} != 0)" + (f" if {rest}" if rest else "")
+
+    def _store(self, s: Store) -> None:
+        if self.kernel.buffers[s.buffer].kind != "bool":
+            super()._store(s)
+            return
+        element = f"{self.buffers[s.buffer]}[{self._address(s.address, s.buffer)}]"
+        value = self._cast(s.value, "bool")
+        if s.op is not None:
+            value = cpu.JOIN[s.op, False].format(f"({element} != 0)", value)
+        lines = [f"{element} = uint8({value})"]
+        if s.conditions:
+            conditions = " and ".join(self._inside(c) for c in s.conditions)
+            lines = [f"if {conditions}:", f"    {lines[0]}"]
+        self.scopes[-1].lines += lines
+
+    def _flat(self, a: Address) -> str:
+        text = super()._flat(a)
+        return text if text.isidentifier() or text.isdigit() else f"int32({text})"
+
+    def _base(self, key, text: str, level: int) -> str:
+        return super()._base(key, text if text.isidentifier() or text.isdigit() else f"int32({text})", level)
+
+
+def _written(statement: Statement) -> set[int]:
+    """The buffers that a statement stores to."""
+    if isinstance(statement, Store):
+        return {statement.buffer}
+    if isinstance(statement, Loop):
+        return set().union(*(_written(s) for s in statement.body))
+    return set()
+
+
+def _read(value) -> set[int]:
+    """The buffers that something loads from."""
+    if isinstance(value, Expr):
+        return {n.buffer for n in nodes(value) if type(n) is Load}
+    if isinstance(value, tuple):
+        return set().union(*(_read(v) for v in value))
+    if hasattr(value, "__dataclass_fields__"):
+        return set().union(*(_read(getattr(value, f)) for f in value.__dataclass_fields__))
+    return set()
+

@@ -1,0 +1,63 @@
+"""What a device does: operations on addresses, in order. A driver turns a list of them into something to start."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Launch:
+    """A kernel on `blocks` x `threads` threads. arguments: addresses, then sizes, as its parameters say."""
+
+    function: object
+    blocks: int
+    threads: int
+    addresses: tuple[int, ...]
+    sizes: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Move:
+    """So many bytes from one address to another; the two do not overlap."""
+
+    target: int
+    source: int
+    size: int
+
+
+Operation = Launch | Move
+
+
+class Driver(Protocol):
+    """A device. form: what its kernels are, for the key of the cache. capability: its compute capability, such as 80."""
+
+    form: str
+    capability: int
+
+    def translate(self, ptx: str) -> bytes:
+        """What `load` takes."""
+
+    def load(self, code: bytes) -> object:
+        """A kernel that `Launch` can name."""
+
+    def allocate(self, size: int) -> int:
+        """The address of so many bytes. DiffgraphError if there is no room."""
+
+    def free(self, address: int) -> None:
+        """Gives memory back."""
+
+    def room(self) -> int:
+        """How many bytes could be allocated now."""
+
+    def upload(self, address: int, array: np.ndarray) -> None:
+        """Copies an array to the device."""
+
+    def download(self, address: int, array: np.ndarray) -> None:
+        """Copies from the device into an array, when all that was started has ended."""
+
+    def program(self, operations: Sequence[Operation]) -> Callable[[], None]:
+        """A function that starts the operations, one after the other."""

@@ -1,0 +1,60 @@
+"""A device of NumPy: kernels are run by the interpreter of PTX. Slow, and strict."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from diffgraph.targets.cuda.operations import Launch, Operation
+from diffgraph.targets.cuda.ptx import launch, parse
+from diffgraph.targets.cuda.ptx.memory import Memory
+
+
+class SimulatedDriver:
+    """See `operations.Driver`. executed: how many instructions have been run, by groups of threads."""
+
+    form = "ptx"
+
+    def __init__(self, capability: int = 80, capacity: int = 1 << 28):
+        self.capability = capability
+        self.memory = Memory(capacity)
+        self.executed = 0
+
+    def translate(self, ptx: str) -> bytes:
+        return ptx.encode()
+
+    def load(self, code: bytes) -> parse.Kernel:
+        return parse.parse(code.decode())
+
+    def allocate(self, size: int) -> int:
+        return self.memory.allocate(size)
+
+    def free(self, address: int) -> None:
+        """Memory is given back with the device."""
+
+    def room(self) -> int:
+        return self.memory.room()
+
+    def upload(self, address: int, array: np.ndarray) -> None:
+        if array.size:
+            self.memory.write(address, array)
+
+    def download(self, address: int, array: np.ndarray) -> None:
+        array[...] = self.memory.read(address, array.dtype, array.shape)
+
+    def program(self, operations: Sequence[Operation]) -> Callable[[], None]:
+        def start() -> None:
+            for operation in operations:
+                self._do(operation)
+
+        return start
+
+    def _do(self, operation: Operation) -> None:
+        if isinstance(operation, Launch):
+            arguments = (*operation.addresses, *operation.sizes)
+            done = launch.Launch(operation.function, self.memory, (operation.blocks,), (operation.threads,), arguments)
+            self.executed += done.executed
+            return
+        data = self.memory.read(operation.source, np.uint8, (operation.size,))
+        self.memory.write(operation.target, data)
