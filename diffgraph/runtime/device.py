@@ -193,16 +193,22 @@ def device_of(precision: str, capability: int) -> Device:
     return Device(CORES[precision] if newer else None, newer, precision != "f64")
 
 
-_libraries: dict[int, DeviceLibrary] = {}
+_libraries: dict[str, DeviceLibrary] = {}
+
+
+def use(driver: Driver | None) -> None:
+    """Makes a device that of all executables from now on; None: the first CUDA device of this machine."""
+    _libraries.pop("device", None)
+    if driver is not None:
+        _libraries["device"] = DeviceLibrary(driver, default_cache())
 
 
 def _library(driver: Driver | None) -> DeviceLibrary:
-    """The library of a device; without one, that of the first CUDA device of this machine."""
-    key = id(driver)
-    if key not in _libraries:
-        if driver is None:
-            from diffgraph.targets.cuda.driver import CudaDriver
+    """The library of a device; without one, of that in use."""
+    if driver is not None:
+        return DeviceLibrary(driver, default_cache())
+    if "device" not in _libraries:
+        from diffgraph.targets.cuda.driver import CudaDriver
 
-            driver = CudaDriver()
-        _libraries[key] = DeviceLibrary(driver, default_cache())
-    return _libraries[key]
+        use(CudaDriver())
+    return _libraries["device"]

@@ -53,6 +53,7 @@ class _Emitter(cpu._Emitter):
         self.grid = grid(kernel)
         self.functions: dict[str, str] = {}
         self._unseen: set[int] = set()
+        self._seen: set[int] = set()
 
     # ------------------------------------------------------------------------------------------------- the module
 
@@ -146,8 +147,11 @@ class _Emitter(cpu._Emitter):
         for statement in self.kernel.body:
             self._meet_if_it_reads(statement)
             if isinstance(statement, Loop):
+                self._meet_before_it_writes(statement, self._seen)
                 self._shared_loop(statement)
             elif isinstance(statement, Store):
+                self._cast(statement.value, self.kernel.buffers[statement.buffer].kind)
+                self._meet_before_it_writes(statement, self._seen | _read(statement))
                 self._open(None)
                 self._statement(statement)
                 self._close("if lane == 0:" if grid.members == 1 else "if lane == 0 and alive:")
@@ -156,13 +160,23 @@ class _Emitter(cpu._Emitter):
             else:
                 raise CompilerBug("targets.cuda.emit", f"a team cannot do {type(statement).__name__}")
             self._unseen |= _written(statement)
+            self._seen |= _read(statement)
 
     def _meet_if_it_reads(self, statement: Statement) -> None:
         """What other threads of the team have written is read only after they have met."""
         if self._unseen & _read(statement):
-            grid = self.grid
-            self.line(f"{self.declare('meet', f'team_barrier(team={grid.team}, along={grid.along})')}()")
-            self._unseen.clear()
+            self._meet()
+
+    def _meet_before_it_writes(self, statement: Statement, seen: set[int]) -> None:
+        """What other threads of the team read is written only after they have met."""
+        if seen & _written(statement):
+            self._meet()
+
+    def _meet(self) -> None:
+        grid = self.grid
+        self.line(f"{self.declare('meet', f'team_barrier(team={grid.team}, along={grid.along})')}()")
+        self._unseen.clear()
+        self._seen.clear()
 
     def _shared_loop(self, loop: Loop) -> None:
         """The steps of a nest, shared out among the team; what they reduce is joined after it."""

@@ -204,10 +204,8 @@ def whole(typing_context, x):
             return builder.zext(args[0], _WORD)
         if isinstance(x, types.Integer):
             return builder.sext(args[0], _WORD) if x.bitwidth < 64 else args[0]
-        limit = ir.Constant(args[0].type, 9.2233715e18)
-        fits = builder.and_(
-            builder.fcmp_ordered("<", args[0], limit), builder.fcmp_ordered(">", args[0], builder.fneg(limit))
-        )
+        most, least = (ir.Constant(args[0].type, sign * 9.2233715e18) for sign in (1, -1))
+        fits = builder.and_(builder.fcmp_ordered("<", args[0], most), builder.fcmp_ordered(">", args[0], least))
         return builder.select(fits, builder.fptosi(args[0], _WORD), ir.Constant(_WORD, -(2**63)))
 
     return types.int64(x), code

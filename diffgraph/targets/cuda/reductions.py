@@ -130,7 +130,7 @@ def _of_columns(join, stored, cast, team: int, members: int):
         barrier()
         partial[cuda.threadIdx.x] = stored(value)
         barrier()
-        column = cuda.threadIdx.x % members
+        column = cuda.threadIdx.x & (members - 1)
         total = cast(partial[column])
         for other in range(1, team):
             total = join(total, cast(partial[column + other * members]))

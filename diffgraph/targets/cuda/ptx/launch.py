@@ -49,7 +49,8 @@ class Launch:
             }
             self.copies = collective.Copies(self)
             self.program = [self._step(i) for i in kernel.code]
-            self._run()
+            with np.errstate(all="ignore"):
+                self._run()
             self.copies.at_the_end()
         finally:
             memory.release(mark)
