@@ -19,7 +19,7 @@ from diffgraph.kernels.schedule import schedule
 from diffgraph.runtime import values
 from diffgraph.runtime.device_library import DeviceLibrary, default_cache
 from diffgraph.runtime.device_plan import DevicePlan, DevicePlanner
-from diffgraph.runtime.executable import Executable, fail_unless
+from diffgraph.runtime.executable import Block, Executable, fail_unless
 from diffgraph.targets.cuda.emit import emit
 from diffgraph.targets.cuda.operations import Driver
 
@@ -59,8 +59,11 @@ class DeviceExecutable(Executable):
         return "\n\n".join(emit(k, self.real, self.device).source for k in self._kernels)
 
     def memory(self, sizes: Mapping[str, int]) -> tuple[Block, ...]:
-        run = DevicePlanner.of(self, sizes)
-        return run
+        planner = _planner(self, sizes, False, None, frozenset())
+        plan = planner.plan()
+        own = [Block(n, planner.bytes(n)) for n in sorted(planner.given & planner.first.keys() & planner.tensors.keys())]
+        lives = ((n, at, (planner.first[n], planner.last[n])) for n, at in plan.offsets.items())
+        return (*own, *(Block(n, planner.bytes(n), at, life) for n, at, life in lives))
 
     def dtype(self, tensor: str) -> np.dtype:
         """The type of the elements of a tensor."""
@@ -111,20 +114,11 @@ class DeviceRun:
     def __init__(self, owner: DeviceExecutable, sizes: Mapping[str, int], commit: bool, around, own: frozenset[str]):
         self.owner = owner
         self.commit = commit
-        commits = owner.commits
         self.stored = {i.tensor.name: p for p, i in owner.stored.items()}
         self.inputs = {i.tensor.name for i in owner.given.values()} - own
-        self.kept_aside = frozenset() if commit else commits.in_place
-        given = set(self.stored) | set(owner.tables) | self.inputs | {"(indices)"}
-        given |= {f"{state} (bound)" for state in self.kept_aside}
-        extra = getattr(around, "memories", {})
-        kinds = {kind: dtype.itemsize for kind, dtype in values.DTYPES[owner.real].items()}
-        self.planner = DevicePlanner(
-            commits, sizes, kinds, owner.functions, owner.entry, frozenset((given - self.kept_aside) | set(extra)),
-            commit, self.kept_aside,
-        )  # fmt: skip
+        self.extra = getattr(around, "memories", {})
+        self.planner = _planner(owner, sizes, commit, around, own)
         self.plan: DevicePlan = self.planner.plan(around)
-        self.extra = extra
         self._reserve()
         self.start = owner.driver.program(self.plan.at(self.address))
 
@@ -185,6 +179,18 @@ class DeviceRun:
         for commit in owner.program.commits:
             path = self.stored[commit.state]
             owner.driver.download(owner.memories[commit.state].address, owner.storage[path])
+        owner._note_commit()
+
+
+def _planner(owner: DeviceExecutable, sizes, commit: bool, around, own: frozenset[str]) -> DevicePlanner:
+    """A planner for the sizes of a batch."""
+    kept_aside = frozenset() if commit else owner.commits.in_place
+    given = {i.tensor.name for i in (*owner.stored.values(), *owner.given.values())} - own - kept_aside
+    given |= set(owner.tables) | {"(indices)"} | {f"{state} (bound)" for state in kept_aside}
+    given |= set(getattr(around, "memories", {}))
+    kinds = {kind: dtype.itemsize for kind, dtype in values.DTYPES[owner.real].items()}
+    code = (owner.functions, owner.entry)
+    return DevicePlanner(owner.commits, sizes, kinds, *code, frozenset(given), commit, kept_aside)
 
 
 def device_of(precision: str, capability: int) -> Device:

@@ -74,8 +74,9 @@ class DevicePlan:
 class DevicePlanner:
     """Makes the plan for the sizes of one batch.
 
-    functions: code for each kernel. entry: gives a common kernel by name. given: memories that the caller provides. roots: for each root of the program, the tensor that holds it at the end. commit: whether the commits are made.
-    kept_aside: states that are written in place and must not change: the plan works on copies of them.
+    bytes_of: the size of an element of each kind. functions: code for each kernel. entry: gives a common kernel by name.
+    given: memories that the caller provides. commit: whether the commits are made. kept_aside: states that are written in
+    place and must not change: the plan works on copies of them.
     """
 
     def __init__(
