@@ -34,7 +34,7 @@ def fold(program: Program, report: Report) -> Program:
         if isinstance(statement, Scan):
             statement = replace(statement, body=fold(statement.body, report))
         elif isinstance(statement, Definition) and len(statement.terms) > 1:
-            terms = _joined(statement.terms)
+            terms = joined(statement.terms)
             folded += len(statement.terms) - len(terms)
             statement = replace(statement, terms=terms)
         statements.append(statement)
@@ -43,7 +43,8 @@ def fold(program: Program, report: Report) -> Program:
     return program.with_(statements=tuple(statements))
 
 
-def _joined(terms: tuple[Term, ...]) -> tuple[Term, ...]:
+def joined(terms: tuple[Term, ...]) -> tuple[Term, ...]:
+    """The terms of a definition, those that are maps as one."""
     pointwise = [t for t in terms if t.form.is_pointwise and t.form.op == "sum"]
     if len(pointwise) < 2:
         return terms

@@ -8,6 +8,7 @@
     gather         writes through windows become contractions like any other, and more terms become maps
     fold           terms that can be one are one, now that some have become maps, so that they count as one producer
     cse            finds the sums that hoist has made equal
+    compose        once sums are plain contractions, and before fuse hides what is linear in functions that are not
     fuse           last of the large steps, because substitution hides what those before it look at
     unflatten      after fuse, since a map with `//` fuses and a view does not
     extract        after fuse, on the loops that there will be
@@ -24,6 +25,7 @@ from dataclasses import dataclass
 from diffgraph.diagnostics import CompilerBug, DiffgraphError
 from diffgraph.ir.program import Program
 from diffgraph.passes.canonicalize import canonicalize
+from diffgraph.passes.compose import compose
 from diffgraph.passes.contract import contract
 from diffgraph.passes.cse import cse
 from diffgraph.passes.dce import dce
@@ -46,6 +48,7 @@ PIPELINE: tuple[tuple[str, Pass], ...] = (
     ("gather", gather),
     ("fold", fold),
     ("cse", cse),
+    ("compose", compose),
     ("fuse", fuse),
     ("unflatten", unflatten),
     ("extract", extract),

@@ -61,6 +61,13 @@ def split_prepared(program: Program, report: Report) -> Split | None:
     return Split(_preparation(program, steady, chosen), _rest(program, chosen))
 
 
+def steady_tensors(program: Program) -> frozenset[str]:
+    """The tensors that are the same in every run, as long as nobody changes a parameter or a state."""
+    changed = {c.state for c in program.commits}
+    given = {i.tensor.name for i in program.inputs if i.role in STEADY and i.tensor.name not in changed}
+    return frozenset(given.union(t.name for s in _steady_statements(program) for t in s.results))
+
+
 def _steady_statements(program: Program) -> list[Statement]:
     """The statements whose results are the same in every run, as long as nobody changes a parameter or a state."""
     changed = {c.state for c in program.commits}
