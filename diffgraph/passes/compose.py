@@ -59,6 +59,7 @@ class _Composing:
         self.steady_before = steady_tensors(program)
         self.steady = set(self.steady_before)
         self.statements: list[Statement] = []
+        self.told: set[str] = set()
         self.maker: dict[str, Definition] = {}
         self.readers: dict[str, list[Statement]] = {}
         for statement in program.statements:
@@ -234,7 +235,8 @@ class _Composing:
         sums = [n for n in between.operands if self._sums(n) and n not in self.steady]
         if type(body) is not Call or body.function in ("add", "mul") or not sums:
             return False
-        for name in sums:
+        for name in sums if between.tensor.name not in self.told else ():
+            self.told.add(between.tensor.name)
             text = f"{_layer(self.maker[name])} and {_layer(definition)} not folded: {body.function} between them"
             self.report.declined(text, definition.provenance)
         return True

@@ -9,7 +9,8 @@ from functools import cache
 from diffgraph.ir.expression import Call, Expr, Read
 from diffgraph.ir.form import Form, Operand
 from diffgraph.ir.rewrite import rewrite
-from diffgraph.ir.simplify import ONE, ZERO, add, conditions_and_factors, divide_by, is_zero, mul, negate
+from diffgraph.ir.factors import conditions_and_factors
+from diffgraph.ir.simplify import ONE, ZERO, add, divide_by, is_zero, mul, negate
 
 
 @dataclass(frozen=True)
