@@ -48,9 +48,9 @@ class KernelTime:
         return "+".join(dict.fromkeys(phase for _, phase in self.shares))
 
 
-def kernel_times(program: Program, profile: Profile, sizes: Mapping[str, int], limits: Limits, precision: str):
-    """What each timing of a profile is. program: the optimized one that was run; sizes: of its symbols."""
-    made = {name: (statement, times) for name, statement, times in statements(program)}
+def kernel_times(profile: Profile, sizes: Mapping[str, int], limits: Limits, precision: str) -> list[KernelTime]:
+    """What each timing of a profile is. sizes: of the program's symbols."""
+    made = {name: (statement, times) for name, statement, times in statements(profile.program)}
     parts = Counter(m for t in profile.timings if isinstance(t.step, Launch) for m in t.step.members)
     return [_kernel_time(t, made, parts, sizes, limits, precision) for t in profile.timings]
 
@@ -115,8 +115,8 @@ def _touched(kernel: Kernel, precision: str) -> Size:
 
 
 def layer_times(times: Sequence[KernelTime]) -> dict[str, dict[str, float]]:
-    """Seconds of each layer by phase, the slowest layer first. The time of a kernel that works for several is shared out
-    by the work that each has in it."""
+    """Seconds of each layer by phase, the slowest layer first. The time of a kernel that works for several is shared
+    out by the work that each has in it."""
     found: dict[str, Counter] = {}
     for time in times:
         for (path, phase), share in time.shares.items():

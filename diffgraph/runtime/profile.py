@@ -8,9 +8,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from diffgraph.diagnostics import error
+from diffgraph.ir.program import Program
 from diffgraph.kernels.schedule import Step
+from diffgraph.runtime.executable import Executable
 from diffgraph.runtime.native import NativeExecutable
 from diffgraph.runtime.plan import Planner
+from diffgraph.runtime.prepared import PreparedExecutable
 from diffgraph.runtime.run import Run
 from diffgraph.targets.cpu.rows import CALL, TICK
 
@@ -30,8 +34,11 @@ class Timing:
 
 @dataclass(frozen=True)
 class Profile:
-    """Of one run. timings: in order. seconds: the whole run. arena: bytes of everything that is computed between."""
+    """Of one run. timings: in order. seconds: the whole run. arena: bytes of everything that is computed between.
+    program: what was run: without what had been prepared before.
+    """
 
+    program: Program
     timings: tuple[Timing, ...]
     seconds: float
     arena: int
@@ -62,9 +69,14 @@ class _Watch:
 
 
 def profile(
-    executable: NativeExecutable, inputs: Mapping[str, np.ndarray], commit: bool = False, repeats: int = 5
+    executable: Executable, inputs: Mapping[str, np.ndarray], commit: bool = False, repeats: int = 5
 ) -> Profile:
     """The medians of a number of runs after a first one. With `commit`, parameters and states change as in training."""
+    if isinstance(executable, PreparedExecutable):
+        executable.run(inputs)
+        executable = executable.rest
+    if not isinstance(executable, NativeExecutable):
+        raise error("DG924", "only programs for the target cpu have kernels that can be timed")
     arrays = executable._arrays(inputs)
     watch = _Watch()
     run = Run(executable, executable._sizes(arrays), commit, watch, frozenset())
@@ -81,4 +93,4 @@ def profile(
     unit = (time.perf_counter() - began) / max(1, words[0] - first)
     seconds = np.median(ticks[:, 2:], axis=0) * unit
     timings = [Timing(step, float(s), threads) for (step, threads), s in zip(watch.rows, seconds)]
-    return Profile(tuple(timings), float(np.median(ticks[:, 2:].sum(axis=1)) * unit), run.plan.arena)
+    return Profile(executable.program, tuple(timings), float(np.median(ticks[:, 2:].sum(axis=1)) * unit), run.plan.arena)
