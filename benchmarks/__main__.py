@@ -32,7 +32,9 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--retries", type=int, default=5, help="how often a turn that others disturbed is taken again")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results; those of other workloads stay")
-    parser.add_argument("--lock", type=Path, action="append", default=[], help="hold this lock while timing")
+    parser.add_argument(
+        "--lock", type=Path, action="append", default=[], help="a lock to hold, exclusively while timing"
+    )
     parser.add_argument("--no-memory", action="store_true", help="do not measure peak memory")
     parser.add_argument("--list", action="store_true", help="print the table")
     found = parser.parse_args(given)
@@ -81,7 +83,11 @@ def main(given: list[str] | None = None) -> None:
                 row = start.measure(work, asked.sides, asked.threads, Path(folder), asked.lock)
             else:
                 results = measure.compare(work, asked.sides, asked.threads, effort, Path(folder))
-                used = {} if asked.no_memory else memory.compare(work, asked.sides, asked.threads, Path(folder))
+                used = (
+                    {}
+                    if asked.no_memory
+                    else memory.compare(work, asked.sides, asked.threads, Path(folder), asked.lock)
+                )
                 row = report.row(work, results, used, machine)
             rows.append(row)
             print(report.text(row), flush=True)

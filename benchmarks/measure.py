@@ -166,9 +166,10 @@ def compare(work: Workload, names: Sequence[str], threads: int, effort: Effort, 
     sides: list[Side] = []
     try:
         for name in ["ours", *names]:
-            side = Side(name, work, threads, arrays)
-            sides.append(side)
-            side.prepare()
+            with held(effort.locks, shared=True):
+                side = Side(name, work, threads, arrays)
+                sides.append(side)
+                side.prepare()
         results = [result for side in sides for result, _ in side.prepared]
         _judge(sides)
         with held(effort.locks):
@@ -215,9 +216,10 @@ def agree(ours: np.ndarray, theirs: np.ndarray) -> bool:
 
 
 @contextlib.contextmanager
-def held(locks: Sequence[Path]) -> Iterator[None]:
-    """Holds exclusive locks of files, one after the other: for machines that several people use."""
+def held(locks: Sequence[Path], shared: bool = False) -> Iterator[None]:
+    """Holds locks of files, taken one after the other, for machines that several people use: exclusive ones, while
+    something is timed, or shared ones."""
     with contextlib.ExitStack() as stack:
         for path in locks:
-            fcntl.flock(stack.enter_context(open(path, "a")), fcntl.LOCK_EX)
+            fcntl.flock(stack.enter_context(open(path, "a")), fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
         yield

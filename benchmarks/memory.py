@@ -6,6 +6,7 @@ little work done; weights, optimizer state and everything between are in it. pea
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
 import multiprocessing
@@ -13,13 +14,16 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.measure import held
 from benchmarks.workloads import Workload
 
 #: Steps of which the highest is taken.
 CALLS = 3
 
 
-def compare(work: Workload, sides: Sequence[str], threads: int, folder: Path) -> dict[str, dict[str, int]]:
+def compare(
+    work: Workload, sides: Sequence[str], threads: int, folder: Path, locks: Sequence[Path] = ()
+) -> dict[str, dict[str, int]]:
     """{configuration: {"working": bytes, "peak": bytes}} of ours and PyTorch's eager ones; nothing where the system does
     not tell."""
     if not Path("/proc/self/clear_refs").exists():
@@ -30,13 +34,12 @@ def compare(work: Workload, sides: Sequence[str], threads: int, folder: Path) ->
     for side in ["ours", "ours", *(s for s in sides if s == "torch")]:
         near, far = context.Pipe()
         process = context.Process(target=_measure, args=(far, side, work, threads, folder / f"{work.name}-memory.npz"))
-        process.start()
-        far.close()
-        try:
-            found |= near.recv()
-        except EOFError:
-            pass
-        process.join()
+        with held(locks, shared=True):
+            process.start()
+            far.close()
+            with contextlib.suppress(EOFError):
+                found |= near.recv()
+            process.join()
     return found
 
 

@@ -32,7 +32,8 @@ def measure(work: Workload, sides: Sequence[str], threads: int, folder: Path, lo
                 "TORCHINDUCTOR_CACHE_DIR": f"{cache}/torch",
             }
             arguments = (work.name, name, str(threads), str(folder))
-            _run(("prepare", *arguments), environment)
+            with held(locks, shared=True):
+                _run(("prepare", *arguments), environment)
             with held(locks):
                 cold = _run(("first", *arguments), environment)
                 again = sorted(_run(("first", *arguments), environment) for _ in range(STARTS))

@@ -93,4 +93,6 @@ def profile(
     unit = (time.perf_counter() - began) / max(1, words[0] - first)
     seconds = np.median(ticks[:, 2:], axis=0) * unit
     timings = [Timing(step, float(s), threads) for (step, threads), s in zip(watch.rows, seconds)]
-    return Profile(executable.program, tuple(timings), float(np.median(ticks[:, 2:].sum(axis=1)) * unit), run.plan.arena)
+    return Profile(
+        executable.program, tuple(timings), float(np.median(ticks[:, 2:].sum(axis=1)) * unit), run.plan.arena
+    )
