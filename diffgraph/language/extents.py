@@ -11,10 +11,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from diffgraph.diagnostics import DiffgraphError, Note, Span, error
-from diffgraph.ir.affine import affine, as_affine, interval
+from diffgraph.ir.affine import affine, as_affine
 from diffgraph.ir.dimension import Dimension, Size, product
 from diffgraph.ir.expression import Affine, Call, Const, Expr, Extent, Index, Read
 from diffgraph.ir.form import Operand, alone_index
+from diffgraph.ir.places import exact_range
 from diffgraph.ir.program import Tensor
 from diffgraph.language import sizes
 
@@ -191,7 +192,7 @@ class _Solver:
             return None, None
         domain = tuple(self.extents.get(k, 1) for k in range(len(self.notation.indices)))
         operands = tuple(self._operand(o) for o in self.notation.operands)
-        return interval(expression, domain, operands)
+        return exact_range(expression, domain, operands)
 
     def _operand(self, operand) -> Operand:
         if isinstance(operand, Tensor):

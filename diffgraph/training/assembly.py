@@ -59,9 +59,11 @@ class Length:
 
 def dataset_of(plan: TrainPlan, given, held_out, net: Compiled, folder: Path) -> Dataset:
     """The data set of a run: what was given from Python (arrays in order, a mapping by name, a `Dataset`), else the
-    source that the plan names."""
+    source that the plan names. A net without inputs and targets needs none."""
     if given is None:
         if plan.data is None:
+            if not slots_of(net.declared):
+                return Dataset("nothing", {})
             raise error("DG721", "there is nothing to train on", help="write `data ...` in the train block")
         return load(plan.data, folder)
     if isinstance(given, Dataset):
