@@ -228,6 +228,29 @@ def test_scan_runs_over_a_size_that_is_not_known():
     assert np.allclose(values_of(network(body(text)), x=x)["h"], x.sum(1))
 
 
+def test_an_int_carry_keeps_its_bound_where_its_next_value_does():
+    text = """table = [[0, 1], [2, 0], [1, 2]]
+    net n {
+        input x[N, 3]
+        input bit[N, 4]: int < 2
+        a = x -> linear(2) as first
+        s = scan t in 0..4 from s = argmax(a, axis = 1) { new[n] = table[s[n], bit[n, t]]; next s = new }
+        output s
+    }"""
+    # It starts below 2, and is below 3 from the first step on.
+    made = network(text)
+    assert made.program.tensors[made.outputs[0].tensor].bound == 3 and len(made.parameters) == 2
+    assert "1 to 3" in problem(text.replace("table[s[n]", "table[s[n] + 1")).message
+
+
+def test_an_int_carry_that_leaves_its_bound_has_a_wider_one_or_none():
+    grows = network("net n { input k[N]: int < 3; s = scan t in 0..4 from s = k { next s = s + k }; output s }")
+    assert grows.program.tensors[grows.outputs[0].tensor].bound is None
+    assert values_of(grows, k=np.array([0, 1, 2]))["s"].tolist() == [0, 5, 10]
+    wider = network("net n { input k[N]: int < 3; s = scan t in 0..4 from s = k { next s = (s + 1) % 7 }; output s }")
+    assert wider.program.tensors[wider.outputs[0].tensor].bound == 7
+
+
 def test_layers_in_a_scan_are_shared_over_its_steps():
     text = (
         "input x[N, 5, 3]\n"

@@ -443,3 +443,26 @@ def test_a_place_that_only_symbols_can_settle_becomes_a_requirement():
 )
 def test_places_with_symbolic_coefficients(statements, expected):
     same(statements, expected, IMAGES, IMAGE_VALUES)
+
+
+def test_a_bool_by_its_element_is_a_bool():
+    made = network("net n { input k[N, 5]: int < 7; m[n, h < 1, j] = k[n, j] != 0; e[n, j] = k[n, j] == 3; output m; output e }")
+    verify(made.program, "elaborated")
+    found = values_of(made, k=np.array([[0, 3, 6, 0, 1]]))
+    assert found["m"].tolist() == [[[False, True, True, False, True]]]
+    assert found["e"].tolist() == [[False, True, False, False, False]]
+
+
+def test_the_range_of_a_place_is_exact_where_an_index_occurs_twice():
+    made = network("net n { input x[8]; y[i < 8] = x[i - i % 4 + i % 2 + 2]; output y }")
+    np.testing.assert_array_equal(values_of(made, x=np.arange(8.0))["y"], [2, 3, 2, 3, 6, 7, 6, 7])
+    wrong = problem("net n { input x[8]; y[i < 8] = x[i - i % 4 + i % 2 + 4]; output y }")
+    assert "reads the places 4 to 9" in wrong.message
+
+
+def test_half_an_axis_must_be_whole():
+    text = "net n { input x[N, T]; y[n, t < T / 2] = x[n, 2 * t] + x[n, 2 * t + 1]; output y }"
+    assert "T % 2 == 0" in " ".join(network(text).requirements)
+    assert values_of(network(text, sizes={"T": 4}), x=np.ones((1, 4)))["y"].tolist() == [[2, 2]]
+    problem(text, sizes={"T": 5})
+    problem("net n { input x[N, 3]; y[i < N / 2, d] = x[i, d]; output y }")

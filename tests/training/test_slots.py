@@ -106,3 +106,17 @@ def test_held_out_columns_are_filled_alike():
     data = Dataset("d", {"x": np.zeros((4, 2)), "y": np.zeros(4)}, {"x": np.ones((1, 2)), "y": np.ones(1)})
     _, test, _ = fill(data, (X, Y), F32)
     assert test["y"].shape == (1, 1)
+
+
+def test_numbers_of_other_sources_fill_by_width_where_they_are_just_enough():
+    columns = {name: np.arange(4.0) for name in "abc"}
+    train, _, _ = fill(Dataset("d", columns), (X, Y), F32)
+    assert train["x"].shape == (4, 2) and train["y"].shape == (4, 1)
+    with pytest.raises(DiffgraphError):
+        fill(Dataset("d", columns | {"d": np.zeros(4)}), (X,), F32)
+
+
+def test_a_number_stays_one():
+    power = Slot("power", (), "float", None, True, False)
+    train, _, _ = fill(table([[2.5]]), (power,), F32)
+    assert train["power"].shape == () and train["power"] == 2.5
