@@ -9,6 +9,7 @@
     fold           terms that can be one are one, now that some have become maps, so that they count as one producer
     cse            finds the sums that hoist has made equal
     compose        once sums are plain contractions, and before fuse hides what is linear in functions that are not
+    lift           before fuse, which would put what is the same in every step of a scan back into its steps
     fuse           last of the large steps, because substitution hides what those before it look at
     unflatten      after fuse, since a map with `//` fuses and a view does not
     extract        after fuse, on the loops that there will be
@@ -34,6 +35,7 @@ from diffgraph.passes.fold import fold
 from diffgraph.passes.fuse import fuse
 from diffgraph.passes.gather import gather
 from diffgraph.passes.hoist import hoist
+from diffgraph.passes.lift import lift
 from diffgraph.passes.report import Report
 from diffgraph.passes.unflatten import unflatten
 
@@ -49,6 +51,7 @@ PIPELINE: tuple[tuple[str, Pass], ...] = (
     ("fold", fold),
     ("cse", cse),
     ("compose", compose),
+    ("lift", lift),
     ("fuse", fuse),
     ("unflatten", unflatten),
     ("extract", extract),

@@ -3,7 +3,7 @@
 import re
 import textwrap
 
-from diffgraph.ir.program import Definition, Program, Reshape
+from diffgraph.ir.program import Definition, Program, Reshape, Scan
 from diffgraph.language.elaborate import elaborate
 from diffgraph.language.module import load_text
 from diffgraph.passes.canonicalize import canonicalize
@@ -24,15 +24,24 @@ def examples(step) -> list[Program]:
 
 def signature(program: Program) -> tuple:
     """What a program computes and how, but for names and the order of independent statements."""
-    program = canonicalize(program, Report())
-    known: dict[str, object] = {i.tensor.name: ("input", i.path) for i in program.inputs}
+    return _signature(canonicalize(program, Report()), {})
+
+
+def _signature(program: Program, given: dict[str, object]) -> tuple:
+    """The signature of a canonical program; `given` says what the free inputs of a body are."""
+    known: dict[str, object] = {i.tensor.name: ("input", i.path) for i in program.inputs} | given
     for statement in program.statements:
         if isinstance(statement, Definition):
             terms = sorted((t.form.digest, tuple(known[o] for o in t.operands)) for t in statement.terms)
             made = "definition", tuple(terms)
+        elif isinstance(statement, Scan):
+            outer = {inner: known[name] for inner, name in (*statement.sequences, *statement.constants)}
+            carried = {c.inner: (number, known[c.initial]) for number, c in enumerate(statement.carries)}
+            made = "scan", _signature(statement.body, {statement.index: "index"} | carried | outer)
         else:
             assert isinstance(statement, Reshape), statement
             made = "reshape", str(statement.tensor.shape), known[statement.operand]
-        known[statement.results[0].name] = made
+        known.update((t.name, (made, number)) for number, t in enumerate(statement.results))
     terms = sum(len(getattr(s, "terms", ())) for s in program.statements)
-    return len(program.statements), terms, tuple((o.name, known[o.tensor]) for o in program.outputs)
+    outputs = tuple(known[o.tensor] if given else (o.name, known[o.tensor]) for o in program.outputs)
+    return len(program.statements), terms, outputs

@@ -71,6 +71,19 @@ CASES = {
         v[i] = mean[n]((x[n, i] - m[i])^2)
         output m
         output v""",
+    "boxes": """
+        input x[N, 6, 9]
+        input y[N, 4, 9]
+        a = concat(x, 2 * y, x[:, 1:3, :] * y[:, 2:, :], axis = 1)
+        b[n, k < 14, i] = sum[j](x[n, j, i] if k == j + 3 else 0) + sum[j](y[n, j, i] if k == j + 5 else 0)
+        c[n, i < 5, j] = sum[k](x[n, k, j] if i == k - 2 else 0)
+        d = stack(x[:, 0], y[:, 1], tanh(x[:, 2]), axis = 1)
+        e = concat(x[0, 0], y[0, 1])
+        output a
+        output b
+        output c
+        output d
+        output e""",
     "reductions": """
         input x[N, 9, 21]
         a[n] = max[i, j](x[n, i, j])
