@@ -306,16 +306,25 @@ class Net(Compiler):
         key = ("gradients", True, tuple(trained))
         return self._once(key, lambda: self._bound(self.gradient(trained)))
 
-    def show(self, stage: str = "layers", layer: str | None = None) -> str:
+    def show(self, stage: str = "layers", layer: str | None = None, format: str = "text", depth: int = 1) -> str:
         """A stage of the compiler as text: layers, forward, gradient, optimized, kernels, source, memory. `layer` keeps
-        what belongs to a layer."""
+        what belongs to a layer. format: the layers as `svg`, `html` or `dot`, boxes open down to `depth`."""
+        from diffgraph.inspect.drawing import FORMS, draw
         from diffgraph.inspect.stages import stage_text
 
+        if format in FORMS:
+            return draw(self.network(True), format, layer, depth, self.precision)
+        if format != "text":
+            raise error("DG925", f"nothing is shown as `{format}`", help=f"the formats are text, {', '.join(FORMS)}")
         of = (self.module, stage, self.net, self.settings, layer, self.target, self.precision)
         return stage_text(*of, positional=self.positional)
 
     def _repr_html_(self) -> str:
-        return f"<pre>{escape(self.show())}</pre>"
+        """The picture, and the table of layers below it: what a notebook shows."""
+        return f"{self.show(format='svg')}<details><summary>layers</summary><pre>{escape(self.show())}</pre></details>"
+
+    def _repr_svg_(self) -> str:
+        return self.show(format="svg")
 
     def __repr__(self) -> str:
         network = self.network()

@@ -401,4 +401,5 @@ def test_blocks_with_settings_of_their_own():
 def test_it_shows_itself():
     net = reference()
     assert "linear1" in net.show() and "sum[" in net.show("forward")
-    assert net._repr_html_().startswith("<pre>") and "3 parameters" in repr(net)
+    assert net._repr_html_().startswith("<svg") and "linear1" in net._repr_svg_()
+    assert "3 parameters" in repr(net)

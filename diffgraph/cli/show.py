@@ -10,37 +10,51 @@ import click
 from diffgraph.cli.options import model_options, read_assignments
 from diffgraph.diagnostics import error
 
+_DRAWN = ("svg", "html", "dot")
+
 
 @click.command(name="show")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--stage", default="layers", show_default=True, metavar="STAGE",
               help="layers, forward, gradient, optimized, kernels, source or memory.")  # fmt: skip
-@click.option("--format", "form", type=click.Choice(["text", "json", "dot"]), default="text", show_default=True)
+@click.option("--format", "form", type=click.Choice(["text", "json", *_DRAWN]), default="text", show_default=True)
 @click.option("--layer", metavar="PATH", help="Only this layer, and what is inside it.")
+@click.option("--depth", type=click.IntRange(1), default=1, show_default=True, help="How far boxes are open.")
 @click.option("--diff", is_flag=True, help="What the last pass changed.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write here instead of printing.")
 @model_options
-def command(file, stage, form, layer, diff, net_name, assignments, target, precision, as_json, **_) -> int:
-    """Show the network of FILE: layer, output shape, parameters, multiply-adds; or a stage of the compiler."""
+def command(
+    file, stage, form, layer, depth, diff, output, net_name, assignments, target, precision, as_json, quiet, **_
+) -> int:
+    """Show the network of FILE: layer, output shape, parameters, multiply-adds; or a stage of the compiler.
+
+    `--format svg` is a picture, `--format html` a page whose boxes open."""
+    form = "json" if as_json else form
+    text = _shown(file, stage, form, layer, depth, diff, net_name, read_assignments(assignments), target, precision)
+    if output is None:
+        click.echo(text.removesuffix("\n"))
+        return 0
+    output.write_text(text if text.endswith("\n") else f"{text}\n", encoding="utf-8")
+    if not quiet:
+        click.echo(f"written: {output}")
+    return 0
+
+
+def _shown(file, stage, form, layer, depth, diff, net_name, settings, target, precision) -> str:
     from diffgraph.inspect import stages
     from diffgraph.language.elaborate import elaborate
     from diffgraph.language.module import load_module
 
     module = load_module(file)
-    settings = read_assignments(assignments)
     if diff:
-        click.echo(stages.last_change(module, net_name, settings))
-        return 0
-    form = "json" if as_json else form
-    if form == "text":
-        click.echo(stages.stage_text(module, stage, net_name, settings, layer, target, precision))
-        return 0
-    if form == "dot" and stage != "layers":
-        raise error("DG923", f"the stage `{stage}` has no graph of layers", help="leave out --stage, or --format text")
-    if stage == "layers":
-        network = elaborate(module, net_name, settings)
-        dot = form == "dot"
-        click.echo(stages.layers_dot(network) if dot else json.dumps(stages.layers_json(network, precision), indent=2))
-        return 0
+        return stages.last_change(module, net_name, settings)
+    if form in _DRAWN:
+        if stage != "layers":
+            raise error("DG923", f"the stage `{stage}` has no picture", help="leave out --stage, or --format text")
+        from diffgraph.inspect.drawing import draw
+
+        return draw(elaborate(module, net_name, settings, training=True), form, layer, depth, precision)
+    if form == "json" and stage == "layers":
+        return json.dumps(stages.layers_json(elaborate(module, net_name, settings), precision, layer), indent=2)
     text = stages.stage_text(module, stage, net_name, settings, layer, target, precision)
-    click.echo(json.dumps({"stage": stage, "text": text}, indent=2))
-    return 0
+    return text if form == "text" else json.dumps({"stage": stage, "text": text}, indent=2)

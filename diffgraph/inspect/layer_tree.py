@@ -1,7 +1,7 @@
 """The layer graph as boxes in boxes: what a picture of a network shows, and what opens in it.
 
-A box is an instance, a group of instances that share the beginning of their paths (`layer1` of `layer1.0`, `layer1.1`), or
-something beside the instances: a port, a formula, a parameter that a formula reads, a result.
+A box is an instance, a group of instances that share the beginning of their paths (`layer1` of `layer1.0`,
+`layer1.1`), or something beside the instances: a port, a formula, a parameter that a formula reads, a result.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from diffgraph.diagnostics import Span
 from diffgraph.ir.dimension import Size
-from diffgraph.ir.graph import layer_graph
+from diffgraph.ir.graph import layer_graph, statements_of
 from diffgraph.language.network import Network
 
 #: Where an edge comes into a box: this and the name of the box beside it that it comes from.
@@ -27,9 +27,10 @@ _FORMULA = "formula"
 class Box:
     """Something that a picture shows. `name` is unique in the network: the path, where the box is an instance.
 
-    kind: input, target, layer, function, net, group, formula, parameter, state, output, loss, or metric. boxes: what is
-    inside, in the order of the program. edges: between the names of those, from `ENTRY + name` of a box that stands
-    beside this one (or beside one around it), and to `EXIT`."""
+    kind: input, target, layer, function, net, group, formula, carry, parameter, state, output, loss, or metric. boxes:
+    what is inside, in the order of the program. edges: between the names of those, from `ENTRY + name` of a box that
+    stands beside this one (or beside one around it), and to `EXIT`. back: those of them that lead to the next step of
+    a scan."""
 
     name: str
     label: str
@@ -40,6 +41,7 @@ class Box:
     span: Span | None = None
     boxes: tuple[Box, ...] = ()
     edges: tuple[tuple[str, str], ...] = ()
+    back: tuple[tuple[str, str], ...] = ()
 
     def walk(self) -> Iterator[Box]:
         """This box and all that is inside."""
@@ -69,20 +71,26 @@ class _Tree:
         self.chains: dict[str, tuple[str, ...]] = {}
         self.inside: dict[str, list[str]] = {}
         self.edges: dict[str, dict[tuple[str, str], None]] = {}
+        self.back: dict[str, list[tuple[str, str]]] = {}
+        self.made = {t.name: statement for statement, _ in statements_of(network.program) for t in statement.results}
 
     def root(self) -> Box:
         self._fill(("",), dict(self._places()), 0)
         for node, data in self.graph.nodes(data=True):
             for operand in dict.fromkeys(data["operands"]):
-                self._connect(self.chains[operand], self.chains[node])
+                is_back = data["kind"] == "carry" and operand == data["operands"][-1]
+                self._connect(self.chains[operand], self.chains[node], is_back)
         return self._box("", "")
 
     def _places(self) -> Iterator[tuple[str, tuple[str, ...]]]:
         """Each node with the parts of the path that says which boxes it is in."""
         for node, data in self.graph.nodes(data=True):
             parts = tuple(data["path"].split(".")) if data["path"] else ()
-            is_inside = data["kind"] == "formula" or data["kind"] in ("parameter", "state")
-            yield node, (*(parts if data["kind"] == "formula" else parts[:-1]), node) if is_inside else parts
+            if data["kind"] in ("formula", "carry"):
+                parts = (*parts, node)
+            elif data["kind"] in ("parameter", "state"):
+                parts = (*parts[:-1], node)
+            yield node, parts
 
     def _fill(self, chain: tuple[str, ...], places: Mapping[str, tuple[str, ...]], depth: int) -> None:
         """Puts nodes into the last box of a chain; their places agree in `depth` parts."""
@@ -116,10 +124,12 @@ class _Tree:
                     pending.append(node)
         return False
 
-    def _connect(self, source: tuple[str, ...], target: tuple[str, ...]) -> None:
+    def _connect(self, source: tuple[str, ...], target: tuple[str, ...], is_back: bool) -> None:
         """Draws an edge between two nodes, given by their chains: out of the boxes of one, into those of the other."""
         common = next(k for k, (a, b) in enumerate(zip(source, target)) if a != b)
         self._edge(source[common - 1], source[common], target[common])
+        if is_back:
+            self.back.setdefault(source[common - 1], []).append((source[common], target[common]))
         for box, inner in zip(source[common:], source[common + 1 :]):
             self._edge(box, inner, EXIT)
         for box, inner in zip(target[common:], target[common + 1 :]):
@@ -135,14 +145,14 @@ class _Tree:
             return self._node(name, around)
         instance = self.instances.get(name)
         boxes = tuple(self._box(inner, name) for inner in self.inside[name])
-        edges = tuple(self.edges.get(name, ()))
+        edges, back = tuple(self.edges.get(name, ())), tuple(self.back.get(name, ()))
         label = _within(name, around) or self.network.name
         if instance is None:
-            return Box(name, label, "group", boxes=boxes, edges=edges)
+            return Box(name, label, "group", boxes=boxes, edges=edges, back=back)
         tensors = self.network.program.tensors
         shapes = tuple(tensors[t].shape for t in instance.outputs if t in tensors)
         return Box(
-            name, label, instance.kind, instance.type, instance.settings, shapes, instance.span, boxes, edges
+            name, label, instance.kind, instance.type, instance.settings, shapes, instance.span, boxes, edges, back
         )
 
     def _node(self, name: str, around: str) -> Box:
@@ -151,6 +161,8 @@ class _Tree:
         if data["kind"] == "formula":
             span = self._origin(name)
             label = _shortened(span.text) if span is not None else _FORMULA
+        elif data["kind"] == "carry":
+            label = name.rpartition(":")[2]
         elif data["kind"] in ("output", "loss", "metric"):
             label = " ".join(dict.fromkeys(name.split(" ", 1)))  # An unnamed loss is called `loss`.
         type = data["type"] if data["kind"] in ("layer", "function", "net") else ""
@@ -158,7 +170,7 @@ class _Tree:
 
     def _origin(self, node: str) -> Span | None:
         """The text that a formula comes from."""
-        statement = self.network.program.maker.get(node.rpartition(":")[2])
+        statement = self.made.get(node.rpartition(":")[2])
         spans = [o.span for o in statement.provenance if o.span is not None] if statement is not None else []
         return spans[0] if spans else None
 

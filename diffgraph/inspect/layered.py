@@ -1,4 +1,5 @@
-"""Where the boxes of a directed graph stand in a picture: in layers, edges downwards, few crossings, straight where possible.
+"""Where the boxes of a directed graph stand in a picture: in layers, edges downwards, few crossings, straight where
+possible.
 
 Sugiyama, Tagawa and Toda's method (1981): layers by longest path, orders by barycentres, then places with as many
 straight edges as possible. Nothing here is random: the same graph always gives the same picture.
@@ -38,8 +39,8 @@ class Layers:
 
 @dataclass(frozen=True)
 class Placed:
-    """Centres of nodes and bends, and the size of the whole, whose corner is at 0, 0. `tops` and `bottoms` are the edges
-    of the layers."""
+    """Centres of nodes and bends, and the size of the whole, whose corner is at 0, 0. `tops` and `bottoms` are the
+    edges of the layers."""
 
     centres: dict[Node, tuple[float, float]]
     width: float
@@ -53,11 +54,13 @@ def arrange(
     edges: Sequence[tuple[Node, Node]],
     first: Sequence[Node] = (),
     last: Sequence[Node] = (),
+    back: Sequence[tuple[Node, Node]] = (),
 ) -> Layers:
-    """Nodes in layers, in an order with few crossings. Edges that close a cycle are drawn upwards. first, last: nodes
-    without edges to them, or from them, that stand in the first layer, or in the last."""
+    """Nodes in layers, in an order with few crossings. Edges that close a cycle, `back` before others, are drawn
+    upwards. first, last: nodes without edges to them, or from them, that stand in the first layer, or in the last."""
     edges = [edge for edge in dict.fromkeys(edges) if edge[0] != edge[1]]
-    layer = _layers(nodes, _acyclic(nodes, edges))
+    turned = {edge[::-1] for edge in back}
+    layer = _layers(nodes, _acyclic(nodes, [edge for edge in edges if edge[::-1] not in turned]))
     layer.update(dict.fromkeys(first, 0))
     layer.update(dict.fromkeys(last, max(layer.values(), default=0)))
     rows: list[list[Node]] = [[] for _ in range(max(layer.values(), default=-1) + 1)]
@@ -124,7 +127,7 @@ def _uncrossed(layers: Layers) -> Layers:
     """The layers in the best of the orders that sweeps down and up come to."""
     above: dict[Node, list[Node]] = {}
     below: dict[Node, list[Node]] = {}
-    for upper, lower in _downwards(layers):
+    for upper, lower in dict.fromkeys(_downwards(layers)):
         above.setdefault(lower, []).append(upper)
         below.setdefault(upper, []).append(lower)
     best, fewest = [list(row) for row in layers.rows], _crossings(layers, below)
@@ -179,12 +182,13 @@ def place(layers: Layers, sizes: Mapping[Node, tuple[float, float]], gap: float 
     width = {n: sizes[n][0] if n in sizes else 0.0 for n in x}
     left = min((x[n] - width[n] / 2 for n in x), default=0.0)
     right = max((x[n] + width[n] / 2 for n in x), default=0.0)
-    return Placed({n: (x[n] - left, middle[n]) for n in x}, right - left, bottoms[-1] if bottoms else 0.0, tops, bottoms)
+    return Placed({n: (x[n] - left, middle[n]) for n in x}, right - left, bottoms[-1] if bottoms else 0.0, tops,
+    bottoms)
 
 
 def _across(layers: Layers, width: Mapping[Node, float], gap: float) -> dict[Node, float]:
-    """Places from left to right: the middle of four layouts, each of which draws as many edges straight as it can when it
-    looks up or down, and from the left or from the right (Brandes and Koepf 2001)."""
+    """Places from left to right: the middle of four layouts, each of which draws as many edges straight as it can when
+    it looks up or down, and from the left or from the right (Brandes and Koepf 2001)."""
     above, below = _beside(layers)
     marked = _conflicts(layers, above)
     layouts = []
@@ -203,7 +207,7 @@ def _beside(layers: Layers) -> tuple[dict[Node, list[Node]], dict[Node, list[Nod
     place = {node: k for row in layers.rows for k, node in enumerate(row)}
     above: dict[Node, list[Node]] = {node: [] for node in place}
     below: dict[Node, list[Node]] = {node: [] for node in place}
-    for upper, lower in _downwards(layers):
+    for upper, lower in dict.fromkeys(_downwards(layers)):
         above[lower].append(upper)
         below[upper].append(lower)
     for beside in (above, below):
@@ -232,8 +236,8 @@ def _is_inner(node: Node, above: Mapping[Node, list[Node]]) -> bool:
 
 
 def _aligned(rows: list[list[Node]], beside: Mapping[Node, list[Node]], marked: set) -> dict[Node, Node]:
-    """For each node the first one of the straight line it is on. A node goes under the median of those it is linked with
-    in the row before, unless a line that is there already is in the way."""
+    """For each node the first one of the straight line it is on. A node goes under the median of those it is linked
+    with in the row before, unless a line that is there already is in the way."""
     root = {node: node for row in rows for node in row}
     for before, row in zip(rows, rows[1:]):
         place = {node: k for k, node in enumerate(before)}

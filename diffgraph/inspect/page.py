@@ -1,4 +1,5 @@
-"""A network as one page that needs nothing else: the picture, with boxes that open, and what is known of each of them."""
+"""A network as one page that needs nothing else: the picture, with boxes that open, and what is known of each of
+them."""
 
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ from diffgraph.inspect.layer_tree import Box
 from diffgraph.inspect.layered import Bend, Node
 from diffgraph.inspect.picture import STYLE, closed_size, css_class, layers_of, shown_shapes, shown_type
 from diffgraph.ir.dimension import Size, product
-from diffgraph.ir.program import Input, Output, Program, Statement
+from diffgraph.ir.graph import statements_of
+from diffgraph.ir.program import Input, Output, Program, Statement, Tensor
 from diffgraph.ir.text import shape_text, show
 from diffgraph.language.network import Network
 
@@ -62,12 +64,12 @@ def _node(box: Box, facts: _Facts) -> dict:
     if box.boxes:
         layers = layers_of(box)
         node["boxes"] = [_node(inner, facts) for inner in box.boxes]
-        node["rows"] = [[_key(n) for n in row] for row in layers.rows]
-        node["chains"] = [[_key(n) for n in chain] for chain in layers.chains.values()]
+        node["rows"] = [[key(n) for n in row] for row in layers.rows]
+        node["chains"] = [[key(n) for n in chain] for chain in layers.chains.values()]
     return node
 
 
-def _key(node: Node) -> str:
+def key(node: Node) -> str:
     """The name of a box, or one for a bend, which no box can have."""
     return f"~{node.source}~{node.target}~{node.layer}" if isinstance(node, Bend) else str(node)
 
@@ -80,7 +82,11 @@ class _Facts:
         self.rows = {row.path: row for row in summary.rows(network, precision)}
         self.totals = summary.totals(network, precision)
         self.statements: dict[str, list[Statement]] = {}
-        for statement in network.program.statements:
+        self.tensors: dict[str, Tensor] = {}
+        self.made: dict[str, Statement] = {}
+        for statement, inside in statements_of(network.program):
+            self.tensors.update(inside.tensors)
+            self.made.update((tensor.name, statement) for tensor in statement.results)
             for path in dict.fromkeys(origin.path for origin in statement.provenance):
                 self.statements.setdefault(path, []).append(statement)
         self.inputs = {i.tensor.name: i for i in network.program.inputs}
@@ -112,7 +118,7 @@ class _Facts:
         if box.boxes:
             return ""
         if box.kind == "formula":
-            made = self.network.program.maker.get(box.name.rpartition(":")[2])
+            made = self.made.get(box.name.rpartition(":")[2])
             statements = [made] if made is not None else []
         else:
             statements = self.statements.get(box.name, []) if box.kind in ("layer", "function", "net") else []
@@ -123,10 +129,9 @@ class _Facts:
 
     def _program(self, statements: list[Statement]) -> Program:
         """The statements alone; what they read from elsewhere is an input."""
-        tensors = self.network.program.tensors
         made = {t.name for s in statements for t in s.results}
         read = dict.fromkeys(name for s in statements for name in s.operands if name not in made)
-        inputs = tuple(self.inputs.get(name) or Input(tensors[name], "input", name) for name in read)
+        inputs = tuple(self.inputs.get(name) or Input(self.tensors[name], "input", name) for name in read)
         return Program(inputs, tuple(statements), tuple(Output(name, name) for name in made))
 
     def source(self, span: Span | None) -> list | None:

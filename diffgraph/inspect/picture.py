@@ -24,8 +24,8 @@ STYLE = """
   --port-line: #d0a648; --result: #e4f5ef; --result-line: #58ab8f; --loss: #fce8e6; --loss-line: #d5807a;
   --formula: #ffffff; --formula-line: #b6bfc8; font-family: Inter, "Helvetica Neue", Helvetica, Arial, sans-serif; }
 @media (prefers-color-scheme: dark) {
-  .dg-net { --ink: #e6ebf1; --faint: #98a4b1; --edge: #6c7884; --paper: #14191f; --layer: #1c2c40; --layer-line: #48719f;
-    --function: #1d2b20; --function-line: #527a56; --block: #241f33; --block-line: #6d5c96; --port: #332a14;
+  .dg-net { --ink: #e6ebf1; --faint: #98a4b1; --edge: #6c7884; --paper: #14191f;
+    --layer: #1c2c40; --layer-line: #48719f; --function: #1d2b20; --function-line: #527a56; --block: #241f33; --block-line: #6d5c96; --port: #332a14;
     --port-line: #93742e; --result: #14302a; --result-line: #3d806a; --loss: #3a1f1d; --loss-line: #99504b;
     --formula: #1a2027; --formula-line: #4a545e; } }
 .dg-net rect { stroke-width: 1.2; fill: var(--formula); stroke: var(--formula-line); }
@@ -36,7 +36,7 @@ STYLE = """
 .dg-input > rect, .dg-target > rect { fill: var(--port); stroke: var(--port-line); }
 .dg-output > rect, .dg-metric > rect { fill: var(--result); stroke: var(--result-line); }
 .dg-loss > rect { fill: var(--loss); stroke: var(--loss-line); }
-.dg-parameter > rect, .dg-state > rect { stroke-dasharray: 3 3; }
+.dg-parameter > rect, .dg-state > rect, .dg-carry > rect { stroke-dasharray: 3 3; }
 .dg-net text { fill: var(--ink); font-size: 12.5px; }
 .dg-net .dg-type { fill: var(--faint); font-weight: 400; }
 .dg-net .dg-shape { fill: var(--faint); font: 10.5px ui-monospace, Menlo, Consolas, monospace; }
@@ -80,7 +80,7 @@ def svg(tree: Box, opened: Collection[str] = ()) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" class="dg-net" width="{width:.0f}" height="{height:.0f}"'
         f' viewBox="0 0 {width:.1f} {height:.1f}" role="img" aria-label="{escape(tree.label)}">',
         f"<style>{STYLE}</style>",
-        f'<rect class="dg-paper" width="100%" height="100%" style="fill: var(--paper); stroke: none"/>',
+        '<rect class="dg-paper" width="100%" height="100%" style="fill: var(--paper); stroke: none"/>',
         *_inside(whole, MARGIN, MARGIN, MARGIN, MARGIN + whole.inner.placed.height),
         "</svg>",
     ]
@@ -91,7 +91,7 @@ def layers_of(box: Box) -> Layers:
     """What is inside a box, in layers; what comes from outside in the first, what leaves in the last."""
     entries = [name for name in dict.fromkeys(source for source, _ in box.edges) if name.startswith(ENTRY)]
     exits = [EXIT] if any(target == EXIT for _, target in box.edges) else []
-    return arrange([*entries, *(b.name for b in box.boxes), *exits], box.edges, entries, exits)
+    return arrange([*entries, *(b.name for b in box.boxes), *exits], box.edges, entries, exits, box.back)
 
 
 def _drawn(box: Box, opened: set[str]) -> Drawn:
@@ -112,6 +112,8 @@ def closed_size(box: Box) -> tuple[float, float]:
 
 def shown_type(box: Box) -> str:
     """The type of a box, where its label does not say it."""
+    if box.kind == "carry":
+        return "from step to step"
     own = box.label.rpartition(".")[2].rstrip("0123456789")
     return "" if box.type in (own, "group") else box.type
 
@@ -151,7 +153,8 @@ def _box(drawn: Drawn, x: float, y: float) -> Iterator[str]:
         shapes = shown_shapes(box)
         yield f'<text x="{x + width / 2:.1f}" y="{y + 17:.1f}" text-anchor="middle">{label}</text>'
         if shapes:
-            yield f'<text class="dg-shape" x="{x + width / 2:.1f}" y="{y + 31:.1f}" text-anchor="middle">{escape(shapes)}</text>'
+            place = f'x="{x + width / 2:.1f}" y="{y + 31:.1f}" text-anchor="middle"'
+            yield f'<text class="dg-shape" {place}>{escape(shapes)}</text>'
     yield "</g>"
 
 

@@ -37,9 +37,7 @@ def stage_text(
     if stage not in STAGES:
         raise error("DG920", f"there is no stage `{stage}`", help=suggest(stage, STAGES) or ", ".join(STAGES))
     network = elaborate(module, net, settings, training=stage != "layers", positional=positional)
-    if layer is not None and not any(i.path == layer for i in network.instances):
-        known = [i.path for i in network.instances]
-        raise error("DG921", f"`{network.name}` has no layer `{layer}`", help=suggest(layer, known))
+    _check_layer(network, layer)
     if stage == "layers":
         return summary.text(network, precision, layer)
     if stage == "forward":
@@ -104,7 +102,7 @@ def last_change(module: Module, net: str | None, settings: Mapping[str, Any] | N
     from difflib import unified_diff
 
     network = elaborate(module, net, settings, training=True)
-    program = gradient_program(network)
+    program = gradient_program(network) if network.losses else network.program
     before = None
     steps = stages(program)
     for earlier, later in zip(steps, steps[1:]):
@@ -116,23 +114,16 @@ def last_change(module: Module, net: str | None, settings: Mapping[str, Any] | N
     return "\n".join(unified_diff(*lines, fromfile=before.name, tofile=after.name, lineterm=""))
 
 
-def layers_json(network: Network, precision: str = "f32") -> dict:
-    """The summary as plain values."""
+def layers_json(network: Network, precision: str = "f32", layer: str | None = None) -> dict:
+    """The summary as plain values; `layer` keeps what is inside it."""
+    _check_layer(network, layer)
     plain = {k: v if isinstance(v, int) else str(v) for k, v in summary.totals(network, precision).items()}
-    return {"net": network.name, "layers": [r.as_json() for r in summary.rows(network, precision)], "total": plain}
+    rows = [r for r in summary.rows(network, precision) if layer is None or _within(r.path, layer)]
+    return {"net": network.name, "layers": [r.as_json() for r in rows], "total": plain}
 
 
-def layers_dot(network: Network) -> str:
-    """The layer graph for Graphviz."""
-    from diffgraph.ir.graph import layer_graph
-
-    graph = layer_graph(network)
-    lines = [f"digraph {_quoted(network.name)} {{", "  rankdir = TB;", "  node [shape = box, fontname = Helvetica];"]
-    for name, data in graph.nodes(data=True):
-        lines.append(f"  {_quoted(name)} [label = {_quoted(data.get('label', name))}];")
-    lines += [f"  {_quoted(a)} -> {_quoted(b)};" for a, b in graph.edges()]
-    return "\n".join([*lines, "}"])
-
-
-def _quoted(text: Any) -> str:
-    return '"' + str(text).replace("\\", "\\\\").replace('"', '\\"') + '"'
+def _check_layer(network: Network, layer: str | None) -> None:
+    """Whether instances are under a path: `layer1.0`, and `layer1` too."""
+    known = [i.path for i in network.instances]
+    if layer is not None and not any(_within(path, layer) for path in known):
+        raise error("DG921", f"`{network.name}` has no layer `{layer}`", help=suggest(layer, known))

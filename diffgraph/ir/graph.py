@@ -1,16 +1,17 @@
 """The layer graph: what a person inspects. The only door to networkx, which is imported when a graph is made.
 
 Nodes are the instances of layers and functions, the ports, what stands between instances (`x + y` in a net is a
-formula), and the results. networkx collapses parallel edges (`x * x`), so the operands of a node are listed on the node, and each
-edge carries the slots it fills.
+formula), the results, and what a scan carries from step to step. Its body is shown once, and an edge leads back from
+what it makes of a carry. networkx collapses parallel edges (`x * x`), so the operands of a node are listed on the
+node, and each edge carries the slots it fills.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-from diffgraph.ir.program import Program, walk
+from diffgraph.ir.program import Input, Program, Scan, Statement, Tensor, walk
 
 
 def layer_graph(network, depth: int | None = None, program: Program | None = None):
@@ -19,9 +20,9 @@ def layer_graph(network, depth: int | None = None, program: Program | None = Non
     depth: instances nested deeper than this are part of the one around them; None shows the innermost.
     program: where to look for the definitions of each node, by phase; the network's own if None.
 
-    Node attributes: `kind` (input, target, layer, function, net, formula, parameter, output, loss, metric), `type`,
-    `path`, `span`, `settings`, `operands` (node ids, one for each slot), `shapes` (of what it makes), `parameters`
-    (paths), `definitions` (phase -> names of tensors). Edge attribute: `slots`.
+    Node attributes: `kind` (input, target, layer, function, net, formula, carry, parameter, output, loss, metric),
+    `type`, `path`, `span`, `settings`, `operands` (node ids, one for each slot), `shapes` (of what it makes),
+    `parameters` (paths), `definitions` (phase -> names of tensors). Edge attribute: `slots`.
     """
     return _LayerGraph(network, depth, program or network.program).build()
 
@@ -31,12 +32,13 @@ class _LayerGraph:
         import networkx
 
         self.network = network
-        self.program = network.program
+        self.flow = _Flow(network.program)
         self.shown = _shown(network.instances, depth)
         self.ends = {t for i in network.instances for t in i.outputs}
         self.definitions = _definitions(program)
         self.graph = networkx.DiGraph(name=network.name, training=network.training)
         self.makers: dict[str, str] = {}
+        self.carried: dict[str, str] = {}
 
     def build(self):
         """The graph."""
@@ -65,42 +67,55 @@ class _LayerGraph:
         for kind, results in (("output", network.outputs), ("loss", network.losses), ("metric", network.metrics)):
             for result in results:
                 self._node(f"{kind} {result.name}", kind, [self._source(result.tensor)], (), span=result.span)
+        while self.carried:
+            node, following = self.carried.popitem()
+            self._connect(node, (*self.graph.nodes[node]["operands"], self._source(following)))
         return self.graph
 
     def _node(self, name: str, kind: str, operands: Iterable[str], outputs: Iterable[str], **attributes: Any) -> None:
         operands, outputs = tuple(operands), tuple(outputs)
         plain = {"type": kind, "path": name, "settings": "", "span": None, "parameters": (), "definitions": {}}
-        shapes = tuple(self.program.tensors[t].shape for t in outputs)
-        self.graph.add_node(name, **(plain | {"kind": kind, "operands": operands, "shapes": shapes} | attributes))
+        shapes = tuple(self.flow.tensors[t].shape for t in outputs)
+        self.graph.add_node(name, **(plain | {"kind": kind, "shapes": shapes} | attributes))
         for tensor in outputs:
             self.makers.setdefault(tensor, name)
+        self._connect(name, operands)
+
+    def _connect(self, name: str, operands: tuple[str, ...]) -> None:
+        self.graph.nodes[name]["operands"] = operands
         for source in dict.fromkeys(operands):
             slots = tuple(k for k, operand in enumerate(operands) if operand == source)
             self.graph.add_edge(source, name, slots=slots)
 
     def _source(self, tensor: str) -> str:
         """The node that makes a tensor; what no instance makes gets a node of its own."""
+        tensor = self.flow.origin(tensor)
         if tensor in self.makers:
             return self.makers[tensor]
-        given = next((i for i in self.program.inputs if i.tensor.name == tensor), None)
+        given = self.flow.given.get(tensor)
+        path = self.flow.paths.get(tensor, "")
         if given is not None:
             self._node(given.path or tensor, given.role, (), (tensor,), span=given.span)
+        elif tensor in self.flow.carries:
+            initial, following = self.flow.carries[tensor]
+            name = f"{path}:{tensor}" if path else tensor
+            self._node(name, "carry", [self._source(initial)], (tensor,), path=path)
+            self.carried[name] = following
         else:
-            path = self.program.maker[tensor].provenance[0].path if self.program.maker[tensor].provenance else ""
             sources = dict.fromkeys(self._source(t) for t in self._read_by(tensor))
             self._node(f"{path}:{tensor}" if path else tensor, "formula", sources, (tensor,), path=path)
         return self.makers[tensor]
 
     def _read_by(self, tensor: str) -> list[str]:
-        """The tensors with a node of their own, ports, and results of instances that a tensor is computed from."""
+        """The tensors with a node of their own, ports, carries, and results of instances that a tensor is computed
+        from. """
         found: dict[str, None] = {}
         pending, seen = [tensor], set()
         while pending:
-            made = self.program.maker.get(pending.pop())
-            for operand in made.operands if made is not None else ():
-                if operand in self.makers or operand in self.ends:
+            for operand in map(self.flow.origin, self.flow.operands.get(pending.pop(), ())):
+                if operand in self.makers or operand in self.ends or operand in self.flow.carries:
                     found[operand] = None
-                elif operand in self.program.maker and operand not in seen:
+                elif operand not in seen:
                     seen.add(operand)
                     pending.append(operand)
         return list(found)
@@ -111,6 +126,53 @@ class _LayerGraph:
             if where == path or where.startswith(f"{path}."):
                 phases.setdefault(phase, []).extend(names)
         return {phase: tuple(dict.fromkeys(names)) for phase, names in phases.items()}
+
+
+class _Flow:
+    """What each tensor of a program is computed from, the bodies of scans included, each taken once."""
+
+    def __init__(self, program: Program):
+        self.tensors: dict[str, Tensor] = dict(program.tensors)
+        self.given: dict[str, Input] = {i.tensor.name: i for i in program.inputs}
+        self.operands: dict[str, tuple[str, ...]] = {}
+        self.paths: dict[str, str] = {}
+        self.carries: dict[str, tuple[str, str]] = {}
+        self.same: dict[str, str] = {}
+        for statement, inside in statements_of(program):
+            self._add(statement, inside)
+
+    def origin(self, tensor: str) -> str:
+        """The tensor that another name stands for: in a scan what it reads from outside, outside what it makes."""
+        while self.same.get(tensor, tensor) != tensor:
+            tensor = self.same[tensor]
+        return tensor
+
+    def _add(self, statement: Statement, inside: Program) -> None:
+        path = statement.provenance[0].path if statement.provenance else ""
+        for name in (*statement.operands, *(tensor.name for tensor in statement.results)):
+            self.tensors[name] = inside.tensors[name]
+        for tensor in statement.results:
+            self.operands[tensor.name] = statement.operands
+            self.paths[tensor.name] = path
+        if isinstance(statement, Scan):
+            self._add_scan(statement, path)
+
+    def _add_scan(self, scan: Scan, path: str) -> None:
+        for carry in scan.carries:
+            self.carries[carry.inner] = (carry.initial, carry.next)
+            self.paths[carry.inner] = path
+            self.same[carry.final.name] = carry.next
+        self.same.update((y.stacked.name, y.inner) for y in scan.yields)
+        self.same.update(scan.sequences)
+        self.same.update(scan.constants)
+
+
+def statements_of(program: Program) -> Iterator[tuple[Statement, Program]]:
+    """Every statement that the graph shows, with the program it is in: those of scan bodies after their scan."""
+    for statement in program.statements:
+        yield statement, program
+        if isinstance(statement, Scan):
+            yield from statements_of(statement.body)
 
 
 def _shown(instances, depth: int | None) -> list:

@@ -304,6 +304,11 @@ class Builder:
         self.tensors: dict[str, Tensor] = dict(program.tensors)
         self.origin = Origin()
         self._counts: dict[str, int] = {}
+        self._reserved: set[str] = set()
+
+    def reserve(self, name: str) -> None:
+        """Keeps a name from being given to a new tensor."""
+        self._reserved.add(name)
 
     def fresh(self, hint: str) -> str:
         """A name that is not taken: `hint` made a legal identifier, with a number if need be."""
@@ -323,7 +328,7 @@ class Builder:
 
     def is_taken(self, name: str) -> bool:
         """Whether a name cannot be given to a new tensor."""
-        return name in self.tensors or name in RESERVED
+        return name in self.tensors or name in RESERVED or name in self._reserved
 
     def input(self, hint: str, shape, role: str, *, kind="float", bound=None, path=None, table=None, span=None) -> Tensor:
         """Declares an input."""

@@ -21,7 +21,7 @@ from diffgraph.language.arithmetic import (
 from diffgraph.language.numbers import is_exact
 from diffgraph.language.reductions import reduce_axes
 from diffgraph.language.scopes import Scope
-from diffgraph.language.session import BodyBuilder, Session
+from diffgraph.language.session import ScanBuilder, Session
 from diffgraph.language.tensors import filled
 from diffgraph.language.values import Pending, TensorValue
 
@@ -72,11 +72,11 @@ def _keeps(loop: LoopScope, name: str, bound) -> bool:
 
 def _elaborated(
     node: syntax.ScanOf, start, length, step: int, initial: dict[str, TensorValue], bounds: dict, scope, session: Session
-) -> tuple[LoopScope, Tensor, BodyBuilder, dict]:
+) -> tuple[LoopScope, Tensor, ScanBuilder, dict]:
     """(the scope with what is next and yielded, the step, the body, what states were before)."""
     from diffgraph.language import statements
 
-    body = BodyBuilder(session.builder)
+    body = ScanBuilder(session.builder)
     updates_before = dict(session.by_path)
     with session.building(body):
         t = body.free("t", (), "int", length)
@@ -203,7 +203,7 @@ def _inside(value: Any, session: Session, hint: str, span) -> TensorValue:
 
 
 def _scan(
-    node, length, initial, bounds, loop: LoopScope, t: Tensor, body: BodyBuilder, before, scope, session: Session
+    node, length, initial, bounds, loop: LoopScope, t: Tensor, body: ScanBuilder, before, scope, session: Session
 ) -> Any:
     from diffgraph.language import evaluate as expressions
 
@@ -255,7 +255,7 @@ def _stacked(made: Tensor, hint: str, length, session: Session) -> Yield:
     return Yield(made.name, stacked)
 
 
-def _carried_states(body: BodyBuilder, before: dict, session: Session, builder) -> list[tuple[Carry, str]]:
+def _carried_states(body: ScanBuilder, before: dict, session: Session, builder) -> list[tuple[Carry, str]]:
     """States that the body updates are carried from step to step: what it captured of them becomes a carry."""
     found = []
     for path, value in list(session.by_path.items()):

@@ -132,6 +132,20 @@ class BodyBuilder(Builder):
         return self.input(hint, shape, "free", kind=kind, bound=bound)
 
 
+class ScanBuilder(BodyBuilder):
+    """Builds the body of a scan. Its names are given nowhere around it afterwards, so that the instances in it, which
+    know their tensors by name, are told from those outside."""
+
+    def fresh(self, hint: str) -> str:
+        name = super().fresh(hint)
+        self.reserve(name)
+        return name
+
+    def reserve(self, name: str) -> None:
+        super().reserve(name)
+        self.parent.reserve(name)
+
+
 class Session:
     """One elaboration of a net in one mode."""
 
