@@ -15,14 +15,20 @@ from importlib import import_module
 
 from diffgraph.diagnostics import CompilerBug, Diagnostic, DiffgraphError, RunFailed
 
-__all__ = ["CompilerBug", "Diagnostic", "DiffgraphError", "Net", "RunFailed", "load", "loads"]
+__all__ = ["CompilerBug", "Diagnostic", "DiffgraphError", "Net", "RunFailed", "load", "load_artifact", "loads"]
 
-_FROM_COMPILER = ("Net", "load", "loads")
+#: Name -> the module that is loaded when it is first asked for.
+_LATER = {
+    "Net": "diffgraph.compiler",
+    "load": "diffgraph.compiler",
+    "loads": "diffgraph.compiler",
+    "load_artifact": "diffgraph.artifact",
+}
 
 
 def __getattr__(name: str):
-    if name in _FROM_COMPILER:
-        return getattr(import_module("diffgraph.compiler"), name)
+    if name in _LATER:
+        return getattr(import_module(_LATER[name]), name)
     raise AttributeError(f"module 'diffgraph' has no attribute {name!r}")
 
 

@@ -25,6 +25,7 @@ FLOORS = [
     "inspect",
     "interop",
     "compiler",
+    "artifact",
     "editors",
     "cli",
 ]

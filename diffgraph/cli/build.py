@@ -21,22 +21,20 @@ def command(
     file, output, weights, block, net_name, assignments, target, precision, threads, seed, as_json, quiet, **_
 ) -> int:
     """Compile FILE's net for inference into a directory: the optimized program, its weights and its kernels."""
+    from diffgraph.artifact import write_artifact
     from diffgraph.compiler import Net
-    from diffgraph.inspect.artifact import write_artifact
-    from diffgraph.interop.safetensors import write
     from diffgraph.language.module import load_module
 
     start = time.perf_counter()
     net = Net(load_module(file), net_name, read_assignments(assignments), block, target, precision, seed, threads)
     if weights is not None:
         net.load(weights)
-    facts = write_artifact(net, output, write) | {"seconds": round(time.perf_counter() - start, 3)}
+    facts = write_artifact(net, output) | {"seconds": round(time.perf_counter() - start, 3)}
     if as_json:
         click.echo(json.dumps(facts))
     elif not quiet:
         click.echo(
             f"{facts['net']}: {facts['definitions']} definitions in {facts['kernels']} kernels, {facts['parameters']:,}"
-            f" parameters, {precision}, {target}; {facts['seconds']:.2f} s\nkept in {output}; run it: diffgraph predict"
-            f" {output / 'program.net'} --weights {output / 'weights.safetensors'} INPUT"
+            f" parameters, {precision}, {target}; {facts['seconds']:.2f} s\nkept in {output}; run it: diffgraph predict {output} INPUT"
         )
     return 0

@@ -13,20 +13,28 @@ from diffgraph.cli.options import model_options, read_assignments
 @click.command(name="predict")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.argument("inputs", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--weights", type=click.Path(path_type=Path), required=True, help="A checkpoint or other weights.")
+@click.option("--weights", type=click.Path(path_type=Path), help="A checkpoint or other weights.")
 @click.option("--train", "block", metavar="NAME", help="The train block whose settings the net has.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Write the outputs to this .npz file.")
 @model_options
 def command(file, inputs, weights, block, output, net_name, assignments, target, precision, threads, seed, as_json, quiet,
             **_) -> int:  # fmt: skip
-    """Outputs of FILE's net for INPUTS: PNG images, or one .npz, .npy or .csv file."""
+    """Outputs of FILE's net for INPUTS: PNG images, or one .npz, .npy or .csv file. FILE may be what `diffgraph compile`
+    has made, which has its weights with it."""
+    from diffgraph.artifact import is_artifact, load_artifact
     from diffgraph.compiler import Net
     from diffgraph.language.module import load_module
     from diffgraph.training.data.reading import read_inputs
 
-    net = Net(load_module(file), net_name, read_assignments(assignments), block, target, precision, seed, threads)
-    given = read_inputs(inputs, net)
-    net.load(weights)
+    if is_artifact(file):
+        net = load_artifact(file, target, threads)
+        given = read_inputs(inputs, net)
+    else:
+        net = Net(load_module(file), net_name, read_assignments(assignments), block, target, precision, seed, threads)
+        given = read_inputs(inputs, net)
+        if weights is None:
+            raise click.UsageError("--weights FILE says which weights the net has")
+        net.load(weights)
     found = net(**given)
     if output is not None:
         _write(output, found)
