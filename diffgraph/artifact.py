@@ -95,8 +95,8 @@ def load_artifact(directory: str | Path, target: str | None = None, threads: int
 
 
 class Artifact:
-    """A compiled program with its weights. Calling it runs inference; arrays are checked against the declared shapes and
-    types, and any batch size runs."""
+    """A compiled program with its weights. Calling it runs inference; arrays are checked against the declared shapes
+    and types, and any batch size runs."""
 
     def __init__(self, directory: Path, target: str | None = None, threads: int | None = None):
         self.facts = _facts(directory)

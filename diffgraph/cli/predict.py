@@ -17,10 +17,11 @@ from diffgraph.cli.options import model_options, read_assignments
 @click.option("--train", "block", metavar="NAME", help="The train block whose settings the net has.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Write the outputs to this .npz file.")
 @model_options
-def command(file, inputs, weights, block, output, net_name, assignments, target, precision, threads, seed, as_json, quiet,
+def command(file, inputs, weights, block, output, net_name, assignments, target, precision, threads, seed, as_json,
+quiet,
             **_) -> int:  # fmt: skip
-    """Outputs of FILE's net for INPUTS: PNG images, or one .npz, .npy or .csv file. FILE may be what `diffgraph compile`
-    has made, which has its weights with it."""
+    """Outputs of FILE's net for INPUTS: PNG images, or one .npz, .npy or .csv file. FILE may be what `diffgraph
+    compile` has made, which has its weights with it."""
     from diffgraph.artifact import is_artifact, load_artifact
     from diffgraph.compiler import Net
     from diffgraph.language.module import load_module
