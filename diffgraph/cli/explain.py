@@ -19,5 +19,5 @@ def command(file, inference, net_name, assignments, as_json, **_) -> int:
     from diffgraph.inspect.explain import explanations, text
 
     found = explanations(file, net_name, read_assignments(assignments), inference)
-    click.echo(json.dumps([e.as_json() for e in found], indent=2) if as_json else text(found))
+    click.echo(json.dumps([e.as_json() for e in found.explanations], indent=2) if as_json else text(found))
     return 0
