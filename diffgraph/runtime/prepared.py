@@ -43,6 +43,17 @@ class PreparedExecutable(Executable):
     def source(self) -> str:
         return "\n\n".join(part.source() for part in (self.preparation, self.rest))
 
+    def memory(self, sizes):
+        blocks = self.rest.memory(sizes)
+        known = {b.tensor for b in blocks}
+        return (*(b for b in self.preparation.memory(sizes) if b.offset is None and b.tensor not in known), *blocks)
+
+    def settled(self) -> Executable:
+        """The rest, everything being prepared."""
+        with self._lock:
+            self._refresh()
+        return self.rest
+
     def _rebound(self) -> None:
         self._prepare = None
         self._freshness = Freshness(self)
