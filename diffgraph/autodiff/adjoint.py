@@ -84,13 +84,21 @@ def adjoint(form: Form, alone: bool = True) -> Adjoint:
     parts = []
     for read, partial in partials(form.body, cotangent, operands):
         if alone and form.is_pointwise and isinstance(form.body, Call):
-            value = Read(count + 1, form.write, None)
-            partial = rewrite(partial, lambda e: value if e is form.body else e, [o.kind for o in operands])
+            known = _told_by_value(form.body, Read(count + 1, form.write, None), kinds)
+            partial = rewrite(partial, lambda e: known.get(e, e), [o.kind for o in operands])
         whole = Form(form.domain, "sum", read.place, form.operands[read.slot].shape, operands, partial)
         simple, kept = canonical(whole)
         if not is_zero(simple.body):
             parts.append(Part(read.slot, simple, tuple(names[s] for s in kept)))
     return Adjoint(tuple(parts), auxiliary if parts else None)
+
+
+def _told_by_value(body: Call, value: Read, kinds: tuple[str, ...]) -> dict[Expr, Expr]:
+    """What the value of a body tells: itself, and of a relu where it lets through, so that what went in is not kept."""
+    known: dict[Expr, Expr] = {body: value}
+    if body.function == "relu":
+        known[call("gt", body, ZERO, kinds=kinds)] = call("gt", value, ZERO, kinds=kinds)
+    return known
 
 
 def _guarded_read(form: Form, slot: int, otherwise: Expr = ZERO) -> Read:

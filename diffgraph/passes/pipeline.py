@@ -14,6 +14,7 @@
     unflatten      after fuse, since a map with `//` fuses and a view does not
     extract        after fuse, on the loops that there will be
     canonicalize, cse, dce   again: the last steps make new forms, some of them equal
+    order          last: nothing is made or removed any more
 
 Derivatives are taken before all of this: the adjoint of an unfused program is a program that fuses as well.
 """
@@ -36,6 +37,7 @@ from diffgraph.passes.fuse import fuse
 from diffgraph.passes.gather import gather
 from diffgraph.passes.hoist import hoist
 from diffgraph.passes.lift import lift
+from diffgraph.passes.order import order
 from diffgraph.passes.report import Report
 from diffgraph.passes.unflatten import unflatten
 
@@ -58,6 +60,7 @@ PIPELINE: tuple[tuple[str, Pass], ...] = (
     ("canonicalize", canonicalize),
     ("cse", cse),
     ("dce", dce),
+    ("order", order),
 )
 
 
