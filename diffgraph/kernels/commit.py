@@ -70,7 +70,7 @@ def place_commits(schedule: Schedule, program: Program) -> Commits:
         in_place.add(commit.state)
         for name in [n for n, source in memory.items() if source == tensor]:
             memory[name] = commit.state
-        steps = [_renamed(s, tensor, commit.state) for s in steps]
+        steps = [renamed(s, tensor, commit.state) for s in steps]
     placed = replace(schedule, tensors=tensors, memory=memory, steps=tuple(steps))
     return Commits(placed, frozenset(in_place), tuple(copies), before, roots)
 
@@ -84,13 +84,13 @@ def _another(like: str, name: str, tensors: dict, memory: dict) -> str:
 
 def _maker(steps: list[Step], tensor: str) -> int | None:
     """The place of the one step, a kernel, that writes a tensor."""
-    found = [n for n, s in enumerate(steps) if tensor in _written(s)]
+    found = [n for n, s in enumerate(steps) if tensor in written(s)]
     if len(found) == 1 and isinstance(steps[found[0]], Launch):
         return found[0]
     return None
 
 
-def _written(step: Step) -> tuple[str, ...]:
+def written(step: Step) -> tuple[str, ...]:
     match step:
         case Launch(results=results) | Repeat(results=results):
             return results
@@ -123,15 +123,21 @@ def _overwriting(steps: list[Step], at: int, state: str, tensor: str, memory: Ma
     if any(memory[name] == state for later in steps[at + 1 :] for name in touched(later)):
         return None
     launch = steps[at]
-    names = [b.name for b in launch.kernel.buffers]
-    new = names.index(tensor)
-    if state not in names:
+    if all(b.name != state for b in launch.kernel.buffers):
         return launch
-    old = names.index(state)
-    place = _only_store(launch.kernel.body, new)
-    if place is None or not _reads_in_place(launch.kernel.body, old, new, place):
+    kernel = overwritten(launch.kernel, state, tensor)
+    return None if kernel is None else replace(launch, kernel=kernel)
+
+
+def overwritten(kernel: Kernel, operand: str, result: str) -> Kernel | None:
+    """The kernel with a result written over an operand; None if the kernel does not read each element of it before it
+    writes there, or reads others."""
+    names = [b.name for b in kernel.buffers]
+    old, new = names.index(operand), names.index(result)
+    place = _only_store(kernel.body, new)
+    if place is None or not _reads_in_place(kernel.body, old, new, place):
         return None
-    return replace(launch, kernel=_merged(launch.kernel, old, new))
+    return _merged(kernel, old, new)
 
 
 def _only_store(body: tuple[Statement, ...], number: int) -> Address | TileLoad | None:
@@ -231,7 +237,7 @@ def _merged(kernel: Kernel, old: int, new: int) -> Kernel:
     return replace(kernel, buffers=tuple(buffers), body=renumbered(kernel.body, numbers))
 
 
-def _renamed(step: Step, old: str, new: str) -> Step:
+def renamed(step: Step, old: str, new: str) -> Step:
     """The step with one name for memory changed."""
 
     def name(n: str) -> str:
@@ -247,4 +253,4 @@ def _renamed(step: Step, old: str, new: str) -> Step:
             return Copy(name(target), name(source))
         case Repeat():
             rows = tuple(replace(r, outer=name(r.outer)) for r in step.rows)
-            return replace(step, rows=rows, steps=tuple(_renamed(s, old, new) for s in step.steps))
+            return replace(step, rows=rows, steps=tuple(renamed(s, old, new) for s in step.steps))

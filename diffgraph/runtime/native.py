@@ -11,6 +11,7 @@ import numpy as np
 from diffgraph.ir.program import Program
 from diffgraph.kernels.commit import place_commits
 from diffgraph.kernels.loops import Kernel
+from diffgraph.kernels.reuse import reuse
 from diffgraph.kernels.schedule import schedule
 from diffgraph.runtime import values
 from diffgraph.runtime.arena import Arena
@@ -33,7 +34,7 @@ class NativeExecutable(Executable):
     def __init__(self, program: Program, precision: str, threads: int | None):
         super().__init__(program, precision)
         self.threads = max(1, threads or _available_threads())
-        self.commits = place_commits(schedule(program, machine(precision)), program)
+        self.commits = reuse(place_commits(schedule(program, machine(precision)), program), program)
         self.check_bounds = bounds_are_checked()
         library = default_library()
         self._kernels = self.commits.schedule.kernels

@@ -41,14 +41,19 @@ def addends_as_terms(program):
     return program.with_(statements=(replace(definition, terms=tuple(replace(term, form=f) for f in forms)),))
 
 
+def seen_by(name, program):
+    """What a pass is there to change: for `order` that is where definitions stand."""
+    return (signature(program), [s.results[0].name for s in program.statements] if name == "order" else None)
+
+
 @pytest.mark.parametrize("name", PASSES)
 def test_the_example_of_a_pass(name):
     before, after = given_to(name)
-    assert name == "canonicalize" or signature(before) != signature(after), "the example shows nothing"
+    assert name == "canonicalize" or seen_by(name, before) != seen_by(name, after), "the example shows nothing"
     report = Report()
     found = PASSES[name](before, report)
     verify(found, name)
-    assert signature(found) == signature(after)
+    assert seen_by(name, found) == seen_by(name, after)
     assert name == "canonicalize" or any(e.done for e in report.entries), "what is done is reported"
     given = values(before)
     expected, got = interpret(before, given), interpret(found, given)
