@@ -6,13 +6,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from diffgraph.diagnostics import Source
-from diffgraph.editors.fields import FIELD_NOTES, NAME_NOTES, source_note, source_settings, source_signature
+from diffgraph.editors.fields import FIELD_NOTES, NAME_NOTES, source_note
 from diffgraph.editors.hover import declaration_text
 from diffgraph.editors.words import bindings, declared, settings_of
-from diffgraph.inspect.catalogue import entry_of
+from diffgraph.inspect.catalogue import entry_of, source_settings, source_signature
 from diffgraph.language import library, syntax
 from diffgraph.language.blocks import LBFGS
 from diffgraph.language.core_functions import CORE
+from diffgraph.language.core_notes import CORE_NOTES
 from diffgraph.language.lexing import CLOSING, OPENING, Token, tokenize
 from diffgraph.language.module import Module, standard_library
 from diffgraph.language.tables import tables
@@ -184,7 +185,7 @@ def _names(place: _Place, module: Module | None, tree: syntax.File | None, block
     for name, declaration in _declarations(module):
         yield _declaration(name, declaration)
     for name, row in CORE.items():
-        yield Proposal(name, "function", row.signature)
+        yield Proposal(name, "function", row.signature, CORE_NOTES[name][0])
     yield from (Proposal(name, "name", about=note) for name, note in NAME_NOTES.items())
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 
+from diffgraph.inspect.catalogue import source_signature
+
 #: Field of a train block -> how it is written, and what it does.
 FIELD_NOTES = {
     "data": '`data SOURCE`: where samples come from: `digits`, `csv("f.csv")`, `function(...)`, ...',
@@ -38,24 +40,3 @@ def source_note(name: str) -> str:
     from diffgraph.training.data.sources import SOURCES
 
     return f"```net\n{source_signature(name)}\n```\n\n{inspect.getdoc(SOURCES[name])}"
-
-
-def source_signature(name: str) -> str:
-    """A data source as it is called: `csv(path, target, split = 0.2)`."""
-    return f"{name}({', '.join(text for _, text in source_settings(name))})"
-
-
-def source_settings(name: str) -> list[tuple[str, str]]:
-    """(setting, as it is written) of a data source, those that every source has included."""
-    from diffgraph.training.data.sources import SOURCES
-
-    parameters = [p for p in list(inspect.signature(SOURCES[name]).parameters.values())[1:] if p.name != "call"]
-    own = [(p.name, p.name if p.default is p.empty else f"{p.name} = {_text(p.default)}") for p in parameters]
-    every = {"split": "split", "standardize": "standardize = false", "seed": "seed = 0"}
-    return own + [(name, text) for name, text in every.items() if name not in dict(own)]
-
-
-def _text(value: object) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return f'"{value}"' if isinstance(value, str) else str(value)

@@ -13,6 +13,7 @@ from diffgraph.editors.words import Meaning, meaning_at
 from diffgraph.inspect.catalogue import entry_of
 from diffgraph.language import syntax
 from diffgraph.language.core_functions import CORE
+from diffgraph.language.core_notes import CORE_NOTES
 from diffgraph.language.network import Instance, Network
 
 #: A call in a loop stands for many instances; as many are shown.
@@ -49,6 +50,7 @@ def _about(meaning: Meaning) -> Iterator[str]:
         yield from declaration_text(node)
     elif meaning.kind == "core":
         yield _code(f"fn {CORE[meaning.word].signature}")
+        yield CORE_NOTES[meaning.word][0]
     elif meaning.kind == "source":
         yield source_note(meaning.word)
     elif meaning.kind == "field":
@@ -57,7 +59,8 @@ def _about(meaning: Meaning) -> Iterator[str]:
         yield NAME_NOTES.get(meaning.word, "")
     elif meaning.kind == "setting" and node is not None:
         yield _code(" ".join(node.span.text.split()))
-        yield f"a setting of `{meaning.owner.name}`" + _said_of(meaning.word, meaning.owner)
+        said = next((s.about for s in entry_of(meaning.owner).settings if s.name == meaning.word), "")
+        yield f"a setting of `{meaning.owner.name}`" + (f": {said}" if said else "")
     elif meaning.kind == "file":
         yield f"`{meaning.path}`" if meaning.path is not None else ""
     elif node is not None and meaning.kind != "instance":
@@ -78,15 +81,6 @@ def declaration_text(node: syntax.Declaration) -> Iterator[str]:
         yield _code(entry.definition)
     elif entry.parameters:
         yield _code("\n".join(entry.parameters))
-
-
-def _said_of(setting: str, owner: syntax.Declaration) -> str:
-    """What the comment of a declaration says of one of its settings."""
-    for line in getattr(owner, "doc", "").splitlines():
-        names, _, said = line.strip().partition("  ")
-        if setting in names.replace(" ", "").split(","):
-            return f": {said.strip()}" if said else ""
-    return ""
 
 
 def _found(meaning: Meaning, networks: tuple[Network, ...]) -> Iterator[str]:
