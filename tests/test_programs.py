@@ -26,14 +26,14 @@ def test_shows_its_layers(path, capsys):
     assert "total" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", ["line", "xor", "shallow", "bases"])
+@pytest.mark.parametrize("name", ["line", "xor", "shallow", "bases", "rosenbrock", "double_descent"])
 def test_expectations_hold(name, capsys):
     assert run(["test", str(EXAMPLES / f"{name}.net")]) == 0, capsys.readouterr().out
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [
-    "autoencoder", "conv_as_matrix", "dropout", "early_stopping", "initialization", "lenet", "light", "overfitting",
+    "approximation", "autoencoder", "conv_as_matrix", "digits_vae", "dropout", "early_stopping", "initialization", "lenet", "light", "overfitting",
     "projectile", "regions", "residual", "shift", "vanishing", "weight_decay",
 ])  # fmt: skip
 def test_larger_expectations_hold(name, capsys):
