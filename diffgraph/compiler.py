@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from diffgraph.diagnostics import error, suggest
-from diffgraph.interop import safetensors
+from diffgraph.interop import pytorch, safetensors
 from diffgraph.ir.program import Builder, Output, Program
 from diffgraph.language.blocks import TrainPlan, train_block
 from diffgraph.language.computing import computing
@@ -112,13 +112,21 @@ class Compiler:
 
     def initial(self, seed: int) -> dict[str, np.ndarray]:
         """The initial values of parameters and states by path, in the program's precision."""
+        self.room()
+        return initial_values(self.network(True).initial, seed, self.precision)
+
+    def room(self) -> dict[str, np.ndarray]:
+        """For each parameter and state by path an array of its shape and type that takes no memory and holds nothing."""
         network = self.network(True)
+        found = {}
         for variable in (*network.parameters, *network.states):
             for size in variable.tensor.shape:
                 if not isinstance(size, int):
                     text = f"`{variable.path}` depends on `{size}`, which is not known before the net has seen data"
                     raise error("DG765", text, variable.span, help="run the net on arrays first, or declare the size")
-        return initial_values(network.initial, seed, self.precision)
+            zero = np.zeros((), values.DTYPES[self.precision][variable.tensor.kind])
+            found[variable.path] = np.broadcast_to(zero, variable.tensor.shape)
+        return found
 
     def fix(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Fixes the symbols other than the batch by the shapes of arrays; what was made for other sizes is dropped."""
@@ -285,11 +293,23 @@ class Net(Compiler):
         """The directory of the program: where its files are."""
         return self.module.folder or Path.cwd()
 
-    def load(self, path: str | Path) -> None:
-        """Takes parameters and states from a file. One that does not fit is refused, and nothing has changed."""
-        arrays, _ = safetensors.read(path)
-        plain = {name: a for name, a in arrays.items() if not is_resume_name(name)}
-        for name, array in fit(plain, self.storage, str(path)).items():
+    def load(self, weights: str | Path | Mapping[str, Any]) -> None:
+        """Takes parameters and states from a file (safetensors, or what `torch.save` made of a state dict) or a state
+        dict. What does not fit is refused, and nothing has changed."""
+        what = "the state dict" if isinstance(weights, Mapping) else str(weights)
+        if isinstance(weights, Mapping):
+            arrays = pytorch.arrays(weights, what)
+        elif Path(weights).suffix in pytorch.SUFFIXES:
+            arrays = pytorch.read(weights)
+        else:
+            arrays, _ = safetensors.read(weights)
+        wanted = self.__dict__.get("storage") or self.room()
+        plain = {name: a for name, a in pytorch.without_counts(arrays, wanted).items() if not is_resume_name(name)}
+        fitted = fit(plain, wanted, what)
+        if "storage" not in self.__dict__:  # Initial values that nobody has seen are never computed.
+            self.storage = Storage({name: np.array(array, order="C") for name, array in fitted.items()})
+            return
+        for name, array in fitted.items():
             self.storage[name][...] = array
 
     def save(self, path: str | Path) -> None:

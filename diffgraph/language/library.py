@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from importlib.resources import files
+from pathlib import Path
 
 from diffgraph.diagnostics import Source
 from diffgraph.language import syntax
@@ -34,9 +34,9 @@ class Place:
     stop: int
 
 
-def folder():
+def folder() -> Path:
     """Where the files of the standard library are."""
-    return files("diffgraph") / "std"
+    return Path(__file__).parent.parent / "std"
 
 
 def in_scope() -> Iterator[Source]:
@@ -50,7 +50,7 @@ def in_scope() -> Iterator[Source]:
 def source(path: str) -> Source | None:
     """The text of `std/NAME.net` or `std/THEME/NAME.net`, or None where there is no such file."""
     inside = _PATH.fullmatch(path)
-    entry = folder().joinpath(*inside[1].split("/")) if inside else None
+    entry = folder() / inside[1] if inside else None
     return Source(path, entry.read_text(encoding="utf-8")) if entry is not None and entry.is_file() else None
 
 

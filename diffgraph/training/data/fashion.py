@@ -9,8 +9,6 @@ import gzip
 import hashlib
 import os
 import tempfile
-import urllib.error
-import urllib.request
 from pathlib import Path
 
 from diffgraph.diagnostics import DiffgraphError, error
@@ -58,6 +56,9 @@ def _download(folder: Path) -> Path:
 
 
 def _fetch(name: str, digest: str, target: Path) -> None:
+    import urllib.error
+    import urllib.request
+
     try:
         with urllib.request.urlopen(f"{ADDRESS}{name}.gz", timeout=TIMEOUT_SECONDS) as response:
             packed = response.read()
