@@ -21,10 +21,12 @@ import numpy as np
 from diffgraph.diagnostics import CompilerBug
 from diffgraph.ir import dimension, scalar
 from diffgraph.ir.expression import Affine, Call, Const, Expr, Extent, Index, Read
-from diffgraph.ir.form import Form
+from diffgraph.ir.form import Form, alone_index
 
-#: The most elements of one array in a box: 32 MB in float64.
+#: The most elements of one array in a box: 32 MB in float64, and 1 MB where nothing is reduced, so that what is made on
+#: the way to an element stays in a core's cache.
 POINTS = 1 << 22
+FEW_POINTS = 1 << 17
 
 Box = tuple[tuple[int, int], ...]
 
@@ -71,7 +73,7 @@ def evaluate_form(form: Form, operands: Sequence, sizes: Mapping[str, int] = {},
     domain = tuple(dimension.evaluate(s, sizes) for s in form.domain)
     shape = tuple(dimension.evaluate(s, sizes) for s in form.shape)
     result = _Result(form, shape, real)
-    for box in _boxes(domain, _widest(form, domain)):
+    for box in _boxes(domain, _widest(form, domain), POINTS if form.reduced else FEW_POINTS):
         result.include(_Evaluation(form, arrays, sizes, real, box))
     return result.values
 
@@ -91,11 +93,12 @@ def _factors(form: Form) -> tuple[Expr, ...]:
     return body.args if isinstance(body, Call) and body.function == "mul" else ()
 
 
-def _boxes(domain: tuple[int, ...], widest: tuple[frozenset[int], ...]) -> Iterator[Box]:
-    """The domain in boxes, in row-major order, such that no array over the axes in `widest` is too large."""
+def _boxes(domain: tuple[int, ...], widest: tuple[frozenset[int], ...], most: int = POINTS) -> Iterator[Box]:
+    """The domain in boxes, in row-major order, such that no array over the axes in `widest` has more elements than
+    `most`."""
     steps = list(domain)
     for axis in range(len(domain)):
-        while steps[axis] > 1 and max(math.prod(steps[k] for k in axes) for axes in widest) > POINTS:
+        while steps[axis] > 1 and max(math.prod(steps[k] for k in axes) for axes in widest) > most:
             steps[axis] = (steps[axis] + 1) // 2
     ranges = ([(a, min(a + s, n)) for a in range(0, n, s or 1)] for n, s in zip(domain, steps))
     yield from itertools.product(*ranges)
@@ -154,6 +157,9 @@ class _Evaluation:
         array = self.arrays[read.slot]
         if not read.place:
             return self._scalar(array)
+        stretch = self._stretch(read, array.shape)
+        if stretch is not None:
+            return array[stretch].reshape([n if k in read.indices else 1 for k, n in enumerate(self.lengths)])
         places = [self.value(p) for p in read.place]
         inside = np.True_
         for place, extent in zip(places, array.shape, strict=True):
@@ -168,10 +174,17 @@ class _Evaluation:
         nearest = (np.clip(p, 0, extent - 1) for p, extent in zip(places, array.shape))
         return np.where(inside, array[tuple(nearest)], otherwise)
 
+    def _stretch(self, read: Read, shape: tuple[int, ...]) -> tuple[slice, ...] | None:
+        """The part of an array that is read where each axis is read at an index of its own, in order, and inside."""
+        axes = [alone_index(p) for p in read.place]
+        if None in axes or sorted(set(axes)) != axes or any(self.box[k][1] > n for k, n in zip(axes, shape)):
+            return None
+        return tuple(slice(*self.box[k]) for k in axes)
+
     def body(self) -> np.ndarray:
         """The values of the body over the whole box."""
         kind = scalar.kind_of(self.form.body, self.kinds)
-        return np.broadcast_to(scalar.cast(self.value(self.form.body), kind, self.real), self.lengths)
+        return np.broadcast_to(scalar.cast(self.value(self.form.body), kind, self.real, copy=False), self.lengths)
 
     def reduced(self) -> np.ndarray:
         """The body reduced over the axes that are not written; the written ones are left, in order."""

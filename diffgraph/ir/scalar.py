@@ -109,21 +109,21 @@ def _call_kind(call: Call, operand_kinds: tuple[str, ...]) -> str:
     return result_kind(call.function, [kind_of(a, operand_kinds) for a in call.args])
 
 
-def cast(value, kind: str, real=np.float64) -> np.ndarray:
+def cast(value, kind: str, real=np.float64, copy: bool = True) -> np.ndarray:
     """An array as the dtype of a kind: `real` for float, int64, bool. A bool is what is not zero; ints truncate."""
     value = np.asarray(value)
     if kind == "bool":
-        return value.astype(np.bool_)
+        return value.astype(np.bool_, copy=copy)
     with np.errstate(all="ignore"):
-        return value.astype(real if kind == "float" else np.int64)
+        return value.astype(real if kind == "float" else np.int64, copy=copy)
 
 
 def evaluate(name: str, arguments: Sequence, kinds: Sequence[str], real=np.float64) -> np.ndarray:
     """The value of a function on arrays of the given kinds, in the dtype of its kind; floats are computed in `real`."""
     wanted = argument_kinds(name, kinds)
-    values = [cast(a, kind, real) for a, kind in zip(arguments, wanted)]
+    values = [cast(a, kind, real, copy=False) for a, kind in zip(arguments, wanted)]
     with np.errstate(all="ignore"):
-        return cast(FUNCTIONS[name].numpy(*values), result_kind(name, kinds), real)
+        return cast(FUNCTIONS[name].numpy(*values), result_kind(name, kinds), real, copy=False)
 
 
 # ------------------------------------------------------------------------------------------------ derivatives

@@ -16,8 +16,7 @@ from diffgraph.language.module import load_text
 FILES = [path for path in library.paths() if path.startswith("std/vision/")]
 VISION = load_text('import "std/vision.net"').imported["vision"][0]
 
-#: Nets that others are made from by settings, nets that torchvision does not have, and pairs of settings and keywords
-#: that make the two equal.
+#: Nets that others are made from by settings, nets that torchvision does not have, and what its own are made with.
 GENERAL = {"vgg", "resnet", "densenet", "efficientnet", "mobilenet_v3", "mnasnet", "shufflenet_v2", "convnext",
            "vision_transformer"}  # fmt: skip
 ELSEWHERE = {"lenet", "unet", "mobilenet_v1", "inception_resnet_v2"}
@@ -91,58 +90,110 @@ def test_is_named_and_shaped_as_in_torchvision(name, torchvision_models):
 
 # ---------------------------------------------------------------- the same numbers
 
-#: One of each family: the smallest image it takes, our settings, torchvision's keywords.
+#: One of each family, as small as it can be: (size of the image, our settings, what makes torchvision's).
 FAMILIES = {
-    "alexnet": (63, {}, {}),
-    "squeezenet1_1": (33, {}, {}),
-    "resnet18": (32, {}, {}),
-    "resnext50_32x4d": (32, {}, {}),
-    "mobilenet_v2": (32, {}, {}),
-    "mobilenet_v3_small": (32, {}, {}),
-    "mnasnet0_5": (32, {}, {}),
-    "shufflenet_v2_x0_5": (32, {}, {}),
-    "densenet121": (32, {}, {}),
-    "googlenet": (32, {"transform_input": True}, {"transform_input": True}),
-    "inception_v3": (75, {}, {}),
-    "efficientnet_b0": (32, {}, {}),
-    "convnext_tiny": (32, {}, {}),
-    "vit_b_32": (64, {}, {"image_size": 64}),
+    "squeezenet1_1": (33, {}, lambda m: m.squeezenet1_1(num_classes=10)),
+    "mobilenet_v3_small": (32, {}, lambda m: m.mobilenet_v3_small(num_classes=10)),
+    "shufflenet_v2_x0_5": (32, {}, lambda m: m.shufflenet_v2_x0_5(num_classes=10)),
+    "densenet": (
+        32,
+        {"depths": [2, 2, 2, 2], "growth": 8, "first": 16},
+        lambda m: m.DenseNet(8, (2, 2, 2, 2), 16, num_classes=10),
+    ),
+    "googlenet": (
+        32,
+        {"transform_input": True},
+        lambda m: m.googlenet(num_classes=10, transform_input=True, init_weights=False),
+    ),
+    "inception_v3": (75, {}, lambda m: m.inception_v3(num_classes=10, init_weights=False)),
+    "efficientnet_b0": (32, {}, lambda m: m.efficientnet_b0(num_classes=10)),
+    "convnext": (
+        32,
+        {"widths": [8, 12, 16, 20], "depths": [1, 2, 1, 1]},
+        lambda m: m.ConvNeXt([m.convnext.CNBlockConfig(*b) for b in CONVNEXT], 0.1, num_classes=10),
+    ),
+    "vision_transformer": (
+        32,
+        {"patch": 8, "depth": 2, "heads": 4, "width": 32, "wide": 64},
+        lambda m: m.VisionTransformer(32, 8, 2, 4, 32, 64, num_classes=10),
+    ),
+}
+CONVNEXT = ((8, 12, 1), (12, 16, 2), (16, 20, 1), (20, None, 1))
+
+#: Nets of which a step of training is compared.
+TRAINED = {
+    "resnet18": (32, {}, lambda m: m.resnet18(num_classes=10)),
+    "mobilenet_v2": (32, {"rate": 0}, lambda m: m.mobilenet_v2(num_classes=10, dropout=0)),
 }
 
 
-def pair(name, torchvision_models, size, settings, keywords, target="reference", precision="f64"):
-    """Our net and torchvision's, with the same weights and running statistics, none of them zero or one."""
+def pair(name, torchvision_models, size, settings, make):
+    """(ours in float64 on the interpreter, torchvision's) with the same weights and statistics, none of them 0 or 1."""
     import torch
 
     with torch.device("meta"):
-        model = getattr(torchvision_models, name)(num_classes=10, **THEIRS.get(name, {}), **keywords)
-    model = model.to(torch.float64 if precision == "f64" else torch.float32).to_empty(device="cpu")
-    net = dg.loads(
-        f'from "std/vision.net" import {name}', settings={"classes": 10, "size": size, **settings}, target=target,
-        precision=precision,
-    )  # fmt: skip
+        model = make(torchvision_models)
+    model = model.to(torch.float64).to_empty(device="cpu")
     generator = torch.Generator().manual_seed(0)
-    for path, tensor in learned_by_torch(model).items():
-        fan_in = tensor[0].numel() if tensor.ndim > 1 else 1
-        spread = 0.5 if tensor.ndim < 2 else math.sqrt(3 / fan_in)
-        middle = 1 if path.endswith("running_var") or tensor.ndim < 2 and path.endswith("weight") else 0
-        with torch.no_grad():
-            tensor.uniform_(middle - spread, middle + spread, generator=generator)
-        (net.state if "running_" in path else net.parameters)[path] = tensor.numpy()
-    for counted in (t for path, t in model.state_dict().items() if path.endswith("num_batches_tracked")):
-        counted.zero_()
+    for path, tensor in model.state_dict().items():
+        spread = math.sqrt(3 / tensor[0].numel()) if tensor.ndim > 1 else 0.5
+        middle = 1 if path.endswith("running_var") or tensor.ndim == 1 and path.endswith("weight") else 0
+        if tensor.ndim == 0:
+            tensor.zero_()
+        else:
+            with torch.no_grad():
+                tensor.uniform_(middle - spread, middle + spread, generator=generator)
+    about = {"classes": 10, "size": size, **settings}
+    net = dg.loads(f'from "std/vision.net" import {name}', settings=about, target="reference", precision="f64")
+    net.load(model.state_dict())
     return net, model
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_gives_the_logits_of_torchvision(name, torchvision_models):
+def test_gives_the_numbers_of_torchvision(name, torchvision_models):
     import torch
 
-    size, settings, keywords = FAMILIES[name]
-    net, model = pair(name, torchvision_models, size, settings, keywords)
-    image = np.random.default_rng(0).normal(size=(2, 3, size, size))
+    size = FAMILIES[name][0]
+    net, model = pair(name, torchvision_models, *FAMILIES[name])
+    image = np.random.default_rng(0).normal(size=(1, 3, size, size))
     with torch.no_grad():
         theirs = torch.softmax(model.eval()(torch.from_numpy(image)), -1).numpy()
-    ours = net(image=image)["probability"]
-    assert theirs.std() > 1e-3, "the comparison is of something that depends on the weights"
-    np.testing.assert_allclose(ours, theirs, rtol=1e-7, atol=1e-9)
+    assert theirs.std() > 1e-3, "what is compared depends on the weights"
+    np.testing.assert_allclose(net(image=image)["probability"], theirs, rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_a_step_of_training_is_that_of_torchvision(name, torchvision_models):
+    """Gradients, which a step of plain descent at a rate of 1 subtracts, and running statistics."""
+    import torch
+
+    net, model = pair(name, torchvision_models, *TRAINED[name])
+    generator = np.random.default_rng(0)
+    image, label = generator.normal(size=(3, 3, 32, 32)), generator.integers(0, 10, 3)
+    before = {path: array.copy() for path, array in net.parameters.items()}
+    few = (image[:1], label[:1])
+    net.train(data=(image, label), held_out=few, steps=1, batch=3, optimizer="sgd(lr = 1)")
+    torch.nn.functional.cross_entropy(model.train()(torch.from_numpy(image)), torch.from_numpy(label)).backward()
+    largest = max(float(parameter.grad.abs().max()) for parameter in model.parameters())
+    for path, parameter in model.named_parameters():
+        ours, theirs = before[path] - net.parameters[path], parameter.grad.numpy()
+        np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-9 * largest, err_msg=path)
+    for path, state in learned_by_torch(model).items():
+        if path in net.state:
+            np.testing.assert_allclose(net.state[path], state.numpy(), rtol=1e-7, atol=1e-9, err_msg=path)
+
+
+def test_published_weights_load(tmp_path, torchvision_models):
+    """What `torch.save` makes of a state dict, the counts of batches included, and the same as safetensors."""
+    import torch
+    from safetensors.torch import save_file
+
+    model = torchvision_models.mobilenet_v3_small(num_classes=4)
+    torch.save(model.state_dict(), tmp_path / "published.pth")
+    torch.save({"epoch": 3, "state_dict": model.state_dict()}, tmp_path / "checkpoint.pt")
+    save_file(model.state_dict(), tmp_path / "published.safetensors")
+    for file in ("published.pth", "checkpoint.pt", "published.safetensors"):
+        net = dg.loads('from "std/vision.net" import mobilenet_v3_small', settings={"classes": 4})
+        net.load(tmp_path / file)
+        for path, tensor in learned_by_torch(model).items():
+            np.testing.assert_array_equal((net.state if "running_" in path else net.parameters)[path], tensor.numpy())
