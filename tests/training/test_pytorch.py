@@ -1,5 +1,7 @@
 """Weights of PyTorch: what is read, what is left out, what is refused."""
 
+import pickle
+
 import numpy as np
 import pytest
 
@@ -44,17 +46,32 @@ def test_what_does_not_fit_changes_nothing():
         np.testing.assert_array_equal(net.parameters["linear1.weight"], dg.loads(TEXT, seed=3).parameters["linear1.weight"])
 
 
+class Hostile:
+    """What would print if it were unpickled."""
+
+    def __reduce__(self):
+        return print, ("run",)
+
+
 def test_files_are_read_without_running_what_is_in_them(tmp_path):
     torch = pytest.importorskip("torch")
     state = {name: torch.as_tensor(a, dtype=torch.bfloat16) for name, a in weights().items()}
-    torch.save(state, tmp_path / "w.pth")
-    net = dg.loads(TEXT)
-    net.load(tmp_path / "w.pth")
-    assert (net.state["batchnorm1.running_mean"] == 2).all()
+    state["linear1.weight"] = torch.arange(6.0).reshape(3, 2).T  # not contiguous, and a view of what comes next
+    state["linear1.bias"] = state["linear1.weight"][1, 1:]
+    for zipped in (True, False):
+        torch.save(state, tmp_path / "w.pth", _use_new_zipfile_serialization=zipped)
+        net = dg.loads(TEXT)
+        net.load(tmp_path / "w.pth")
+        assert (net.state["batchnorm1.running_mean"] == 2).all()
+        assert net.parameters["linear1.weight"].tolist() == [[0, 2, 4], [1, 3, 5]]
+        assert net.parameters["linear1.bias"].tolist() == [3, 5]
     torch.save(torch.nn.Linear(3, 2), tmp_path / "module.pth")
     (tmp_path / "broken.pth").write_bytes(b"PK nothing")
+    (tmp_path / "short.pth").write_bytes((tmp_path / "w.pth").read_bytes()[:-3])
+    (tmp_path / "hostile.pth").write_bytes(pickle.dumps(Hostile()))
     torch.save([1, 2], tmp_path / "list.pt")
-    for name, message in [("module.pth", "not a file of weights"), ("broken.pth", "not a file of weights"),
+    for name, message in [("module.pth", "not a file of weights"), ("broken.pth", "not a file of weights"), ("short.pth", "too early"),
+                          ("hostile.pth", "not only tensors"),
                           ("list.pt", "no tensors by name"), ("absent.pth", "cannot be read")]:  # fmt: skip
         with pytest.raises(dg.DiffgraphError, match=message):
             net.load(tmp_path / name)

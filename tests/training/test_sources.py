@@ -2,6 +2,8 @@
 
 import gzip
 import struct
+import urllib.error
+import urllib.request
 
 import numpy as np
 import pytest
@@ -154,7 +156,7 @@ def test_fashion_mnist_is_downloaded_and_verified(tiny, tmp_path, monkeypatch):
         asked.append(address)
         return Answer(gzip.compress(tiny[address.rpartition("/")[2].removesuffix(".gz")]))
 
-    monkeypatch.setattr(fashion.urllib.request, "urlopen", urlopen)
+    monkeypatch.setattr(urllib.request, "urlopen", urlopen)
     assert len(data("fashion_mnist", tmp_path)) == 2 and len(asked) == 4
     data("fashion_mnist", tmp_path)
     assert len(asked) == 4, "what is there is not fetched again"
@@ -162,7 +164,7 @@ def test_fashion_mnist_is_downloaded_and_verified(tiny, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("content", [b"<html>", gzip.compress(b"something else")])
 def test_a_wrong_download_is_refused_and_not_kept(tiny, tmp_path, monkeypatch, content):
-    monkeypatch.setattr(fashion.urllib.request, "urlopen", lambda *_, **__: Answer(content))
+    monkeypatch.setattr(urllib.request, "urlopen", lambda *_, **__: Answer(content))
     with pytest.raises(DiffgraphError, match="DG707.*(damaged|another content)(.|\n)*apt install"):
         data("fashion_mnist", tmp_path)
     assert not list((tmp_path / "cache").rglob("*ubyte*"))
@@ -170,9 +172,9 @@ def test_a_wrong_download_is_refused_and_not_kept(tiny, tmp_path, monkeypatch, c
 
 def test_without_a_network_it_says_how_to_get_it(tiny, tmp_path, monkeypatch):
     def urlopen(*_, **__):
-        raise fashion.urllib.error.URLError("no route")
+        raise urllib.error.URLError("no route")
 
-    monkeypatch.setattr(fashion.urllib.request, "urlopen", urlopen)
+    monkeypatch.setattr(urllib.request, "urlopen", urlopen)
     with pytest.raises(
         DiffgraphError, match="could not be downloaded .no route.(.|\n)*apt install dataset-fashion-mnist"
     ):
