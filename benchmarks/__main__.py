@@ -11,13 +11,13 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 import importlib.util
-import json
 import sys
 import tempfile
 from pathlib import Path
 
 from benchmarks import measure, memory, report, start
 from benchmarks.workloads import WORKLOADS, named
+from diffgraph.inspect.turns import Effort
 
 PEERS = {"torch": "torch", "jax": "jax", "onnxruntime": "onnx"}
 
@@ -76,7 +76,7 @@ def main(given: list[str] | None = None) -> None:
     machine = report.machine(asked.threads, asked.lock)
     print(report.heading(machine, versions()), flush=True)
     rows = []
-    effort = measure.Effort(asked.rounds, asked.seconds, asked.retries, tuple(asked.lock))
+    effort = Effort(asked.rounds, asked.seconds, asked.retries, tuple(asked.lock))
     with tempfile.TemporaryDirectory() as folder:
         for work in asked.chosen:
             if work.kind == "start":

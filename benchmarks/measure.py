@@ -1,225 +1,31 @@
-"""Sides that take turns: each in a process of its own, timed in short rounds while the others wait.
-
-A round asks every configuration of every side for calls until its share of time is over. A turn during which other
-processes of the machine used its processors is taken again. What counts is the median over the rounds of the median of
-each.
-"""
+"""A workload on every side, ours first, taking turns."""
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import importlib
-import multiprocessing
-import os
-import statistics
-import time
-import traceback
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
-import numpy as np
-
-from benchmarks.samples import Configuration
 from benchmarks.workloads import Workload
-
-#: Who can take part: the name of a side -> the distribution that it needs.
-SIDES = {"ours": "numpy", "torch": "torch", "jax": "jax", "onnx": "onnxruntime"}
-
-#: Idle seconds before a turn, in which the spinning threads of the last one go to sleep.
-PAUSE = 0.03
-
-#: A turn is taken again if others used more than this part of it, and some clock ticks besides.
-FOREIGN, TICKS = 0.08, 0.025
-
-
-@dataclass
-class Result:
-    """Of one configuration. seconds: median of each round, for one step. agrees: None where it cannot be told. dirty:
-    rounds that others disturbed to the end. error: why it could not be measured."""
-
-    name: str
-    seconds: list[float] = field(default_factory=list)
-    agrees: bool | None = None
-    dirty: int = 0
-    error: str = ""
-
-    @property
-    def median(self) -> float:
-        """Seconds of a step."""
-        return statistics.median(self.seconds)
-
-
-class Side:
-    """A library in a process of its own."""
-
-    def __init__(self, name: str, work: Workload, threads: int, arrays: Path):
-        context = multiprocessing.get_context("spawn")
-        self.connection, far = context.Pipe()
-        self.process = context.Process(target=_serve, args=(far, name, work, threads, arrays), daemon=True)
-        self.process.start()
-        far.close()
-        #: (result, evidence or None) of each configuration.
-        self.prepared: list[tuple[Result, np.ndarray | None]] = []
-
-    def prepare(self) -> None:
-        """Waits until every configuration is made."""
-        while (message := self._receive()) is not None:
-            name, exact, evidence, problem = message
-            self.prepared.append((Result(name, error=problem), evidence if exact else None))
-
-    def turn(self, number: int, seconds: float) -> tuple[list[float], float]:
-        """(seconds of each call, processor time of strangers as a part of the turn) of a configuration."""
-        self.connection.send((number, seconds))
-        return self._receive()
-
-    def _receive(self):
-        try:
-            return self.connection.recv()
-        except EOFError:
-            self.prepared.append((Result("?", error="the process has died"), None))
-            return None
-
-    def close(self) -> None:
-        """Ends the process."""
-        with contextlib.suppress(OSError):
-            self.connection.send(None)
-        self.process.join(10)
-        if self.process.is_alive():
-            self.process.kill()
-
-
-def _serve(connection, name: str, work: Workload, threads: int, arrays: Path) -> None:
-    """The other end of a `Side`."""
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
-    runs = []
-    module = importlib.import_module(f"benchmarks.sides.{name}")
-    for configuration in module.configurations(work, threads, arrays):
-        prepared, problem = _prepared(configuration)
-        runs.append(prepared and prepared.run)
-        connection.send((configuration.name, configuration.exact, prepared and prepared.evidence, problem))
-    connection.send(None)
-    while (asked := connection.recv()) is not None:
-        number, seconds = asked
-        connection.send(_timed(runs[number], seconds))
-
-
-def _prepared(configuration: Configuration):
-    try:
-        prepared = configuration.make()
-        prepared.run()
-        return prepared, ""
-    except Exception as problem:
-        return None, f"{type(problem).__name__}: {str(problem).strip() or traceback.format_exc()}"[:500]
-
-
-def _timed(run, seconds: float) -> tuple[list[float], float]:
-    start = time.perf_counter()
-    run()
-    if time.perf_counter() - start < seconds:
-        # Caches are warm again, and threads awake.
-        while time.perf_counter() - start < seconds / 8:
-            run()
-    used, own, begin = _used(), _own(), time.perf_counter()
-    found = []
-    end = begin
-    while end - begin < seconds:
-        before = time.perf_counter()
-        run()
-        end = time.perf_counter()
-        found.append(end - before)
-    foreign = (_used() - used) - (_own() - own) - TICKS
-    return found, foreign / (end - begin)
-
-
-def _used() -> float:
-    """Processor seconds that all processes have used; 0 where the system does not tell."""
-    try:
-        with open("/proc/stat") as file:
-            user, nice, system, _, _, irq, soft, steal = map(int, file.readline().split()[1:9])
-    except OSError:
-        return 0.0
-    return (user + nice + system + irq + soft + steal) / os.sysconf("SC_CLK_TCK")
-
-
-def _own() -> float:
-    times = os.times()
-    return times.user + times.system
-
-
-@dataclass(frozen=True)
-class Effort:
-    """How carefully to measure: turns of each configuration, seconds of a turn, how often a disturbed one is taken
-    again, and locks to hold meanwhile."""
-
-    rounds: int = 7
-    seconds: float = 0.2
-    retries: int = 5
-    locks: tuple[Path, ...] = ()
+from diffgraph.inspect import turns
+from diffgraph.inspect.turns import Configuration, Effort, Result
 
 
 def compare(work: Workload, names: Sequence[str], threads: int, effort: Effort, folder: Path) -> list[Result]:
-    """Measures a workload on some sides, ours first. folder: for files of this workload."""
+    """Seconds of a step. names: modules of `benchmarks.sides`. folder: for files of this workload."""
     arrays = folder / f"{work.name}.npz"
-    sides: list[Side] = []
-    try:
-        for name in ["ours", *names]:
-            with held(effort.locks, shared=True):
-                side = Side(name, work, threads, arrays)
-                sides.append(side)
-                side.prepare()
-        results = [result for side in sides for result, _ in side.prepared]
-        _judge(sides)
-        with held(effort.locks):
-            for _ in range(effort.rounds):
-                _round(sides, effort, work.steps)
-        return results
-    finally:
-        for side in sides:
-            side.close()
-        arrays.unlink(missing_ok=True)
+    sides = [
+        partial(turns.Side, threads, configurations, name, work, threads, arrays)
+        for name in dict.fromkeys(["ours", *names])
+    ]
+    results = turns.compare(sides, effort)
+    arrays.unlink(missing_ok=True)
+    for result in results:
+        result.seconds = [seconds / work.steps for seconds in result.seconds]
+    return results
 
 
-def _round(sides: Sequence[Side], effort: Effort, steps: int) -> None:
-    for side in sides:
-        for number, (result, _) in enumerate(side.prepared):
-            if result.error:
-                continue
-            for attempt in range(1 + effort.retries):
-                time.sleep(PAUSE if not attempt else 0.25)
-                found, foreign = side.turn(number, effort.seconds)
-                if foreign < FOREIGN:
-                    break
-            else:
-                result.dirty += 1
-            result.seconds.append(statistics.median(found) / steps)
-
-
-def _judge(sides: Sequence[Side]) -> None:
-    """Compares what each configuration computed with ours."""
-    if not sides[0].prepared or (ours := sides[0].prepared[0][1]) is None:
-        return
-    for side in sides[1:]:
-        for result, evidence in side.prepared:
-            if evidence is not None:
-                result.agrees = agree(ours, evidence)
-
-
-def agree(ours: np.ndarray, theirs: np.ndarray) -> bool:
-    """Whether two results are the same but for rounding: within 0.5 % of the largest number."""
-    ours, theirs = np.asarray(ours, np.float64), np.asarray(theirs, np.float64)
-    if ours.shape != theirs.shape or not (np.isfinite(ours).all() and np.isfinite(theirs).all()):
-        return False
-    return bool(np.abs(ours - theirs).max() <= 5e-3 * np.abs(ours).max())
-
-
-@contextlib.contextmanager
-def held(locks: Sequence[Path], shared: bool = False) -> Iterator[None]:
-    """Holds locks of files, taken one after the other, for machines that several people use: exclusive ones, while
-    something is timed, or shared ones."""
-    with contextlib.ExitStack() as stack:
-        for path in locks:
-            fcntl.flock(stack.enter_context(open(path, "a")), fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
-        yield
+def configurations(name: str, work: Workload, threads: int, arrays: Path) -> Iterator[Configuration]:
+    """Those of a side."""
+    yield from importlib.import_module(f"benchmarks.sides.{name}").configurations(work, threads, arrays)

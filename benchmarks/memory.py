@@ -14,8 +14,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.measure import held
 from benchmarks.workloads import Workload
+from diffgraph.inspect.turns import held
 
 #: Steps of which the highest is taken.
 CALLS = 3

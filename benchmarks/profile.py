@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.measure import held
 from benchmarks.samples import samples
 from benchmarks.sides import ours
 from benchmarks.workloads import Workload, named
+from diffgraph.inspect.turns import held
 from diffgraph.inspect.profile import kernel_table, kernel_times, layer_table
 from diffgraph.language.step import training_network
 from diffgraph.runtime.limits import Limits, measure

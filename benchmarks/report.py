@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measure import Result, held
 from benchmarks.workloads import Workload
+from diffgraph.inspect.turns import Result, held
 
 
 def machine(threads: int, locks: Sequence[Path] = ()) -> dict[str, Any]:

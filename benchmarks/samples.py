@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -13,27 +11,6 @@ from benchmarks.workloads import Workload
 
 #: Steps whose losses are compared before anything is timed: the third depends on two updates.
 COMPARED = 3
-
-
-@dataclass(frozen=True)
-class Configuration:
-    """A way of one library to do the work.
-
-    make() -> Prepared. exact: it computes the same numbers as ours.
-    """
-
-    name: str
-    make: Callable[[], Prepared]
-    exact: bool = True
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """run() makes the steps of one call. evidence: numbers that must agree with ours: the first losses; the outputs; a
-    loss and the sizes of its derivatives."""
-
-    run: Callable[[], Any]
-    evidence: np.ndarray
 
 
 def samples(work: Workload) -> dict[str, np.ndarray]:

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measure import held
 from benchmarks.workloads import Workload, named
+from diffgraph.inspect.turns import held
 
 #: Second starts, of which the median is taken.
 STARTS = 3

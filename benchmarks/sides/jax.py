@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import jax_models
-from benchmarks.samples import COMPARED, Configuration, Prepared, read_arrays, samples
+from benchmarks.samples import COMPARED, read_arrays, samples
 from benchmarks.workloads import Workload
+from diffgraph.inspect.turns import Configuration, Prepared
 
 
 def configurations(work: Workload, threads: int, arrays: Path) -> Iterator[Configuration]:

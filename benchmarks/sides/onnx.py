@@ -10,9 +10,10 @@ from pathlib import Path
 import onnxruntime
 import torch
 
-from benchmarks.samples import Configuration, Prepared, samples
+from benchmarks.samples import samples
 from benchmarks.sides.torch import module_of
 from benchmarks.workloads import Workload
+from diffgraph.inspect.turns import Configuration, Prepared
 
 
 def configurations(work: Workload, threads: int, arrays: Path) -> Iterator[Configuration]:

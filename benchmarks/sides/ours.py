@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.samples import COMPARED, Configuration, Prepared, samples, write_arrays
+from benchmarks.samples import COMPARED, samples, write_arrays
 from benchmarks.workloads import Workload
+from diffgraph.inspect.turns import Configuration, Prepared
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -10,8 +10,9 @@ import torch
 from torch import nn
 
 from benchmarks import torch_models
-from benchmarks.samples import COMPARED, Configuration, Prepared, read_arrays, samples
+from benchmarks.samples import COMPARED, read_arrays, samples
 from benchmarks.workloads import Twin, Workload
+from diffgraph.inspect.turns import Configuration, Prepared
 
 
 def configurations(work: Workload, threads: int, arrays: Path) -> Iterator[Configuration]:

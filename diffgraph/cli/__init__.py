@@ -30,6 +30,7 @@ COMMANDS = {
     "explain": ("explain", "what was fused, folded, merged, and what was not, and why"),
     "lsp": ("lsp", "the language server, for editors"),
     "explain-error": ("explain_error", "what the code of an error means, with an example"),
+    "bench": ("bench", "time and memory per step and per layer, % of the machine's limit"),
     "layers": ("layers", "the catalogue: signature, formula, an example"),
     "new": ("new", "a model file to start from"),
 }

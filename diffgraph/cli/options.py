@@ -25,12 +25,12 @@ def model_options(command):
     return command
 
 
-def read_assignments(assignments: tuple[str, ...]) -> dict[str, str]:
+def read_assignments(assignments: tuple[str, ...], option: str = "--set") -> dict[str, str]:
     """`name=value` pairs as a dict of texts; values are expressions of the language, read where they are used."""
     pairs = {}
     for assignment in assignments:
         name, equals, value = assignment.partition("=")
         if not equals or not name.strip() or not value.strip():
-            raise error("DG901", f"`--set {assignment}` is not of the form name=value", help="write --set width=32")
+            raise error("DG901", f"`{option} {assignment}` is not of the form name=value", help=f"write {option} width=32")
         pairs[name.strip()] = value.strip()
     return pairs

@@ -21,11 +21,13 @@ def sample_sizes(network, batch: int = BATCH) -> dict[str, int]:
     return {name: batch if name == network.batch else OPEN_SIZE for name in network.symbols}
 
 
-def sample_inputs(network, batch: int = BATCH, seed: int = 0, positive: bool = False) -> dict[str, np.ndarray]:
+def sample_inputs(
+    network, batch: int = BATCH, seed: int = 0, positive: bool = False, sizes: Mapping[str, int] = {}
+) -> dict[str, np.ndarray]:
     """Random inputs and targets by name: floats that are normal, or (`positive`) between 0.1 and 0.9; ints within their
-    bounds; bools."""
+    bounds; bools. sizes: of symbols, where they should be others than `sample_sizes`."""
     generator = np.random.default_rng(seed)
-    sizes = sample_sizes(network, batch)
+    sizes = {**sample_sizes(network, batch), **sizes}
     return {p.name: _sample(p.tensor, sizes, generator, positive) for p in (*network.inputs, *network.targets)}
 
 

@@ -1,0 +1,91 @@
+"""`diffgraph bench`: time and memory of a step, layer by layer, beside the machine's limits and beside others."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from pathlib import Path
+
+import click
+
+from diffgraph.cli.options import model_options, read_assignments
+from diffgraph.diagnostics import error
+
+
+@click.command(name="bench")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--mode", type=click.Choice(["inference", "training", "both"]), default="both", show_default=True)
+@click.option("--train", "train_name", metavar="NAME", help="Which train block, where the net has several.")
+@click.option("--batch", type=click.IntRange(1), help="Samples in a batch; that of the train block by default.")
+@click.option("--size", "open_sizes", multiple=True, metavar="NAME=N", help="A size that the net leaves open (else 32).")
+@click.option("--steps", type=click.IntRange(1), help="How many steps are timed; as many as take a second by default.")
+@click.option("--kernels", type=click.IntRange(0), default=12, show_default=True, help="How many kernels are listed.")
+@click.option("--against", "peers", multiple=True, metavar="PEER",
+              help="A program of another library to compare with: FILE.py:FUNCTION, or a name such as torch, which "
+              "means the function of the net's name in MODEL_torch.py beside MODEL.net.")  # fmt: skip
+@click.option("--rounds", type=click.IntRange(1), default=7, show_default=True, help="Turns of each peer.")
+@model_options
+def command(
+    file, mode, train_name, batch, open_sizes, steps, kernels, peers, rounds, net_name, assignments, target, precision,
+    threads, seed, as_json, quiet, **_,
+) -> int:  # fmt: skip
+    """Time and memory of a step of FILE's net, on random inputs: of its layers and kernels, and how much of the
+    machine's measured limit that is.
+
+    A peer is a function in a Python file. It gets a case (case.mode, case.inputs, case.parameters by path,
+    case.threads) and gives a function that makes one step and returns the outputs (an array, or a dict by name) or the
+    loss. Each side runs in a process of its own; they take turns.
+    """
+    from diffgraph.compiler import load
+    from diffgraph.inspect import bench
+    from diffgraph.inspect.turns import Effort, available_threads
+    from diffgraph.runtime.limits import measure
+
+    if target != "cpu":
+        raise error("DG928", f"programs for the target {target} cannot be timed yet", help="leave --target out")
+    threads = threads or available_threads()
+    options = {"train": train_name, "precision": precision, "seed": seed, "threads": threads}
+    make = partial(load, file, net_name, read_assignments(assignments), **options)
+    sizes = _sizes(open_sizes)
+    net = make()
+    against = [_peer(peer, file, net.declared.name) for text in peers for peer in text.split(",")]
+    limits = measure(threads, precision)
+    modes = (bench.INFERENCE, bench.TRAINING) if mode == "both" else (mode,)
+    found = []
+    for work in bench.works(net, batch, sizes, modes):
+        results = ()
+        if against:
+            results = bench.against(make, batch, sizes, work.mode, threads, against, Effort(rounds))
+        found.append(bench.bench(work, limits, precision, steps, results))
+        if not as_json:
+            click.echo(bench.text(net.declared.name, found[-1], 0 if quiet else kernels))
+    if not found:
+        raise error("DG929", f"`{net.declared.name}` has nothing to run in this mode: no output, or no loss")
+    if as_json:
+        machine = {"threads": threads, "flops": limits.flops, "bandwidth": limits.bandwidth}
+        whole = {"net": net.declared.name, "precision": precision, "machine": machine}
+        click.echo(json.dumps({**whole, "modes": [m.as_json() for m in found]}, indent=2))
+    return 1 if any(r.agrees is False or r.error for m in found for r in m.peers) else 0
+
+
+def _sizes(open_sizes: tuple[str, ...]) -> dict[str, int]:
+    found = {}
+    for name, value in read_assignments(open_sizes, "--size").items():
+        if not value.isdecimal() or int(value) < 1:
+            raise error("DG930", f"`--size {name}={value}`: a size is a whole number of at least 1")
+        found[name] = int(value)
+    return found
+
+
+def _peer(peer: str, file: Path, net: str) -> tuple[Path, str]:
+    """(file, function) of a peer."""
+    path, colon, function = peer.rpartition(":")
+    if colon and path.endswith(".py"):
+        return Path(path).resolve(), function
+    beside = file.with_name(f"{file.stem}_{peer}.py")
+    if not beside.is_file():
+        raise error(
+            "DG927", f"there is no {beside.name} beside {file.name} to compare with",
+            help=f"write {peer}'s version of the net there, or name a file: --against FILE.py:FUNCTION",
+        )  # fmt: skip
+    return beside.resolve(), net
