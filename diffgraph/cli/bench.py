@@ -17,7 +17,9 @@ from diffgraph.diagnostics import error
 @click.option("--mode", type=click.Choice(["inference", "training", "both"]), default="both", show_default=True)
 @click.option("--train", "train_name", metavar="NAME", help="Which train block, where the net has several.")
 @click.option("--batch", type=click.IntRange(1), help="Samples in a batch; that of the train block by default.")
-@click.option("--size", "open_sizes", multiple=True, metavar="NAME=N", help="A size that the net leaves open (else 32).")
+@click.option(
+    "--size", "open_sizes", multiple=True, metavar="NAME=N", help="A size that the net leaves open (else 32)."
+)
 @click.option("--steps", type=click.IntRange(1), help="How many steps are timed; as many as take a second by default.")
 @click.option("--kernels", type=click.IntRange(0), default=12, show_default=True, help="How many kernels are listed.")
 @click.option("--against", "peers", multiple=True, metavar="PEER",
@@ -42,7 +44,7 @@ def command(
     from diffgraph.runtime.limits import measure
 
     if target != "cpu":
-        raise error("DG928", f"programs for the target {target} cannot be timed yet", help="leave --target out")
+        raise error("DG940", f"programs for the target {target} cannot be timed yet", help="leave --target out")
     threads = threads or available_threads()
     options = {"train": train_name, "precision": precision, "seed": seed, "threads": threads}
     make = partial(load, file, net_name, read_assignments(assignments), **options)
@@ -60,7 +62,7 @@ def command(
         if not as_json:
             click.echo(bench.text(net.declared.name, found[-1], 0 if quiet else kernels))
     if not found:
-        raise error("DG929", f"`{net.declared.name}` has nothing to run in this mode: no output, or no loss")
+        raise error("DG944", f"`{net.declared.name}` has nothing to run in this mode: no output, or no loss")
     if as_json:
         machine = {"threads": threads, "flops": limits.flops, "bandwidth": limits.bandwidth}
         whole = {"net": net.declared.name, "precision": precision, "machine": machine}
@@ -72,7 +74,7 @@ def _sizes(open_sizes: tuple[str, ...]) -> dict[str, int]:
     found = {}
     for name, value in read_assignments(open_sizes, "--size").items():
         if not value.isdecimal() or int(value) < 1:
-            raise error("DG930", f"`--size {name}={value}`: a size is a whole number of at least 1")
+            raise error("DG945", f"`--size {name}={value}`: a size is a whole number of at least 1")
         found[name] = int(value)
     return found
 
@@ -80,12 +82,11 @@ def _sizes(open_sizes: tuple[str, ...]) -> dict[str, int]:
 def _peer(peer: str, file: Path, net: str) -> tuple[Path, str]:
     """(file, function) of a peer."""
     path, colon, function = peer.rpartition(":")
-    if colon and path.endswith(".py"):
-        return Path(path).resolve(), function
-    beside = file.with_name(f"{file.stem}_{peer}.py")
-    if not beside.is_file():
+    if not colon:
+        path, function = str(file.with_name(f"{file.stem}_{peer}.py")), net
+    if not Path(path).is_file():
         raise error(
-            "DG927", f"there is no {beside.name} beside {file.name} to compare with",
-            help=f"write {peer}'s version of the net there, or name a file: --against FILE.py:FUNCTION",
+            "DG943", f"there is no file {path} to compare with",
+            help=f"write the net there as a function `{function}`, or name another file: --against FILE.py:FUNCTION",
         )  # fmt: skip
-    return beside.resolve(), net
+    return Path(path).resolve(), function

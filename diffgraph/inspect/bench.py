@@ -70,8 +70,8 @@ class Work:
 
 @dataclass(frozen=True)
 class Measured:
-    """What was found about a mode. seconds: the median of a step. macs, moved: multiply-adds, and bytes that must move. stored:
-    bytes of parameters, states and the optimizer's states. peers: by name, with ours first; empty without peers."""
+    """What was found about a mode. seconds: the median of a step. macs, moved: multiply-adds, and bytes that must move.
+    stored: bytes of parameters, states and the optimizer's states. peers: ours first; empty without peers."""
 
     mode: str
     seconds: float
@@ -114,7 +114,9 @@ def works(net, batch: int | None, sizes: Mapping[str, int], modes: Sequence[str]
         program, arrays = _training(net)
         executable = net.executable(program)
         executable.bind(arrays)
-        yield Work(TRAINING, program, executable, _given(program, inputs), Case(TRAINING, inputs, before, threads), arrays)
+        yield Work(
+            TRAINING, program, executable, _given(program, inputs), Case(TRAINING, inputs, before, threads), arrays
+        )
 
 
 def _inputs(net, batch: int | None, sizes: Mapping[str, int]) -> dict[str, np.ndarray]:
@@ -122,12 +124,12 @@ def _inputs(net, batch: int | None, sizes: Mapping[str, int]) -> dict[str, np.nd
     unknown = [name for name in sizes if name not in declared.symbols or name == declared.batch]
     if unknown:
         known = ", ".join(s for s in declared.symbols if s != declared.batch) or "none"
-        raise error("DG925", f"`{net.declared.name}` has no open size `{unknown[0]}`; its open sizes: {known}")
+        raise error("DG941", f"`{net.declared.name}` has no open size `{unknown[0]}`; its open sizes: {known}")
     if batch is None:
         blocks = [b for b in net.module.trains if b.net == declared.name] if declared.losses else []
         batch = (net.plan().batch if blocks else None) or BATCH
     elif declared.batch is None:
-        raise error("DG926", f"the net `{declared.name}` has no batch", help="leave --batch out")
+        raise error("DG942", f"the net `{declared.name}` has no batch", help="leave --batch out")
     chosen = {s: sizes.get(s, OPEN_SIZE) for s in declared.symbols if s != declared.batch}
     net.set_sizes({**net.sizes, **chosen})
     real = np.float64 if net.precision == "f64" else np.float32
@@ -268,13 +270,11 @@ def evidence(result: Any, mode: str, names: Sequence[str]) -> np.ndarray | None:
 
 def function_of(path: Path, name: str) -> Callable[[Case], Callable[[], Any]]:
     """A function of a Python file. DiffgraphError if there is none."""
-    if not path.is_file():
-        raise error("DG927", f"there is no file {path}", help="see `diffgraph bench --help` for what a peer's file holds")
     spec = importlib.util.spec_from_file_location(f"_peer_{path.stem}", path)
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     found = getattr(module, name, None)
     if not callable(found):
-        raise error("DG927", f"{path} has no function `{name}`")
+        raise error("DG943", f"{path} has no function `{name}`")
     return found

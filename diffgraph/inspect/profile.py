@@ -98,8 +98,10 @@ def _kernel_time(
 
 
 def _share(shares: Counter, provenance: Provenance, weight: float) -> None:
+    """Adds the weight to those that something comes from; the update of a parameter belongs to its layer."""
     for origin in provenance:
-        shares[origin.path, origin.phase] += weight / len(provenance)
+        path = origin.path.rpartition(".")[0] if origin.phase == "update" else origin.path
+        shares[path, origin.phase] += weight / len(provenance)
 
 
 def _work(definition: Definition, sizes: Mapping[str, int]) -> int:

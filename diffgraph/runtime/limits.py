@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -36,8 +37,9 @@ class Limits:
         return max(operations / self.flops, moved / self.bandwidth)
 
 
+@lru_cache
 def measure(threads: int, precision: str = "f32") -> Limits:
-    """The limits of some threads: the best of a few tries, since others may be at work. Takes about a second."""
+    """The limits of some threads: the best of a few tries, since others may be at work. Takes about a second, once."""
     from diffgraph.targets.cpu.limits import chains
     from diffgraph.targets.cpu.machine import machine
 

@@ -76,7 +76,7 @@ def profile(
         executable.run(inputs)
         executable = executable.rest
     if not isinstance(executable, NativeExecutable):
-        raise error("DG924", "only programs for the target cpu have kernels that can be timed")
+        raise error("DG940", "only programs for the target cpu have kernels that can be timed")
     arrays = executable._arrays(inputs)
     watch = _Watch()
     run = Run(executable, executable._sizes(arrays), commit, watch, frozenset())
