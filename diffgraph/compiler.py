@@ -27,6 +27,7 @@ from diffgraph.language.module import Module, load_module, load_text
 from diffgraph.language.network import Network
 from diffgraph.passes.select import select
 from diffgraph.runtime import values
+from diffgraph.runtime.amounts import bytes_of_text
 from diffgraph.runtime.executable import Executable, build
 from diffgraph.runtime.storage import Storage
 from diffgraph.training import loop
@@ -48,9 +49,10 @@ class Compiler:
 
     def __init__(
         self, module: Module, net: str | None, settings: Mapping[str, Any], target: str, precision: str, threads,
-        positional: tuple = (),
+        positional: tuple = (), memory: str | int | None = None,
     ):  # fmt: skip
         self.positional = positional
+        self.memory = None if memory is None else bytes_of_text(memory)
         self.module = module
         self.net = net
         self.settings = dict(settings)
@@ -98,9 +100,15 @@ class Compiler:
             builder.outputs += [Output(p, found[tensors[p]]) for p in there if found.get(tensors[p])]
         return builder.program()
 
-    def executable(self, program: Program) -> Executable:
-        """The program after the passes, as something that runs. The reference target runs it as it is."""
-        return build(self.optimized(program), self.target, self.precision, self.threads)
+    def executable(self, program: Program, sizes: Mapping[str, int] | None = None) -> Executable:
+        """The program after the passes, as something that runs. The reference target runs it as it is. Where memory is
+        limited, a step for these sizes (the batch among them) fits into it, or an error says by how much it does not."""
+        optimized = self.optimized(program)
+        if self.memory is not None and sizes is not None and self.target != "reference":
+            from diffgraph.runtime.fit import fit
+
+            optimized = fit(optimized, {**self.sizes, **sizes}, self.memory, self.precision)
+        return build(optimized, self.target, self.precision, self.threads)
 
     def optimized(self, program: Program) -> Program:
         """The program after the passes of the target."""
@@ -172,13 +180,14 @@ class Net(Compiler):
         seed: int | None = None,
         threads: int | None = None,
         positional: tuple = (),
+        memory: str | int | None = None,
     ):
         self.block = train
         own: dict[str, Any] = {}
         if train is not None:
             plan = train_block(module, net, train)
             net, own, positional = plan.net, dict(plan.settings), plan.positional
-        super().__init__(module, net, {**own, **(settings or {})}, target, precision, threads, positional)
+        super().__init__(module, net, {**own, **(settings or {})}, target, precision, threads, positional, memory)
         self._seed = seed
 
     @cached_property
@@ -231,8 +240,9 @@ class Net(Compiler):
             wrt = [v.path for v in network.parameters if v.trained]
         else:
             self._check_paths(wrt)
-        key = ("gradients", training, tuple(wrt))
-        found = self._run(key, lambda: self.gradient(wrt, training), arrays, training)
+        sizes = self._limited_sizes(arrays)
+        key = ("gradients", training, tuple(wrt), tuple(sizes.items()))
+        found = self._run(key, lambda: self.gradient(wrt, training), arrays, training, sizes)
         loss = float(sum(found[term.name] for term in network.losses))
         return loss, {path: found[path] if path in found else self._zeros(path, arrays) for path in wrt}
 
@@ -356,9 +366,10 @@ class Net(Compiler):
 
     # ------------------------------------------------------------ inside
 
-    def _run(self, key: tuple, program, arrays, training: bool = False) -> dict[str, np.ndarray]:
-        """Runs what `key` stands for, compiled at its first use, on the arrays that it reads."""
-        executable = self._once(key, lambda: self._bound(program()))
+    def _run(self, key: tuple, program, arrays, training: bool = False, sizes={}) -> dict[str, np.ndarray]:
+        """Runs what `key` stands for, compiled at its first use, on the arrays that it reads. sizes: those for which it
+        shall fit into memory, if it shall."""
+        executable = self._once(key, lambda: self._bound(program(), sizes or None))
         known = {p.name for p in (*self.network().inputs, *self.network().targets)}
         for name in arrays:
             if name not in known:
@@ -368,8 +379,15 @@ class Net(Compiler):
         given.update((name, np.int64(v)) for name, v in scalars.items() if name in executable.given)
         return executable.run(given)
 
-    def _bound(self, program: Program) -> Executable:
-        executable = self.executable(program)
+    def _limited_sizes(self, arrays) -> dict[str, int]:
+        """The batch of some arrays, where memory is limited."""
+        if self.memory is None:
+            return {}
+        given = {i.path: i for i in self.network().program.inputs}
+        return values.solve([(given[n], np.shape(a)) for n, a in arrays.items() if n in given])
+
+    def _bound(self, program: Program, sizes: Mapping[str, int] | None = None) -> Executable:
+        executable = self.executable(program, sizes)
         executable.bind(self.storage)
         return executable
 
@@ -402,7 +420,7 @@ def load(path: str | Path, net: str | None = None, settings: Mapping[str, Any] |
 
     net: its name, where the file has several. settings: by name; texts are expressions of the language. options:
     `train`, a train block whose settings the net gets; target ("cpu", "reference"), precision ("f32", "f64"), seed,
-    threads.
+    threads; memory ("2GiB"): what a step of training may take, with its parameters, inputs and states.
     """
     return Net(load_module(path), net, settings, **options)
 

@@ -44,7 +44,7 @@ class Compiled(Protocol):
 
     def network(self, training: bool = False) -> Network: ...
     def forward(self, outputs: Sequence[str], training: bool = False) -> Program: ...
-    def executable(self, program: Program) -> Executable: ...
+    def executable(self, program: Program, sizes: Mapping[str, int] | None = None) -> Executable: ...
     def set_sizes(self, sizes: Mapping[str, int]) -> None: ...
 
 
@@ -98,7 +98,8 @@ def assemble(net: Compiled, plan: TrainPlan, dataset: Dataset) -> Run:
     samples = samples_of(network, train)
     length = _length(plan, network, samples)
     scalars = {"seed": plan.seed, "total_steps": length.total}
-    steps, storage = (_quasi_newton if plan.lbfgs is not None else _descent)(net, plan, train, scalars)
+    sizes = {} if network.batch is None else {network.batch: length.batch}
+    steps, storage = (_quasi_newton if plan.lbfgs is not None else _descent)(net, plan, train, scalars, sizes)
     weights = _evaluated(net, plan, storage)
     stop = plan.stop_early or {}
     return Run(
@@ -132,7 +133,7 @@ def _length(plan: TrainPlan, network: Network, samples: int) -> Length:
     return Length(batch, plan.steps, max(1, epochs // EVALUATIONS))
 
 
-def _descent(net: Compiled, plan: TrainPlan, columns, scalars) -> tuple[Steps, Storage]:
+def _descent(net: Compiled, plan: TrainPlan, columns, scalars, sizes) -> tuple[Steps, Storage]:
     """Steps by the optimizers of the plan; the storage has their states and the averages beside the net's own
     arrays."""
     network = training_network(plan, sizes=dict(net.sizes))
@@ -141,7 +142,7 @@ def _descent(net: Compiled, plan: TrainPlan, columns, scalars) -> tuple[Steps, S
     for path in more:
         if _is_average(path, storage):
             storage[path][...] = storage[path.removesuffix(AVERAGE)]
-    executable = net.executable(network.program)
+    executable = net.executable(network.program, sizes)
     executable.bind(storage)
     return Descent(executable, columns, [term.name for term in network.losses], scalars), storage
 
@@ -150,11 +151,11 @@ def _is_average(path: str, storage: Mapping[str, np.ndarray]) -> bool:
     return path.endswith(AVERAGE) and path.removesuffix(AVERAGE) in storage
 
 
-def _quasi_newton(net: Compiled, plan: TrainPlan, columns, scalars) -> tuple[Steps, Storage]:
+def _quasi_newton(net: Compiled, plan: TrainPlan, columns, scalars, sizes) -> tuple[Steps, Storage]:
     """Iterations of L-BFGS."""
     network = loss_network(plan, sizes=dict(net.sizes))
     program = network.program
-    gradient = net.executable(_renamed(program.with_(commits=())))
+    gradient = net.executable(_renamed(program.with_(commits=())), sizes)
     gradient.bind(net.storage)
     update = None
     if program.commits:
