@@ -74,9 +74,16 @@ def _digit_of(atom: Expr) -> tuple[int, int] | None:
 
 @lru_cache(maxsize=1 << 14)
 def cost(body: Expr) -> int:
-    """Scalar operations of one evaluation, roughly; a call of a function like `exp` counts as ten."""
+    """Scalar operations of one evaluation, roughly; a call of a function like `exp` counts as ten. Places are free."""
     total = 0
-    for node in nodes(body):
+    seen: set[Expr] = set()
+    stack = [body]
+    while stack:
+        node = stack.pop()
+        if node in seen or type(node) is Affine:
+            continue
+        seen.add(node)
+        stack.extend(() if type(node) is Read else node.children)
         function = getattr(node, "function", None)
         if function is not None:
             total += max(1, len(node.args) - 1) if function in _CHEAP else 10

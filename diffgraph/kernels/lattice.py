@@ -1,6 +1,6 @@
 """Places that are written once each, at even distances: the whole of a tensor, a slice, its inside, a phase.
 
-    y[n, c, 2 * i + 1, j + 3]      steps (1, 0), (1, 0), (2, 1), (1, 3)
+y[n, c, 2 * i + 1, j + 3]      steps (1, 0), (1, 0), (2, 1), (1, 3)
 """
 
 from __future__ import annotations
@@ -44,9 +44,7 @@ class Lattice:
         """Whether no place is in both."""
         return any(
             (a - b) % math.gcd(s, t) or _before(a, s, m, b) or _before(b, t, n, a)
-            for a, s, m, b, t, n in zip(
-                self.starts, self.steps, self.extents, other.starts, other.steps, other.extents
-            )
+            for a, s, m, b, t, n in zip(self.starts, self.steps, self.extents, other.starts, other.steps, other.extents)
         )
 
 

@@ -6,14 +6,15 @@ term reduces, and the sum of the terms is stored. Its first `depth` axes may be 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 from diffgraph.ir.dimension import Size, product
-from diffgraph.ir.expression import Read
+from diffgraph.ir.expression import Affine, Expr, Read
 from diffgraph.ir.form import Form
 from diffgraph.ir.program import Provenance, Tensor
-from diffgraph.kernels.access import coefficient, cost, reads, usual
+from diffgraph.kernels.access import coefficient, cost, reads, step, strides, usual
 from diffgraph.kernels.contraction import Split, split
 from diffgraph.kernels.grid import Device
 from diffgraph.kernels.lattice import Lattice, lattice_of
@@ -58,6 +59,8 @@ class Member:
     style: str
     provenance: Provenance = ()
     choice: Choice | Split | None = None
+    #: The axis of the tensor that each loop is, from the outermost to the innermost; None: as they come.
+    order: tuple[int, ...] | None = None
 
     @property
     def lattice(self) -> Lattice:
@@ -67,12 +70,27 @@ class Member:
     @property
     def extents(self) -> tuple[Size, ...]:
         """The lengths of its loops."""
-        return self.lattice.extents
+        return self.in_order(self.lattice.extents)
 
     @property
     def is_whole(self) -> bool:
-        """It writes the whole tensor, each loop being an axis."""
-        return self.lattice.is_identity and self.extents == self.tensor.shape
+        """It writes the whole tensor, each loop being an axis, as they come."""
+        return self.order is None and self.lattice.is_identity and self.extents == self.tensor.shape
+
+    def in_order(self, values: tuple) -> tuple:
+        """What is known for each axis of the tensor, for each loop."""
+        return values if self.order is None else tuple(values[k] for k in self.order)
+
+    def axes_of(self, piece: Piece) -> tuple[int, ...]:
+        """The axis of the domain of a piece that each loop is."""
+        return self.in_order(piece.axes)
+
+    def place(self, where: Sequence[Expr]) -> list[Affine]:
+        """The place in the tensor for values of the loops."""
+        at = list(where)
+        for loop, axis in enumerate(self.order or ()):
+            at[axis] = where[loop]
+        return self.lattice.at(at)
 
     @property
     def depth(self) -> int:
@@ -109,7 +127,24 @@ def member(
         if choice is not None and all(follows(p, choice) for p in plain):
             return Member(tensor, pieces, "tile", provenance, choice)
     style = "row" if len(tensor.shape) > 0 and _prefers_row(pieces) else "element"
-    return Member(tensor, pieces, style, provenance)
+    return Member(tensor, pieces, style, provenance, order=_order_of_copy(pieces))
+
+
+def _order_of_copy(pieces: tuple[Piece, ...]) -> tuple[int, ...] | None:
+    """For a map that reads one operand in another order than it writes: the last axis innermost, since it is written in
+    vectors, the others so that what is read stays near; None for what is in order."""
+    if len(pieces) != 1 or pieces[0].form.reduced or len(pieces[0].form.operands) != 1:
+        return None
+    (piece,) = pieces
+    found = reads(piece.form.body)
+    if len(found) != 1 or len(piece.axes) < 3:
+        return None
+    sizes = strides(piece.form.operands[0].shape)
+    steps = [step(found[0].place, sizes, k)[0] for k in piece.axes]
+    if None in steps or abs(steps[-1]) <= 1:
+        return None
+    order = (*sorted(range(len(steps) - 1), key=lambda k: (-abs(steps[k]), k)), len(steps) - 1)
+    return None if order == tuple(range(len(steps))) else order
 
 
 def follows(piece: Piece, choice: Choice) -> bool:

@@ -68,7 +68,7 @@ def can_share(reader: Member, tensor: str, preserved: int, depth: int) -> bool:
             if piece.operands[read.slot] != tensor:
                 continue
             place = [alone_index(p) for p in read.place[:depth]]
-            if place != list(piece.axes[:depth]) or len(read.place) < depth:
+            if place != list(reader.axes_of(piece)[:depth]) or len(read.place) < depth:
                 return False
     return True
 
@@ -226,7 +226,7 @@ class Nest:
         if member.extents[depth] != run[0].extents[depth]:
             return False
         made = {m.tensor.name for m in run}
-        if any(self.memory[o] in made for o in member.operands) and not all(m.is_whole for m in run):
+        if any(self.memory[o] == m.tensor.name for o in member.operands for m in run if not m.is_whole):
             return False
         return all(self.shares(member, o, depth + 1) for o in member.operands if self.memory[o] in made)
 
@@ -244,7 +244,7 @@ class Nest:
         statements: list[Statement] = []
         values: list[Expr] = []
         for piece in member.pieces:
-            made, value = self._reduce(piece, dict(zip(piece.axes, axes)))
+            made, value = self._reduce(piece, dict(zip(member.axes_of(piece), axes)))
             statements += made
             values.append(value)
         total = values[0] if len(values) == 1 else Call("add", tuple(values))
@@ -288,7 +288,7 @@ class Nest:
         number = self._numbers[member.tensor.name]
         plain = [p for p in member.pieces if not p.form.reduced]
         axis = self._axis()
-        values = [self.lower(p.form.body, p, dict(zip(p.axes, (*axes, axis)))) for p in plain]
+        values = [self.lower(p.form.body, p, dict(zip(member.axes_of(p), (*axes, axis)))) for p in plain]
         op = next(p.form.op for p in member.pieces if p.form.reduced)
         start = (
             Call("add", tuple(values)) if len(values) > 1 else values[0] if values else identity(op, member.tensor.kind)
@@ -304,7 +304,7 @@ class Nest:
         form = piece.form
         loops = [(self._axis(), k) for k in form.reduced]
         inner = self._axis()
-        where = dict(zip(piece.axes, (*axes, inner))) | {k: axis for axis, k in loops}
+        where = dict(zip(member.axes_of(piece), (*axes, inner))) | {k: axis for axis, k in loops}
         place = self._own_place(member, (*axes, inner))
         store = Store(self._numbers[member.tensor.name], place, self.lower(form.body, piece, where), form.op)
         return list(wrap(loops, form.domain, (Loop(inner, member.extents[-1], (store,)),)))
@@ -343,7 +343,7 @@ class Nest:
         return statements
 
     def _own_place(self, member: Member, axes: tuple[int, ...]) -> Address:
-        return address(member.lattice.at([index(a) for a in axes]), member.tensor.shape)
+        return address(member.place([index(a) for a in axes]), member.tensor.shape)
 
     # ------------------------------------------------------------------------------------------------ expressions
 

@@ -130,10 +130,11 @@ def schedule(program: Program, machine: Machine | Device | None = None) -> Sched
 
 @dataclass
 class _Group:
-    """A kernel in the making: its members, and how many leading axes they share."""
+    """A kernel in the making: its members, how many leading axes they share, and what is done before it."""
 
     members: list[Member]
     shared: int
+    before: list[Step] = field(default_factory=list)
 
     @property
     def names(self) -> set[str]:
@@ -177,7 +178,10 @@ class _Scheduler:
         outside = self._outside(statements, roots)
         steps: list[Step] = []
         for at, group in enumerate(self.groups):
-            steps += group if isinstance(group, list) else [self._launch(group, outside.get(at, frozenset()))]
+            if isinstance(group, list):
+                steps += group
+            else:
+                steps += [*group.before, self._launch(group, outside.get(at, frozenset()))]
         return tuple(steps)
 
     # ------------------------------------------------------------------------------------------------- placing
@@ -213,20 +217,19 @@ class _Scheduler:
 
     def _define_by_lattices(self, tensor: Tensor, pieces: tuple[Piece, ...], box: Box, provenance: Provenance) -> None:
         """Terms that write places of their own each set them, and what lies around them is set to 0."""
+        made: list[int] = []
+        for together in _by_lattice(pieces):
+            made.append(self._join(member(tensor, together, provenance, self.machine), made[0] if made else -1))
+        self.made_in[tensor.name] = max(made)
         if box.extents != tensor.shape:
             nest = Nest(self.tensors, self.memory, frozenset())
             kernel = nest.margins(f"{_title([tensor.name])}_margins", tensor, box, provenance)
-            self._alone([tensor.name], [Launch(kernel, (tensor.name,), (tensor.name,))])
-        for together in _by_lattice(pieces):
-            before = self.made_in.get(tensor.name, -1)
-            self._join(member(tensor, together, provenance, self.machine))
-            self.made_in[tensor.name] = max(before, self.made_in[tensor.name])
+            self.groups[made[0]].before.append(Launch(kernel, (tensor.name,), (tensor.name,)))
 
-    def _join(self, new: Member) -> None:
-        """Puts a member into the last kernel that it may be a part of, or into one of its own."""
+    def _join(self, new: Member, earliest: int = -1) -> int:
+        """Puts a member into the last kernel that it may be a part of, or into one of its own; gives which one that is."""
         first = max((self.made_in.get(o, -1) for o in new.operands), default=-1)
-        if not new.is_whole:
-            first = max(first, self._margins_of(new.tensor.name))
+        first = max(first, earliest)
         later = range(len(self.groups) - 1, max(first, -1), -1)
         for at in [first, *later] if first >= 0 else later:
             group = self.groups[at]
@@ -234,18 +237,16 @@ class _Scheduler:
                 group.members.append(new)
                 group.shared = shared
                 self.made_in[new.tensor.name] = at
-                return
+                return at
         self.groups.append(_Group([new], new.depth))
         self.made_in[new.tensor.name] = len(self.groups) - 1
-
-    def _margins_of(self, tensor: str) -> int:
-        """The group that sets the margins of a tensor, which comes before those that write inside."""
-        alone = [n for n, g in enumerate(self.groups) if isinstance(g, list) and any(tensor in s.results for s in g)]
-        return max(alone, default=-1)
+        return len(self.groups) - 1
 
     def _shared(self, group: _Group, new: Member) -> int | None:
         """How many axes the group shares with the new member in it; None if it may not or should not join."""
-        if len(group.members) >= MOST_MEMBERS or new.style in ("tile", "contraction"):
+        if len(group.members) >= MOST_MEMBERS or new.order != group.members[0].order:
+            return None
+        if new.style in ("tile", "contraction"):
             return None
         if group.members[0].style == "tile":
             return self._follows_tile(group, new)

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 
 from diffgraph.ir.affine import is_inside
-from diffgraph.ir.dimension import Size
 from diffgraph.ir.expression import Affine, Call, Const, Expr, Index, Read
 from diffgraph.ir.form import Form
 from diffgraph.ir.scalar import kind_of
@@ -38,6 +37,10 @@ COLUMNS = (1, 2, 3, 4)
 
 #: Rows further apart than this many elements are slower to load.
 FAR = 1024
+
+#: Bytes of a cache line and of an element, and what a line from the second cache costs.
+LINE, FLOAT = 64, 4
+CYCLES_PER_LINE = 2.0
 
 #: Below this many elements of the domain, loops without a plan are as good.
 SMALL = 4096
@@ -187,6 +190,17 @@ def _access(read: Read, form: Form) -> Access:
     return Access(read, tuple(s for s, _ in steps), guarded, tuple(p for _, p in steps))
 
 
+@cache
+def loop_order(form: Form) -> tuple[int, ...]:
+    """The reduced axes from the outermost loop to the innermost: what reads from afar goes outside."""
+
+    def reach(axis: int) -> int:
+        steps = [a.strides[axis] for a in accesses_of(form)]
+        return max((abs(s) for s in steps if s is not None), default=0)
+
+    return tuple(sorted(form.reduced, key=lambda k: (-reach(k), k))) if form.op != "prod" else form.reduced
+
+
 def is_factor(read: Read, body: Expr) -> bool:
     """Whether a body is a product with a read: zero where the read is."""
     match body:
@@ -210,7 +224,7 @@ def _choices(forms: Sequence[Form], written: Sequence[Sequence[int | None]]) -> 
     tiled = [p for p in even if positions[p] is not None and isinstance(form.domain[positions[p]], int)]
     rows = [(None, 1), *((p, r) for p in tiled for r in ROWS[1:] if r <= form.domain[positions[p]])]
     if 0 in even and positions[0] is not None and not isinstance(form.domain[positions[0]], int):
-        rows += [(0, r) for r in (4, 6, 8, 12, 14)]
+        rows += [(0, r) for r in (4, 6, 8)]
     across = [(False, p) for p in even if positions[p] is not None]
     for (along, lane), (row, r) in itertools.product([*across, *((True, k) for k in form.reduced)], rows):
         if not along and row == lane:
@@ -231,8 +245,9 @@ def _cost(form: Form, written, accesses: Sequence[Access], choice: Choice, machi
     column = None if choice.column is None else written[choice.column]
     if lane is None or _bare(form.body, frozenset(k for k in (lane, row, column) if k is not None)):
         return None
-    loads, registers = 0.0, 0
+    loads, lines, registers = 0.0, 0.0, 0
     moves = False
+    inmost = loop_order(form)[-1] if not choice.along else lane
     for access in accesses:
         steps = [0 if k is None else access.strides[k] for k in (lane, row, column)]
         if None in steps or access.guarded & {row, column} or not _guard_is_a_range(access, lane):
@@ -245,11 +260,13 @@ def _cost(form: Form, written, accesses: Sequence[Access], choice: Choice, machi
         if not on_lane and access.guarded and not access.guarded.isdisjoint(range(len(form.domain))) and count > 1:
             return None
         loads += count * _load_cost(access, on_lane, on_row, machine)
+        lines += _lines(access, (on_lane, on_row, on_column), choice, inmost, machine)
         registers += choice.columns if on_lane and not on_row else 1
     cells = choice.rows * choice.columns
     if not moves or cells + registers + 1 > machine.registers:
         return None
-    cycles = max(loads, 0.5 * cells * _operations(form.body), 4.0) + 0.5
+    cycles = max(loads, 0.5 * cells * _operations(form.body), CYCLES_PER_LINE * lines, 4.0) + 0.5 + 0.02 * loads
+    cycles += 0.3 * lines
     cycles += _end(form, written, choice, machine) * cells
     return cycles / (cells * machine.lanes * _use(form, written, choice, machine, lane))
 
@@ -260,6 +277,19 @@ def _stays_in_panels(access: Access, choice: Choice, machine: Machine, lane: int
     if any(k is not None and access.panels[k] is not None for k in (row, column)):
         return False
     return panel is None or panel % (machine.lanes * (1 if choice.along else choice.columns)) == 0
+
+
+def _lines(access: Access, steps: tuple[int, int, int], choice: Choice, inmost: int, machine: Machine) -> float:
+    """Cache lines that one step fetches from further away than the nearest cache: what the innermost loop moves on to, a
+    share of a line where it moves by less."""
+    on_lane, on_row, on_column = (abs(s) for s in steps)
+    moved = access.strides[inmost]
+    share = 1.0 if moved is None else min(1.0, abs(moved) * FLOAT / LINE)
+    vectors = choice.columns if on_lane and choice.column is None else 1
+    span = vectors * (machine.lanes * FLOAT / LINE if on_lane == 1 else machine.lanes if on_lane else 1.0)
+    rows = choice.rows if on_row * FLOAT >= LINE else max(1.0, choice.rows * on_row * FLOAT / LINE)
+    columns = choice.columns if on_column else 1
+    return share * max(1.0, span) * rows * columns if moved else 0.0
 
 
 def _load_cost(access: Access, on_lane: int, on_row: int, machine: Machine) -> float:
@@ -299,7 +329,9 @@ def _end(form: Form, written, choice: Choice, machine: Machine) -> float:
     if choice.along:
         return 8.0 / steps
     stride = strides(form.shape)[choice.lane]
-    return (1.0 if stride == 1 else 1.5 * machine.lanes) / steps
+    # Lanes on different cache lines: each is fetched, and written back, for one element.
+    apart = 1.5 if isinstance(stride, int) and stride < machine.lanes else 6.0
+    return (1.0 if stride == 1 else apart * machine.lanes) / steps
 
 
 def _use(form: Form, written, choice: Choice, machine: Machine, lane: int) -> float:
@@ -309,7 +341,10 @@ def _use(form: Form, written, choice: Choice, machine: Machine, lane: int) -> fl
     use = extent / (-(-extent // block) * block)
     if choice.row is not None:
         rows = usual(form.domain[written[choice.row]])
-        # A last block with fewer rows takes as long as its loads: half the time of a full one.
+        # A last block with fewer rows takes as long as its loads: most of the time of a full one. Of an axis whose length
+        # is not known any rest may come, row by row.
         full, rest = divmod(rows, choice.rows)
-        use *= rows / (choice.rows * (full + (0.6 if rest else 0)))
+        use *= rows / (choice.rows * (full + (0.75 if rest else 0)))
+        if not isinstance(form.domain[written[choice.row]], int):
+            use *= 1 - 0.02 * choice.rows
     return use

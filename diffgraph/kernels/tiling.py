@@ -14,8 +14,9 @@ from collections.abc import Mapping, Sequence
 
 from diffgraph.ir.affine import affine, index
 from diffgraph.ir.dimension import Size, floor_divide
-from diffgraph.ir.expression import Affine, Call, Const, Expr, Extent, Index, Read
-from diffgraph.kernels.access import address, reads, step, strides
+from diffgraph.ir.expression import Affine, Call, Const, Expr, Index, Read
+from diffgraph.kernels.access import address, step, strides
+from diffgraph.kernels.blocks import Block, Blocks, fixed_place, size_expr
 from diffgraph.kernels.loops import (
     Lanes,
     Loop,
@@ -30,7 +31,8 @@ from diffgraph.kernels.loops import (
     When,
 )
 from diffgraph.kernels.member import Member, Piece
-from diffgraph.kernels.tiles import Choice, Machine, is_factor, unsafe
+from diffgraph.kernels.chunks import LARGE_FILTER, chunked_axis, filter_bytes, guards_of_factors
+from diffgraph.kernels.tiles import Choice, Machine, loop_order, unsafe
 
 
 class Tiling:
@@ -42,46 +44,68 @@ class Tiling:
         self.machine = machine
         self.choice: Choice = members[0].choice
         self.shape = members[0].extents
+        self.blocks = Blocks(self.shape, self.choice, machine, nest.new_axis)
 
     def statements(self) -> tuple[list[tuple[int, Size]], tuple[Statement, ...]]:
         """(parallel loops from the outside in, as axis and extent; the statements inside them)."""
         choice = self.choice
         tiled = {choice.row, choice.column} | (set() if choice.along else {choice.lane})
-        loops: list[tuple[int, Size]] = []
-        places: dict[int, Affine] = {}
-        for position in range(len(self.shape)):
-            if position not in tiled:
-                axis = self.nest.new_axis()
-                loops.append((axis, self.shape[position]))
-                places[position] = index(axis)
-        if choice.row is None:
-            return loops, self._along_columns(places, 1)
-        block, body = self._along_rows(places)
-        return [*loops, block], body
+        plain = [p for p in range(len(self.shape)) if p not in tiled]
+        rows = [] if choice.row is None else [self.blocks.rows]
+        chunked = chunked_axis(self.members[0], choice) if len(self.members) == 1 else None
+        if chunked is not None:
+            return self._in_chunks(plain, rows, *chunked)
+        levels = [self.blocks.plain(p) for p in plain] + rows
+        if not choice.along and self._writes_apart():
+            # What neighbouring tiles write is on the same cache lines.
+            return self.blocks.inside(
+                [self.blocks.lanes, *rows, *(self.blocks.plain(p) for p in plain)],
+                lambda b: self._tile(b.places, b.rows, b.columns, b.active),
+            )
+        if not choice.along and self._goes_panel_by_panel():
+            levels.insert(0, self.blocks.lanes)
+            return self.blocks.inside(levels, lambda b: self._tile(b.places, b.rows, b.columns, b.active))
+        return self.blocks.inside(levels, lambda b: self._along_columns(b.places, b.rows))
 
-    # ------------------------------------------------------------------------------------------------ blocks
+    def _writes_apart(self) -> bool:
+        """Whether lanes are not neighbours in the result."""
+        lane = self.choice.lane
+        return isinstance(self.shape[lane], int) and strides(self.members[0].tensor.shape)[lane] != 1
 
-    def _along_rows(self, places) -> tuple[tuple[int, Size], tuple[Statement, ...]]:
-        """(the loop over the blocks of rows; its body). Where the last block is smaller, it has statements of its own."""
-        position, size = self.choice.row, self.choice.rows
-        extent = self.shape[position]
-        full = floor_divide(extent, size)
-        rest = extent - full * size
-        axis = self.nest.new_axis()
-        whole = self._along_columns({**places, position: affine(0, ((Index(axis), size),))}, size)
-        if rest == 0:
-            return (axis, full), whole
-        last = self._last_rows(position, full * size, rest, places)
-        is_whole = Call("lt", (Index(axis), _size(full)))
-        body = (When(is_whole, whole), When(Call("not", (is_whole,)), last))
-        return (axis, floor_divide(extent + size - 1, size)), body
+    def _goes_panel_by_panel(self) -> bool:
+        """Whether what changes with the lanes only is too large to be read again for each row."""
+        extent = self.shape[self.choice.lane]
+        blocks = isinstance(extent, int) and extent > self.machine.lanes * self.choice.columns
+        return blocks and filter_bytes(self.members[0], self.choice) > LARGE_FILTER
 
-    def _last_rows(self, position: int, start: Size, rest: Size, places) -> tuple[Statement, ...]:
-        if isinstance(rest, int):
-            return self._along_columns({**places, position: _place(start)}, rest)
-        one = self.nest.new_axis()
-        place = affine(0, ((Index(one), 1), (_size(start), 1)))
-        return (Loop(one, rest, self._along_columns({**places, position: place}, 1)),)
+    # ------------------------------------------------------------------------------------------------ chunks
+
+    def _in_chunks(self, plain, rows, axis: int, size: int):
+        """Sums over more than a core keeps close, chunk by chunk: for each, all results of a unit are gone through. Units
+        are the blocks of lanes and rows, so that each reads as little as can be."""
+        form = self.members[0].pieces[0].form
+        extent = form.domain[axis]
+
+        def inside(block: Block) -> tuple[Statement, ...]:
+            def go(over) -> tuple[Statement, ...]:
+                loops = [(self.nest.new_axis(), p) for p in plain]
+                places = {**block.places, **{p: index(k) for k, p in loops}}
+                body = self._tile(places, block.rows, block.columns, block.active, over)
+                for k, p in reversed(loops):
+                    body = (Loop(k, self.shape[p], body),)
+                return body
+
+            full = floor_divide(extent, size)
+            rest = extent - full * size
+            chunk = self.nest.new_axis()
+            statements = [*go(None), Loop(chunk, full, go((axis, affine(0, ((Index(chunk), size),)), size)))]
+            if rest != 0:
+                statements += go((axis, fixed_place(full * size), rest))
+            return tuple(statements)
+
+        return self.blocks.inside([self.blocks.lanes, *rows], inside)
+
+    # ------------------------------------------------------------------------------------------------ lanes
 
     def _along_columns(self, places, rows: int) -> tuple[Statement, ...]:
         choice = self.choice
@@ -93,7 +117,7 @@ class Tiling:
         start = affine(0, ((Index(axis), choice.columns),))
         count = floor_divide(self.shape[choice.column], choice.columns)
         if count == 1:
-            return self._tile({**places, choice.column: _place(0)}, rows, choice.columns, None)
+            return self._tile({**places, choice.column: fixed_place(0)}, rows, choice.columns, None)
         return (Loop(axis, count, self._tile({**places, choice.column: start}, rows, choice.columns, None)),)
 
     def _along_lanes(self, places, rows: int) -> tuple[Statement, ...]:
@@ -106,7 +130,7 @@ class Tiling:
         axis = self.nest.new_axis()
         statements: list[Statement] = []
         if full == 1:
-            statements += self._tile({**places, choice.lane: _place(0)}, rows, choice.columns, None)
+            statements += self._tile({**places, choice.lane: fixed_place(0)}, rows, choice.columns, None)
         elif full != 0:
             start = affine(0, ((Index(axis), size),))
             body = self._tile({**places, choice.lane: start}, rows, choice.columns, None)
@@ -114,7 +138,7 @@ class Tiling:
         if isinstance(rest, int) and rest:
             columns = -(-rest // lanes)
             active = None if rest == columns * lanes else Lanes(None, Const(rest), True)
-            statements += self._tile({**places, choice.lane: _place(full * size)}, rows, columns, active)
+            statements += self._tile({**places, choice.lane: fixed_place(full * size)}, rows, columns, active)
         elif not isinstance(rest, int):
             statements.append(self._open_rest(places, rows, full * size, rest))
         return tuple(statements)
@@ -123,46 +147,53 @@ class Tiling:
         """What is left of an axis of unknown length, vector by vector."""
         lanes = self.machine.lanes
         axis = self.nest.new_axis()
-        place = affine(0, ((Index(axis), lanes), (_size(start), 1)))
-        left = affine(0, ((_size(rest), 1), (Index(axis), -lanes)))
+        place = affine(0, ((Index(axis), lanes), (size_expr(start), 1)))
+        left = affine(0, ((size_expr(rest), 1), (Index(axis), -lanes)))
         body = self._tile({**places, self.choice.lane: place}, rows, 1, Lanes(None, left, True))
         return Loop(axis, floor_divide(rest + lanes - 1, lanes), body)
 
     # ------------------------------------------------------------------------------------------------ one tile
 
     def _tile(
-        self, places: Mapping[int, Affine], rows: int, columns: int, active: Lanes | None
+        self, places: Mapping[int, Affine], rows: int, columns: int, active: Lanes | None, over=()
     ) -> tuple[Statement, ...]:
+        """The statements of a tile. over: nothing for the whole reduction; None for none of it, the results being set to
+        the identity; (axis, start, extent) for a part of it, added to what the results are already."""
         choice, first = self.choice, self.members[0]
         reducing = [p for p in first.pieces if p.form.reduced]
         op = reducing[0].form.op
         tile = Tile(self.nest.new_tile(), rows, columns, self.machine.lanes, choice.along, op)
         statements: list[Statement] = [TileStart(tile)]
-        for piece in reducing:
-            statements += self._reduction(tile, piece, places, active)
-        return (*statements, self._end(tile, places, active))
+        for piece in reducing if over is not None else ():
+            statements += self._reduction(tile, piece, places, active, over)
+        return (*statements, self._end(tile, places, active, adds=bool(over)))
 
-    def _reduction(self, tile: Tile, piece: Piece, places, active) -> tuple[Statement, ...]:
+    def _reduction(self, tile: Tile, piece: Piece, places, active, over) -> tuple[Statement, ...]:
         """The loops of a term around its step. Where a guard does not depend on the lanes, and nothing is added outside of
         it, the loops that it depends on come first, and the others run only inside."""
         form, choice = piece.form, self.choice
         where = {piece.axes[p]: place for p, place in places.items()}
-        guards = _guards_of_factors(piece, self.lane_axis(piece))
+        guards = guards_of_factors(piece, self.lane_axis(piece))
         guarding = frozenset().union(*(p.indices for p, _ in guards))
-        order = [k for k in form.reduced if not (choice.along and k == choice.lane)]
+        order = [k for k in loop_order(form) if not (choice.along and k == choice.lane)]
         outer = [(self.nest.new_axis(), k) for k in order if k in guarding]
         inner = [(self.nest.new_axis(), k) for k in order if k not in guarding]
         where |= {k: index(axis) for axis, k in (*outer, *inner)}
+        domain = form.domain
+        if over:
+            part, start, extent = over
+            where[part] = affine(0, ((where[part], 1), (start, 1)))
+            domain = (*domain[:part], extent, *domain[part + 1 :])
         if choice.along:
             body = self._along_the_reduction(tile, piece, where)
         else:
             body = self._step(tile, piece, where, active)
-        body = _in_loops(inner, form.domain, body)
+        body = _in_loops(inner, domain, body)
         if guards:
             lowered = [(self.nest.lower_at(p, piece, where), extent) for p, extent in guards]
             conditions = [c for p, extent in lowered for c in _inside(p, extent)]
             body = (When(conditions[0] if len(conditions) == 1 else Call("and", tuple(conditions)), body),)
-        return _in_loops(outer, form.domain, body)
+        return _in_loops(outer, domain, body)
 
     def _along_the_reduction(self, tile: Tile, piece: Piece, where) -> tuple[Statement, ...]:
         """Vectors along the reduced axis: whole ones in a loop, then what is left."""
@@ -176,8 +207,8 @@ class Tiling:
             start = affine(0, ((Index(axis), lanes),))
             statements.append(Loop(axis, full, self._step(tile, piece, {**where, lane: start}, None)))
         if rest != 0:
-            start = _place(full * lanes)
-            active = Lanes(None, _size(rest), False)
+            start = fixed_place(full * lanes)
+            active = Lanes(None, size_expr(rest), False)
             statements += self._step(tile, piece, {**where, lane: start}, active)
         return tuple(statements)
 
@@ -187,8 +218,9 @@ class Tiling:
         step = TileStep(tile, tuple(operands.found), body, active)
         return (step,)
 
-    def _end(self, tile: Tile, places: Mapping[int, Affine], active) -> TileStore:
-        """The results plus the terms that reduce nothing, then the members that follow, and the stores."""
+    def _end(self, tile: Tile, places: Mapping[int, Affine], active, adds: bool) -> TileStore:
+        """The results plus the terms that reduce nothing (or, where it adds, what is in memory already), then the members
+        that follow, and the stores."""
         operands: list[TileOperand] = []
         values: list[Expr] = []
         stores: list[tuple[int, TileLoad]] = []
@@ -202,6 +234,9 @@ class Tiling:
                 where = {piece.axes[p]: place for p, place in places.items()}
                 found = _Operands(self, piece, where, operands, known)
                 parts.append(found.lower(piece.form.body))
+            if adds:
+                operands.append(self._target(member, places))
+                parts.append(TileValue(len(operands)))
             bodies.append(parts)
             known[member.tensor.name] = TileValue(-1 - len(bodies))
         shift = len(operands) + 1
@@ -296,13 +331,13 @@ class _Operands:
         lows: list[Expr] = []
         highs: list[Expr] = []
         scalar: list[Expr] = []
-        skipped = {p for p, _ in _guards_of_factors(self.piece, self.lane)}
+        skipped = {p for p, _ in guards_of_factors(self.piece, self.lane)}
         for p, lowered, extent in zip(read.place, place, shape):
             if p not in risky or p in skipped:
                 continue
             if self.lane is not None and self.lane in p.indices:
                 lows.append(affine(0, ((lowered, -1),)))
-                highs.append(affine(0, ((_size(extent), 1), (lowered, -1))))
+                highs.append(affine(0, ((size_expr(extent), 1), (lowered, -1))))
             else:
                 scalar.append(Call("and", _inside(lowered, extent)))
         if not (lows or highs or scalar):
@@ -314,24 +349,8 @@ class _Operands:
         return Lanes(low, high, self.column is None), float(read.otherwise.value)
 
 
-def _guards_of_factors(piece: Piece, lane: int | None) -> list[tuple[Affine, Size]]:
-    """The guarded places that do not depend on the lanes, of reads that make the whole body zero outside, with the extents
-    that they must be inside of."""
-    form = piece.form
-    if form.op != "sum" or not form.reduced:
-        return []
-    found = []
-    for read in reads(form.body):
-        if read.otherwise is None or float(read.otherwise.value) != 0.0 or not is_factor(read, form.body):
-            continue
-        risky = unsafe(read, form)
-        pairs = zip(read.place, form.operands[read.slot].shape)
-        found += [(p, s) for p, s in pairs if p in risky and lane not in p.indices]
-    return list(dict.fromkeys(found))
-
-
 def _inside(place: Expr, extent: Size) -> tuple[Expr, Expr]:
-    return Call("ge", (place, Const(0))), Call("lt", (place, _size(extent)))
+    return Call("ge", (place, Const(0))), Call("lt", (place, size_expr(extent)))
 
 
 def _in_loops(loops, domain, body: tuple[Statement, ...]) -> tuple[Statement, ...]:
@@ -354,12 +373,3 @@ def _settled(body: Expr, shift: int) -> Expr:
     if type(body) is Call:
         return Call(body.function, tuple(_settled(a, shift) for a in body.args))
     return body
-
-
-def _size(size: Size) -> Expr:
-    return Const(size) if isinstance(size, int) else Extent(size)
-
-
-def _place(start: Size) -> Affine:
-    """A place that is the same for all."""
-    return affine(start) if isinstance(start, int) else affine(0, ((Extent(start), 1),))

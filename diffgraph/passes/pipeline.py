@@ -14,6 +14,8 @@
     unflatten      after fuse, since a map with `//` fuses and a view does not
     extract        after fuse, on the loops that there will be
     canonicalize, cse, dce   again: the last steps make new forms, some of them equal
+    layout         on the tensors that there will be: it changes where their elements are, not what is computed
+    halo           after layout, since a guard only costs where it is tested for each element of a row
     order          last: nothing is made or removed any more
 
 Derivatives are taken before all of this: the adjoint of an unfused program is a program that fuses as well.
@@ -35,7 +37,9 @@ from diffgraph.passes.extract import extract
 from diffgraph.passes.fold import fold
 from diffgraph.passes.fuse import fuse
 from diffgraph.passes.gather import gather
+from diffgraph.passes.halo import halo
 from diffgraph.passes.hoist import hoist
+from diffgraph.passes.layout import layout
 from diffgraph.passes.lift import lift
 from diffgraph.passes.order import order
 from diffgraph.passes.report import Report
@@ -60,6 +64,8 @@ PIPELINE: tuple[tuple[str, Pass], ...] = (
     ("canonicalize", canonicalize),
     ("cse", cse),
     ("dce", dce),
+    ("layout", layout),
+    ("halo", halo),
     ("order", order),
 )
 

@@ -1,0 +1,135 @@
+"""Blocks of results, each of which is one tile: where they are, and which of them are smaller."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from diffgraph.ir.affine import affine, index
+from diffgraph.ir.dimension import Size, floor_divide
+from diffgraph.ir.expression import Affine, Call, Const, Expr, Extent, Index
+from diffgraph.kernels.loops import Lanes, Loop, Statement, When
+from diffgraph.kernels.tiles import Choice, Machine
+
+Loops = list[tuple[int, Size]]
+
+
+@dataclass(frozen=True)
+class Block:
+    """A block of results, as far as it is known: where it is on each axis of the result, how large the tile is, which of
+    its lanes are active; the conditions under which it is that block, and loops inside of these."""
+
+    places: Mapping[int, Affine]
+    rows: int = 1
+    columns: int = 1
+    active: Lanes | None = None
+    conditions: tuple[Expr, ...] = ()
+    loops: tuple[tuple[int, Size], ...] = ()
+
+
+#: A level of loops: the loops, as axis and extent, and the kinds of blocks that there are in them.
+Level = Callable[[], tuple[Loops, list[Block]]]
+
+
+class Blocks:
+    """The levels of loops over the results of a shape. `new_axis` gives axes of the kernel that are not in use."""
+
+    def __init__(self, shape: Sequence[Size], choice: Choice, machine: Machine, new_axis: Callable[[], int]):
+        self.shape = shape
+        self.choice = choice
+        self.machine = machine
+        self.new_axis = new_axis
+
+    def inside(self, levels: Sequence[Level], statements_of: Callable) -> tuple[Loops, tuple[Statement, ...]]:
+        """The loops of some levels, and in them the statements that `statements_of` gives for each kind of block."""
+        loops: list[tuple[int, Size]] = []
+        blocks = [Block({})]
+        for level in levels:
+            loop, made = level()
+            loops += loop
+            blocks = [_joined(b, m) for b in blocks for m in made]
+        statements: list[Statement] = []
+        for block in blocks:
+            body = statements_of(block)
+            for axis, extent in reversed(block.loops):
+                body = (Loop(axis, extent, body),)
+            statements += body if not block.conditions else (When(_all(block.conditions), body),)
+        return loops, tuple(statements)
+
+    def plain(self, position: int):
+        """A level: one place after the other."""
+
+        def level():
+            axis = self.new_axis()
+            return [(axis, self.shape[position])], [Block({position: index(axis)})]
+
+        return level
+
+    def rows(self):
+        """A level: blocks of rows; where the last one is smaller, it is of another kind."""
+        position, size = self.choice.row, self.choice.rows
+        extent = self.shape[position]
+        full = floor_divide(extent, size)
+        rest = extent - full * size
+        axis = self.new_axis()
+        place = affine(0, ((Index(axis), size),))
+        if rest == 0:
+            return [(axis, full)], [Block({position: place}, rows=size)]
+        whole, last = self._whole_or_last(axis, full)
+        blocks = [Block({position: place}, rows=size, conditions=whole)]
+        if isinstance(rest, int):
+            blocks.append(Block({position: fixed_place(full * size)}, rows=rest, conditions=last))
+        else:
+            one = self.new_axis()
+            place = affine(0, ((Index(one), 1), (size_expr(full * size), 1)))
+            blocks.append(Block({position: place}, conditions=last, loops=((one, rest),)))
+        return [(axis, floor_divide(extent + size - 1, size))], blocks
+
+    def lanes(self):
+        """A level: blocks of whole vectors, of known length, across the lanes; in the last one only some may be active."""
+        position, lanes = self.choice.lane, self.machine.lanes
+        size = lanes * self.choice.columns
+        extent = self.shape[position]
+        full, rest = divmod(extent, size)
+        axis = self.new_axis()
+        columns = -(-rest // lanes)
+        active = None if rest == columns * lanes else Lanes(None, Const(rest), True)
+        last = Block({position: fixed_place(full * size)}, columns=columns, active=active)
+        if full == 0:
+            return [], [last]
+        whole = Block({position: affine(0, ((Index(axis), size),))}, columns=self.choice.columns)
+        if rest == 0:
+            return [(axis, full)], [whole]
+        is_whole, is_last = self._whole_or_last(axis, full)
+        blocks = [replace(whole, conditions=is_whole), replace(last, conditions=is_last)]
+        return [(axis, full + 1)], blocks
+
+    def _whole_or_last(self, axis: int, full: Size) -> tuple[tuple[Expr, ...], tuple[Expr, ...]]:
+        is_whole = Call("lt", (Index(axis), size_expr(full)))
+        return (is_whole,), (Call("not", (is_whole,)),)
+
+
+def _joined(a: Block, b: Block) -> Block:
+    """What is known of a block from two levels."""
+    return Block(
+        {**a.places, **b.places},
+        max(a.rows, b.rows),
+        max(a.columns, b.columns),
+        a.active or b.active,
+        (*a.conditions, *b.conditions),
+        (*a.loops, *b.loops),
+    )
+
+
+def _all(conditions: Sequence[Expr]) -> Expr:
+    return conditions[0] if len(conditions) == 1 else Call("and", tuple(conditions))
+
+
+def size_expr(size: Size) -> Expr:
+    """A size as a value."""
+    return Const(size) if isinstance(size, int) else Extent(size)
+
+
+def fixed_place(start: Size) -> Affine:
+    """A place that is the same for all."""
+    return affine(start) if isinstance(start, int) else affine(0, ((Extent(start), 1),))

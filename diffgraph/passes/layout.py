@@ -1,0 +1,356 @@
+"""The order of the axes in memory: what runs in vectors goes innermost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+
+from diffgraph.ir.affine import affine, index
+from diffgraph.ir.classify import classify
+from diffgraph.ir.dimension import product
+from diffgraph.ir.expression import Affine, Call, Const, Expr, Index, Read
+from diffgraph.ir.form import Form, Operand, alone_index
+from diffgraph.ir.guards import ZERO_OF
+from diffgraph.ir.program import Argsort, Builder, Definition, Program, Reshape, Scan, Statement, Tensor, Term
+from diffgraph.ir.rewrite import rewrite
+from diffgraph.passes.cost import nodes, usual
+from diffgraph.passes.report import Report
+
+#: Elements of a vector on the widest machine; what is shorter leaves lanes idle.
+LANES = 16
+
+#: Filters are kept in panels of so many channels: two vectors of the widest machine, four or eight of others.
+PANEL = 32
+
+#: Elements from one place to the next from which a vector's way through memory is bad for caches.
+FAR_APART = 128
+
+#: A filter is packed where each of its elements is used at least so often.
+WORTH_PACKING = 8
+
+
+def layout(program: Program, report: Report) -> Program:
+    """Puts the channels of what windows move over innermost, and packs filters so that neighbouring channels of the result
+    are neighbours in them. Only tensors that are the program's own affair change; what goes in and out stays.
+
+    Before:
+        input x[N, 16, 9, 9]
+        input w[16, 16, 3, 3]
+        a[n, c, i, j] = 2 * x[n, c, i, j]
+        y[n, o, i, j] = sum[c, p, q](w[o, c, p, q] * a[n, c, i + p, j + q])
+        b[n, o] = sum[i, j](y[n, o, i, j])
+        output b
+
+    After:
+        input x[N, 16, 9, 9]
+        input w[16, 16, 3, 3]
+        a[n, i, j, c] = 2 * x[n, c, i, j]
+        v[p, q, c, o] = w[o, c, p, q]
+        y[n, i, j, o] = sum[p, q, c](v[p, q, c, o] * a[n, i + p, j + q, c])
+        b[n, o] = sum[i, j](y[n, i, j, o])
+        output b
+    """
+    inner = _innermost(program)
+    if not inner or not _is_worthwhile(program, inner):
+        return program
+    movable = _movable(program)
+    orders = {t: _moved_last(a, len(program.tensors[t].shape)) for t, a in inner.items() if t in movable}
+    names = Builder(program)
+    packer = _Packer(names, inner, orders)
+    statements: list[Statement] = []
+    for statement in program.statements:
+        if isinstance(statement, Definition):
+            terms = tuple(_ordered(statement.tensor.name, t, orders, packer) for t in statement.terms)
+            statements += packer.taken()
+            tensor = statement.tensor
+            order = orders.get(tensor.name)
+            if order is not None:
+                tensor = replace(tensor, shape=tuple(tensor.shape[k] for k in order))
+                report.did(f"{tensor.name}: axis {inner[tensor.name]} is innermost in memory", statement.provenance)
+            statement = replace(statement, tensor=tensor, terms=terms)
+        statements.append(statement)
+    return program.with_(statements=tuple(statements))
+
+
+# ------------------------------------------------------------------------------------------------ which axis
+
+
+def _innermost(program: Program) -> dict[str, int]:
+    """For each tensor that windows move over, or that goes along with one, the axis of its channels."""
+    windows: dict[str, set[int]] = {}
+    terms = [(s.tensor.name, t) for s in program.statements if isinstance(s, Definition) for t in s.terms]
+    for name, term in terms:
+        for tensor, axis in _under_windows(name, term):
+            windows.setdefault(tensor, set()).add(axis)
+    inner: dict[str, int] = {}
+    for tensor, axes in windows.items():
+        shape = program.tensors[tensor].shape
+        rest = [k for k in range(len(shape)) if k not in axes]
+        if len(shape) >= 3 and (len(rest) == 2 and rest[0] == 0 or len(rest) == 1 and isinstance(shape[rest[0]], int)):
+            inner[tensor] = rest[-1]
+    _spread(program, terms, inner)
+    return inner
+
+
+def _under_windows(name: str, term: Term) -> Iterator[tuple[str, int]]:
+    """(tensor, axis) for each axis of an operand or of the result along which a window moves: that of the longer of the two
+    indices of the window."""
+    form = term.form
+    moving = set()
+    for window in classify(form).windows:
+        if window.slot is not None and len(window.indices) == 2 and classify(form).form is form:
+            yield term.operands[window.slot], window.axis
+            moving.add(max(window.indices, key=lambda k: (usual(form.domain[k]), -k)))
+    for tensor, places in _places(name, term):
+        for axis, place in enumerate(places):
+            if alone_index(place) in moving:
+                yield tensor, axis
+
+
+def _places(name: str, term: Term) -> Iterator[tuple[str, tuple[Affine, ...]]]:
+    """Each tensor of a term with the places at which it is written or read."""
+    yield name, term.form.write
+    for node in nodes(term.form.body):
+        if type(node) is Read:
+            yield term.operands[node.slot], node.place
+
+
+def _spread(program: Program, terms, inner: dict[str, int]) -> None:
+    """What shares all other axes with a tensor whose innermost axis is known has its own one innermost."""
+    waiting = [(n, t) for n, t in terms if len(t.form.shape) >= 3 or any(len(o.shape) >= 3 for o in t.form.operands)]
+    changed = True
+    while changed:
+        changed = False
+        for name, term in waiting:
+            found = [(t, [alone_index(p) for p in places]) for t, places in _places(name, term) if len(places) >= 3]
+            known = [(t, at) for t, at in found if t in inner]
+            for tensor, at in found:
+                if tensor in inner:
+                    continue
+                for other, there in known:
+                    outer = [k for a, k in enumerate(there) if a != inner[other]]
+                    left = [a for a, k in enumerate(at) if k not in outer]
+                    if None not in outer and len(left) == 1 and len(at) == len(there):
+                        inner[tensor] = left[0]
+                        changed = True
+                        break
+
+
+def _is_worthwhile(program: Program, inner: Mapping[str, int]) -> bool:
+    """Whether vectors along the innermost axes are as well filled as those along the last ones, weighted by arithmetic."""
+    gain = 0.0
+    for statement in program.statements:
+        if not isinstance(statement, Definition) or statement.tensor.name not in inner:
+            continue
+        shape = statement.tensor.shape
+        use, now = (_use(usual(shape[k])) for k in (inner[statement.tensor.name], -1))
+        gain += (use - now) * sum(product(usual(e) for e in t.form.domain) for t in statement.terms if t.form.reduced)
+    return gain >= 0
+
+
+def _use(extent: int) -> float:
+    """The share of lanes that is busy."""
+    return extent / (-(-extent // LANES) * LANES)
+
+
+def _movable(program: Program) -> set[str]:
+    """The tensors whose order nobody outside of definitions depends on."""
+    fixed = set(program.roots) | {i.tensor.name for i in program.inputs}
+    for statement in program.statements:
+        if isinstance(statement, (Reshape, Argsort, Scan)):
+            fixed.update(statement.operands)
+            fixed.update(t.name for t in statement.results)
+    return {s.tensor.name for s in program.statements if isinstance(s, Definition)} - fixed
+
+
+def _moved_last(axis: int, rank: int) -> tuple[int, ...]:
+    return (*(k for k in range(rank) if k != axis), axis)
+
+
+# ------------------------------------------------------------------------------------------------ forms in another order
+
+
+@dataclass(frozen=True)
+class _Read:
+    """How a slot is read now: its axes in an order, or through panels of a packed copy."""
+
+    order: tuple[int, ...]
+    panel: int | None = None
+
+
+def _ordered(name: str, term: Term, orders: Mapping[str, tuple[int, ...]], packer: _Packer) -> Term:
+    """The term over tensors in their new orders."""
+    reads: list[_Read | None] = []
+    operands = list(term.operands)
+    for slot, operand in enumerate(term.operands):
+        packed = packer.packed(name, term, slot)
+        if packed is None and operand in orders:
+            reads.append(_Read(orders[operand]))
+            continue
+        reads.append(None if packed is None else packed[0])
+        if packed is not None:
+            operands[slot] = packed[1]
+    if name not in orders and not any(reads):
+        return term
+    return replace(term, form=_form_in_order(term.form, orders.get(name), tuple(reads)), operands=tuple(operands))
+
+
+@cache
+def _form_in_order(form: Form, write: tuple[int, ...] | None, reads: tuple[_Read | None, ...]) -> Form:
+    """The form with its result, and what it reads, in other orders."""
+    operands = tuple(o if r is None else _packed_operand(o, r) for o, r in zip(form.operands, reads))
+
+    def moved(e: Expr) -> Expr:
+        if type(e) is not Read or reads[e.slot] is None:
+            return e
+        return Read(e.slot, _packed_place(e.place, reads[e.slot]), e.otherwise)
+
+    body = rewrite(form.body, moved, tuple(o.kind for o in form.operands))
+    order = range(len(form.shape)) if write is None else write
+    places, shape = (tuple(of[k] for k in order) for of in (form.write, form.shape))
+    return Form(form.domain, form.op, places, shape, operands, body)
+
+
+def _packed_operand(operand: Operand, read: _Read) -> Operand:
+    return replace(operand, shape=_packed_shape(operand.shape, read))
+
+
+def _packed_shape(shape, read: _Read) -> tuple:
+    ordered = tuple(shape[k] for k in read.order)
+    if read.panel is None:
+        return ordered
+    return (-(-ordered[-1] // read.panel), *ordered[:-1], read.panel)
+
+
+def _packed_place(place: tuple[Affine, ...], read: _Read) -> tuple[Affine, ...]:
+    ordered = tuple(place[k] for k in read.order)
+    if read.panel is None:
+        return ordered
+    high, low = (affine(0, ((Call(f, (ordered[-1], Const(read.panel))), 1),)) for f in ("floordiv", "mod"))
+    return (high, *ordered[:-1], low)
+
+
+# ------------------------------------------------------------------------------------------------ filters
+
+
+class _Packer:
+    """Makes copies of filters in which the channels of the result are innermost."""
+
+    def __init__(self, names: Builder, inner: Mapping[str, int], orders: Mapping[str, tuple[int, ...]]):
+        self.names = names
+        self.inner = inner
+        self.orders = orders
+        self._copies: dict[tuple, str] = {}
+        self._made: list[Definition] = []
+
+    def taken(self) -> list[Definition]:
+        """The definitions of copies made since this was last asked."""
+        made, self._made = self._made, []
+        return made
+
+    def packed(self, name: str, term: Term, slot: int) -> tuple[_Read, str] | None:
+        """How a term reads a packed copy of what is in a slot, and its name; None where it reads the tensor as it is."""
+        form, operand = term.form, term.operands[slot]
+        if name not in self.inner:
+            return self._own_panels(term, slot)
+        across = alone_index(form.write[self.inner[name]])
+        if (
+            operand in self.orders
+            or across is None
+            or len(form.operands[slot].shape) < 2
+            or not form.reduced
+            or form.op != "sum"
+        ):
+            return None
+        along = self._along(term, slot)
+        read = packing_of(form, slot, across, along)
+        if read is None:
+            return None
+        key = operand, read
+        if key not in self._copies:
+            self._copies[key] = self._copy(operand, read, term)
+        return read, self._copies[key]
+
+    def _own_panels(self, term: Term, slot: int) -> tuple[_Read, str] | None:
+        """How a sum over places (the gradient of a filter) reads one of its two operands in panels: else the elements of a
+        vector that it goes through are far apart, and fall into few sets of the cache."""
+        form, operand = term.form, term.operands[slot]
+        inner = self.inner.get(operand)
+        if inner is None or form.op != "sum" or slot != _windowed_slot(form):
+            return None
+        order = _moved_last(inner, len(form.operands[slot].shape))
+        channels = form.operands[slot].shape[inner]
+        read = _Read(order, PANEL)
+        found = [n for n in nodes(form.body) if type(n) is Read and n.slot == slot]
+        alone = len(found) == 1 and alone_index(found[0].place[inner]) in form.written
+        if not alone or not isinstance(channels, int) or channels < FAR_APART or channels % PANEL:
+            return None
+        key = operand, read
+        if key not in self._copies:
+            self._copies[key] = self._copy(operand, read, term)
+        return read, self._copies[key]
+
+    def _along(self, term: Term, slot: int) -> frozenset[int]:
+        """The summed indices that are innermost in the other operands."""
+        found = set()
+        for node in nodes(term.form.body):
+            if type(node) is Read and node.slot != slot and term.operands[node.slot] in self.inner:
+                found |= node.place[self.inner[term.operands[node.slot]]].indices
+        return frozenset(found)
+
+    def _copy(self, operand: str, read: _Read, term: Term) -> str:
+        of = self.names.tensors[operand]
+        made = Tensor(self.names.fresh(f"{operand}_packed"), _packed_shape(of.shape, read), of.kind)
+        self.names.tensors[made.name] = made
+        form = packing(of.operand, read)
+        if operand in self.orders:
+            form = _form_in_order(form, None, (_Read(self.orders[operand]),))
+        definition = Definition(made, (Term(form, (operand,), term.provenance),))
+        self._made.append(definition)
+        return made.name
+
+
+@cache
+def _windowed_slot(form: Form) -> int | None:
+    """The operand that a window moves over, in a sum over the places of the window."""
+    found = [w.slot for w in classify(form).windows if w.slot is not None]
+    return found[0] if found and classify(form).kind == "windowed contraction" else None
+
+
+@cache
+def packing_of(form: Form, slot: int, across: int, along: frozenset[int]) -> _Read | None:
+    """The order in which a filter should be for a form whose vectors run along an index of the result; None where it is
+    good as it is, or no filter: it is read once, by that index alone on one axis, and used often."""
+    reads = [n for n in nodes(form.body) if type(n) is Read and n.slot == slot]
+    shape = form.operands[slot].shape
+    if len(reads) != 1 or reads[0].otherwise is not None or not all(isinstance(s, int) for s in shape):
+        return None
+    (read,) = reads
+    at = [k for k, p in enumerate(read.place) if across in p.indices]
+    if len(at) != 1 or alone_index(read.place[at[0]]) != across or form.domain[across] != shape[at[0]]:
+        return None
+    own = frozenset().union(*(p.indices for p in read.place))
+    if product(usual(form.domain[k]) for k in range(len(form.domain)) if k not in own) < WORTH_PACKING:
+        return None
+    rest = [k for k in range(len(shape)) if k != at[0]]
+    order = (*sorted(rest, key=lambda k: bool(read.place[k].indices & along)), at[0])
+    panel = PANEL if shape[at[0]] > PANEL else None
+    return None if panel is None and order == tuple(range(len(shape))) else _Read(order, panel)
+
+
+@cache
+def packing(operand: Operand, read: _Read) -> Form:
+    """The form that makes a packed copy; the last panel is filled up with zeros."""
+    shape = _packed_shape(operand.shape, read)
+    places = tuple(index(k) for k in range(len(shape)))
+    if read.panel is None:
+        ordered = places
+    else:
+        ordered = (*places[1:-1], affine(0, ((Index(0), read.panel), (Index(len(shape) - 1), 1))))
+    place = [places[0]] * len(operand.shape)
+    for at, axis in zip(ordered, read.order):
+        place[axis] = at
+    whole = read.panel is None or operand.shape[read.order[-1]] % read.panel == 0
+    body = Read(0, tuple(place), None if whole else ZERO_OF[operand.kind])
+    return Form(shape, "sum", places, shape, (operand,), body)
