@@ -7,7 +7,7 @@ import diffgraph as dg
 from diffgraph.ir.interpret import interpret
 from diffgraph.ir.program import Definition
 from diffgraph.ir.verify import verify
-from diffgraph.passes.pipeline import optimize
+from diffgraph.passes.pipeline import PIPELINE, optimize
 from diffgraph.passes.prepare import steady_tensors
 from diffgraph.passes.report import Report
 
@@ -17,7 +17,8 @@ def compiled(text, **settings):
     net = dg.loads(text if text.lstrip().startswith(("net", "layer", "use")) else f"net example {{\n{text}\n}}")
     program = net.forward([o.name for o in net.network().outputs])
     report = Report()
-    return program, optimize(program, report), report
+    # What moves elements only comes later.
+    return program, optimize(program, report, until=[name for name, _ in PIPELINE].index("layout")), report
 
 
 def values_of(program, batch=2, seed=1):
