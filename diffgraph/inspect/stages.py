@@ -119,7 +119,9 @@ def layers_json(network: Network, precision: str = "f32", layer: str | None = No
     _check_layer(network, layer)
     plain = {k: v if isinstance(v, int) else str(v) for k, v in summary.totals(network, precision).items()}
     rows = [r for r in summary.rows(network, precision) if layer is None or _within(r.path, layer)]
-    return {"net": network.name, "layers": [r.as_json() for r in rows], "total": plain}
+    kernels = summary.kernel_counts(network, precision)
+    layers = [r.as_json() | {"kernels": kernels[r.path]} for r in rows]
+    return {"net": network.name, "layers": layers, "total": plain | {"kernels": kernels[""]}}
 
 
 def _check_layer(network: Network, layer: str | None) -> None:

@@ -66,17 +66,38 @@ def totals(network, precision: str = "f32") -> dict[str, Size]:
     }
 
 
+def kernel_counts(network, precision: str = "f32") -> dict[str, int]:
+    """How many kernels of inference compute some of each layer on this machine, by path; of the whole net under the
+    empty path. Fused layers share kernels, so that the counts do not add up; what depends on parameters only is
+    computed beforehand and does not count."""
+    from diffgraph.kernels.schedule import schedule
+    from diffgraph.passes.pipeline import optimize
+    from diffgraph.passes.prepare import split_prepared
+    from diffgraph.passes.report import Report
+    from diffgraph.passes.select import select
+    from diffgraph.targets.cpu.machine import machine
+
+    results = network.outputs or network.losses
+    program = optimize(select(network.program, [result.name for result in results]))
+    split = split_prepared(program, Report())
+    kernels = schedule(program if split is None else split.rest, machine(precision)).kernels
+    paths = [{origin.path for origin in kernel.provenance} for kernel in kernels]
+    own = [i.path for i in network.instances]
+    return {"": len(kernels)} | {p: sum(any(_within(q, p) for q in found) for found in paths) for p in own}
+
+
 def text(network, precision: str = "f32", only: str | None = None) -> str:
     """The table as text; `only` keeps a layer and what is inside it."""
     shown = [r for r in rows(network, precision) if only is None or _within(r.path, only)]
-    header = ("layer", "type", "output", "parameters", "MACs", "bytes")
+    kernels = kernel_counts(network, precision)
+    header = ("layer", "type", "output", "parameters", "MACs", "bytes", "kernels")
     lines = [
         ("  " * r.depth + r.path.split(".")[-1], r.type, _shapes(r.shapes), _number(r.parameters), _number(r.macs),
-         _number(r.bytes))
+         _number(r.bytes), _number(kernels[r.path]))
         for r in shown
     ]  # fmt: skip
-    total = totals(network, precision)
-    last = ("total", "", "", _number(total["parameters"]), _number(total["macs"]), _number(total["bytes"]))
+    total = totals(network, precision) | {"kernels": kernels[""]}
+    last = ("total", "", "", *(_number(value) for value in total.values()))
     inputs = ", ".join(f"{p.name}{_shapes((p.tensor.shape,))}" for p in (*network.inputs, *network.targets))
     return f"{network.name}({inputs})\n\n{_table(header, lines, last)}"
 
