@@ -2,8 +2,8 @@
 
     python -m benchmarks [WORKLOAD...] [--peers torch,jax,onnxruntime] [--rounds K] [--json FILE] [--threads 2]
 
-A workload may be named by its beginning. For each: our time, that of every configuration of every peer, the ratio to the
-fastest, the part of the machine's limit that we reach, peak memory.
+A workload may be named by its beginning. For each: our time, that of every configuration of every peer, the ratio to
+the fastest, the part of the machine's limit that we reach, peak memory.
 """
 
 from __future__ import annotations

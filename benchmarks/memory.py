@@ -24,8 +24,8 @@ CALLS = 3
 def compare(
     work: Workload, sides: Sequence[str], threads: int, folder: Path, locks: Sequence[Path] = ()
 ) -> dict[str, dict[str, int]]:
-    """{configuration: {"working": bytes, "peak": bytes}} of ours and PyTorch's eager ones; nothing where the system does
-    not tell."""
+    """{configuration: {"working": bytes, "peak": bytes}} of ours and PyTorch's eager ones; nothing where the system
+    does not tell."""
     if not Path("/proc/self/clear_refs").exists():
         return {}
     found: dict[str, dict[str, int]] = {}

@@ -52,7 +52,8 @@ def text(work: Workload, threads: int, limits: Limits, repeats: int, locks=()) -
     times = kernel_times(found, sizes, limits, "f32")
     least = sum(t.least for t in times)
     head = (
-        f"{work.title} ({work.name}): {found.seconds * 1e3:.3f} ms, {len(times)} kernels, arena {found.arena / 1e6:.1f} MB\n"
+        f"{work.title} ({work.name}): {found.seconds * 1e3:.3f} ms, "
+        f"{len(times)} kernels, arena {found.arena / 1e6:.1f} MB\n"
         f"limits: {limits.flops / 1e9:.0f} GFLOP/s, {limits.bandwidth / 1e9:.0f} GB/s; all kernels at theirs: "
         f"{least * 1e3:.3f} ms ({least / found.seconds:.0%})"
     )

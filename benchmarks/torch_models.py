@@ -182,8 +182,8 @@ def efficientnet_b0() -> nn.Module:
     """For ImageNet; what training drops is left out."""
     layers: list[nn.Module] = [conv_norm(3, 32, 3, 2, activation=nn.SiLU)]
     channels = 32
-    rows = ((1, 3, 1, 16, 1), (6, 3, 2, 24, 2), (6, 5, 2, 40, 2), (6, 3, 2, 80, 3), (6, 5, 1, 112, 3), (6, 5, 2, 192, 4),
-            (6, 3, 1, 320, 1))  # fmt: skip
+    rows = ((1, 3, 1, 16, 1), (6, 3, 2, 24, 2), (6, 5, 2, 40, 2), (6, 3, 2, 80, 3), (6, 5, 1, 112, 3),
+            (6, 5, 2, 192, 4), (6, 3, 1, 320, 1))  # fmt: skip
     for expand, kernel, stride, width, count in rows:
         for b in range(count):
             layers.append(InvertedResidual(channels, width, 1 if b else stride, expand, kernel, nn.SiLU, squeeze=True))
@@ -315,8 +315,8 @@ class LibraryRows(nn.Module):
 
 
 class Radial(nn.Module):
-    """exp(-|x - center|^2 width^2) and a linear layer. expanded: the square of a difference as a product of matrices, as
-    who knows about speed writes it."""
+    """exp(-|x - center|^2 width^2) and a linear layer. expanded: the square of a difference as a product of matrices,
+    as who knows about speed writes it."""
 
     def __init__(self, units: int = 256, inputs: int = 64, classes: int = 10, expanded: bool = False):
         super().__init__()

@@ -29,8 +29,8 @@ class Goal:
 
 @dataclass(frozen=True)
 class Twin:
-    """A PyTorch twin: what makes a module in `torch_models`, with its keywords, or else a plain function there. exact: it
-    computes the same numbers, which is checked before anything is timed."""
+    """A PyTorch twin: what makes a module in `torch_models`, with its keywords, or else a plain function there. exact:
+    it computes the same numbers, which is checked before anything is timed."""
 
     model: str
     options: Mapping[str, object] = field(default_factory=dict)
@@ -43,9 +43,9 @@ class Twin:
 class Workload:
     """A row of the table.
 
-    file: from the root of the repository. train: a train block that is added to it. steps: how many steps one call makes.
-    columns: inputs, then targets. loss: PyTorch's, by name. jax: a function of `jax_models`. optimizer: of the twins, with
-    the settings of the train block. images: the twins may choose where channels are.
+    file: from the root of the repository. train: a train block that is added to it. steps: how many steps one call
+    makes. columns: inputs, then targets. loss: PyTorch's, by name. jax: a function of `jax_models`. optimizer: of the
+    twins, with the settings of the train block. images: the twins may choose where channels are.
     """
 
     name: str
@@ -128,7 +128,9 @@ WORKLOADS = (
     imagenet("resnet50-8", "ResNet-50 inference, 224, batch 8", "resnet", "resnet50", 8, ahead(1.1, 1.3)),
     imagenet("vgg16", "VGG-16 inference, 224, batch 1", "plain", "vgg16", 1, ahead(1.3, 2)),
     imagenet("mobilenet", "MobileNet-v2 inference, 224, batch 1", "mobilenet", "mobilenet_v2", 1, ahead(1.3, 2)),
-    imagenet("efficientnet", "EfficientNet-B0 inference, 224, batch 1", "efficientnet", "efficientnet_b0", 1, ahead(1.3, 2)),
+    imagenet(
+        "efficientnet", "EfficientNet-B0 inference, 224, batch 1", "efficientnet", "efficientnet_b0", 1, ahead(1.3, 2)
+    ),
     Workload(
         "unet-train", "U-Net (the example) training, Adam, batch 32", "train", "examples/unet.net", "unet", 32,
         {"noisy": (1, 28, 28), "clean": (1, 28, 28)}, (Twin("UNet"),), ahead(1.3, 2),
@@ -167,16 +169,16 @@ WORKLOADS = (
         {"x": (1000,), "label": 1000}, (Twin("cross_entropy", is_module=False),), ahead(2, 4), jax="classified",
     ),
     Workload(
-        "resnet50-start", "ResNet-50 from a new process to the first result", "start", f"{VISION}/resnet.net", "resnet50", 1,
-        {"image": (3, 224, 224)}, (Twin("probability", {"make": "resnet50"}),),
+        "resnet50-start", "ResNet-50 from a new process to the first result", "start", f"{VISION}/resnet.net", "resnet50",
+        1, {"image": (3, 224, 224)}, (Twin("probability", {"make": "resnet50"}),),
         (Goal("cold", 15, 4), Goal("second", 1.5, 0.8)), onnx=True,
     ),
 )  # fmt: skip
 
 
 def named(names: tuple[str, ...]) -> tuple[Workload, ...]:
-    """The workloads of some names (or beginnings of names), in the order of the table; all for none. KeyError for a name
-    that none has."""
+    """The workloads of some names (or beginnings of names), in the order of the table; all for none. KeyError for a
+    name that none has."""
     for name in names:
         if not any(w.name.startswith(name) for w in WORKLOADS):
             raise KeyError(name)

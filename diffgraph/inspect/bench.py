@@ -40,8 +40,8 @@ INFERENCE, TRAINING = "inference", "training"
 class Case:
     """What a peer gets to compute on.
 
-    mode: `inference` or `training`. inputs: inputs and targets by name, for one batch. parameters: parameters and states by
-    path, as they are before the first step. threads: how many it may use.
+    mode: `inference` or `training`. inputs: inputs and targets by name, for one batch. parameters: parameters and
+    states by path, as they are before the first step. threads: how many it may use.
     """
 
     mode: str
@@ -52,8 +52,8 @@ class Case:
 
 @dataclass(frozen=True)
 class Work:
-    """A step of a net in one mode, ready to run. program: before the passes; arrays: parameters and states by path, with
-    those of the optimizer."""
+    """A step of a net in one mode, ready to run. program: before the passes; arrays: parameters and states by path,
+    with those of the optimizer."""
 
     mode: str
     program: Program
@@ -168,10 +168,11 @@ def bench(
     found = profile(work.executable, work.inputs, work.commits, PROFILED)
     names = _sizes(work)
     kernels = kernel_times(found, names, limits, precision)
-    counted, moved = macs(work.program, names), traffic(work.program, names, precision)
+    counted = min(int(macs(p, names)) for p in (work.program, work.executable.program))
+    moved = traffic(work.program, names, precision)
     stored = sum(a.nbytes for a in work.arrays.values())
     median = float(np.median(seconds))
-    return Measured(work.mode, median, int(counted), int(moved), stored, limits, found, kernels, peers)
+    return Measured(work.mode, median, counted, int(moved), stored, limits, found, kernels, peers)
 
 
 def _counted(step: Callable[[], Any], steps: int) -> tuple[list[float], float]:
