@@ -28,6 +28,7 @@ from diffgraph.language.values import (
     LayerValue,
     NetResult,
     Pending,
+    SizeRange,
     TensorValue,
     Undecided,
 )
@@ -60,6 +61,8 @@ def describe(value: Any) -> str:
         return "a string"
     if isinstance(value, (list, range)):
         return "a list"
+    if isinstance(value, SizeRange):
+        return f"the range {value.start}..{value.stop}"
     if isinstance(value, tuple):
         return f"{len(value)} values"
     if isinstance(value, NetResult):

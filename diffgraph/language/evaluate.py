@@ -38,6 +38,7 @@ from diffgraph.language.values import (
     NetResult,
     Pending,
     SharedLayer,
+    SizeRange,
     TensorValue,
 )
 
@@ -146,18 +147,24 @@ def _ternary(node: syntax.Ternary, scope, session) -> Any:
     return choose(*values, session, node.span)
 
 
-def _range(node: syntax.RangeOf, scope, session) -> range:
-    start, stop = (_whole(evaluate(n, scope, session), n.span) for n in (node.start, node.stop))
-    step = 1 if node.step is None else _whole(evaluate(node.step, scope, session), node.step.span)
+def _range(node: syntax.RangeOf, scope, session) -> range | SizeRange:
+    start, stop = (only_output(evaluate(n, scope, session)) for n in (node.start, node.stop))
+    step = 1 if node.step is None else whole(evaluate(node.step, scope, session), node.step.span)
     if step == 0:
         raise error("DG221", "a range cannot count by 0", node.span)
+    if isinstance(start, Dimension) or isinstance(stop, Dimension):
+        start, stop = (v if isinstance(v, Dimension) else whole(v, n.span)
+                       for v, n in ((start, node.start), (stop, node.stop)))  # fmt: skip
+        return SizeRange(start, stop, step)
+    start, stop = whole(start, node.start.span), whole(stop, node.stop.span)
     result = range(start, stop, step)
     if abs(stop - start) // abs(step) > numbers.MOST_ITEMS:
         raise error("DG594", f"the range holds more than {numbers.MOST_ITEMS:,} numbers", node.span)
     return result
 
 
-def _whole(value: Any, span: Span) -> int:
+def whole(value: Any, span: Span) -> int:
+    """An end of a range."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise error("DG222", f"a range runs between ints known when compiling, not {describe(value)}", span)
     return value
@@ -254,6 +261,11 @@ def _attribute(node: syntax.Attribute, scope: Scope, session: Session) -> Any:
         if session.failed:
             raise DiffgraphError()  # The layer that would have made it may be the one that failed.
         raise error("DG202", f"nothing here is called `{dotted}`", node.span, help=suggest(dotted, session.by_path))
+    if dotted is not None:
+        # A parameter of an instance that has the name of a tensor or of a layer: h = x -> f as h; h.linear1.weight.
+        path = f"{session.frame.path}.{dotted}" if session.frame.path else dotted
+        if path in session.variables:
+            return session.by_path[path]
     value = evaluate(node.value, scope, session)
     if isinstance(value, NetResult) and node.name in value.outputs:
         return value.outputs[node.name]

@@ -23,7 +23,7 @@ from diffgraph.language.reductions import reduce_axes
 from diffgraph.language.scopes import Scope
 from diffgraph.language.session import ScanBuilder, Session
 from diffgraph.language.tensors import filled
-from diffgraph.language.values import Pending, TensorValue
+from diffgraph.language.values import Pending, SizeRange, TensorValue
 
 
 class LoopScope(Scope):
@@ -109,11 +109,14 @@ def _steps(node: syntax.ScanOf, scope, session) -> tuple[int, Any, int]:
         where = where.inside
     if not isinstance(where, syntax.RangeOf):
         value = expressions.evaluate(where, scope, session)
-        if not isinstance(value, range):
+        if isinstance(value, range):
+            return value.start, len(value), value.step
+        if not isinstance(value, SizeRange):
             raise error("DG550", f"a scan runs over a range, not over {describe(value)}", where.span)
-        return value.start, len(value), value.step
-    start, stop = (only_output(expressions.evaluate(e, scope, session)) for e in (where.start, where.stop))
-    step = 1 if where.step is None else expressions.evaluate(where.step, scope, session)
+        start, stop, step = value.start, value.stop, value.step
+    else:
+        start, stop = (only_output(expressions.evaluate(e, scope, session)) for e in (where.start, where.stop))
+        step = 1 if where.step is None else expressions.evaluate(where.step, scope, session)
     if not is_exact(start) or not is_exact(stop) or not isinstance(step, int) or step == 0:
         raise _no_range(next((v for v in (start, stop) if not is_exact(v)), step), where.span)
     start, stop = (session.whole(v, lambda v=v: _no_range(v, where.span), where.span) for v in (start, stop))

@@ -18,7 +18,7 @@ from diffgraph.language.scopes import FAILED, MISSING, Scope
 from diffgraph.language.session import Session
 from diffgraph.language.tensors import as_size
 from diffgraph.language.traversal import walk
-from diffgraph.language.values import LayerValue, NetResult, Pending, TensorValue, Undecided
+from diffgraph.language.values import LayerValue, NetResult, Pending, SizeRange, TensorValue, Undecided
 from diffgraph.language.variables import condition, shape_of
 
 
@@ -172,6 +172,9 @@ def _if(node: syntax.If, scope: Scope, session: Session) -> None:
 
 def _for(node: syntax.For, scope: Scope, session: Session) -> None:
     values = only_output(expressions.evaluate(node.values, scope, session))
+    if isinstance(values, SizeRange):
+        for end in (values.start, values.stop):
+            expressions.whole(end, node.values.span)
     if not isinstance(values, (list, range, tuple)):
         raise error("DG509", f"`for` runs over a list or a range, not over {describe(values)}", node.values.span)
     outer = scope.values.get(node.name)

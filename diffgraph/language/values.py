@@ -130,6 +130,15 @@ class FrozenLayer:
 
 
 @dataclass(frozen=True)
+class SizeRange:
+    """`a..b` where a or b is a size that symbols leave open: what a `scan` can run over."""
+
+    start: Size
+    stop: Size
+    step: int
+
+
+@dataclass(frozen=True)
 class Undecided:
     """A comparison of sizes that their symbols leave open: true where all of `conditions` hold, each (op, left, right)
     with op one of == != < <= > >=. An `assert` makes a requirement of it; an `if` on it is an error."""

@@ -329,3 +329,30 @@ def test_grad_of_what_does_not_depend_is_zero():
 
 def test_grad_wants_a_named_tensor():
     assert problem(body("input x[3]\noutput g = grad(x^2, 2 * x)")).code == "DG228"
+
+
+def test_a_range_between_sizes_is_a_value_that_a_scan_runs_over():
+    text = "net n { input x[N, T]; r = T - 1..-1 step -1; s = scan t in r from s = zeros([N]) { next s = 2 * s + x[:, t] }; output s }"
+    made = network(text)
+    found = values_of(made, x=np.array([[1.0, 0, 1]]))
+    assert found["s"].tolist() == [5]
+    assert "the size T" in problem(text.replace("s = scan t in r", "for t in r { u = t }; s = scan t in 0..T")).message
+
+
+def test_recurrent_layers_run_over_sequences_of_any_length():
+    for layer in ("rnn(2)", "gru(2)", "lstm(2, reverse = true)"):
+        assert network(f"net n {{ input x[N, T, 3]; output x -> {layer} as r }}").symbols == ("N", "T")
+
+
+def test_a_parameter_is_found_where_its_instance_has_the_name_of_something_else():
+    made = network("""net teacher { input x[N, 3]; output h = x -> linear(4) as body -> tanh }
+    layer enc()(x) { return x -> linear(2) -> tanh }
+    net n {
+        input x[N, 3]
+        t = x -> frozen(teacher()) as teacher
+        h = x -> enc as h
+        output a = teacher.body.weight
+        output b = h.linear1.weight
+        output t
+    }""", "n")
+    assert [made.program.tensors[o.tensor].shape for o in made.outputs[:2]] == [(4, 3), (2, 3)]
