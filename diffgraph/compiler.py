@@ -100,15 +100,18 @@ class Compiler:
             builder.outputs += [Output(p, found[tensors[p]]) for p in there if found.get(tensors[p])]
         return builder.program()
 
-    def executable(self, program: Program, sizes: Mapping[str, int] | None = None) -> Executable:
+    def executable(
+        self, program: Program, sizes: Mapping[str, int] | None = None, prepare: bool = True
+    ) -> Executable:
         """The program after the passes, as something that runs. The reference target runs it as it is. Where memory is
-        limited, a step for these sizes (the batch among them) fits into it, or an error says by how much it does not."""
+        limited, a step for these sizes (the batch among them) fits into it, or an error says by how much it does not.
+        prepare: see `build`."""
         optimized = self.optimized(program)
         if self.memory is not None and sizes is not None and self.target != "reference":
             from diffgraph.runtime.fit import fit
 
             optimized = fit(optimized, {**self.sizes, **sizes}, self.memory, self.precision)
-        return build(optimized, self.target, self.precision, self.threads)
+        return build(optimized, self.target, self.precision, self.threads, prepare)
 
     def optimized(self, program: Program) -> Program:
         """The program after the passes of the target."""
@@ -334,7 +337,7 @@ class Net(Compiler):
         """What computes the loss and its gradients by all trained parameters."""
         trained = [v.path for v in self.network(True).parameters if v.trained]
         key = ("gradients", True, tuple(trained))
-        return self._once(key, lambda: self._bound(self.gradient(trained)))
+        return self._once(key, lambda: self._bound(self.gradient(trained), None, False))
 
     def show(self, stage: str = "layers", layer: str | None = None, format: str = "text", depth: int = 1) -> str:
         """A stage of the compiler as text: layers, forward, gradient, optimized, kernels, source, memory. `layer` keeps
@@ -369,7 +372,9 @@ class Net(Compiler):
     def _run(self, key: tuple, program, arrays, training: bool = False, sizes={}) -> dict[str, np.ndarray]:
         """Runs what `key` stands for, compiled at its first use, on the arrays that it reads. sizes: those for which it
         shall fit into memory, if it shall."""
-        executable = self._once(key, lambda: self._bound(program(), sizes or None))
+        # Between two gradients parameters usually change.
+        prepare = key[0] != "gradients"
+        executable = self._once(key, lambda: self._bound(program(), sizes or None, prepare))
         known = {p.name for p in (*self.network().inputs, *self.network().targets)}
         for name in arrays:
             if name not in known:
@@ -386,8 +391,10 @@ class Net(Compiler):
         given = {i.path: i for i in self.network().program.inputs}
         return values.solve([(given[n], np.shape(a)) for n, a in arrays.items() if n in given])
 
-    def _bound(self, program: Program, sizes: Mapping[str, int] | None = None) -> Executable:
-        executable = self.executable(program, sizes)
+    def _bound(
+        self, program: Program, sizes: Mapping[str, int] | None = None, prepare: bool = True
+    ) -> Executable:
+        executable = self.executable(program, sizes, prepare)
         executable.bind(self.storage)
         return executable
 

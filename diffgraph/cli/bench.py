@@ -25,10 +25,11 @@ from diffgraph.diagnostics import error
 @click.option("--against", "peers", multiple=True, metavar="PEER",
               help="A program of another library to compare with: FILE.py:FUNCTION, or a name such as torch, which "
               "means the function of the net's name in MODEL_torch.py beside MODEL.net.")  # fmt: skip
+@click.option("--memory", metavar="AMOUNT", help="Fit a step of training into this much memory: 2GiB.")
 @click.option("--rounds", type=click.IntRange(1), default=7, show_default=True, help="Turns of each peer.")
 @model_options
 def command(
-    file, mode, train_name, batch, open_sizes, steps, kernels, peers, rounds, net_name, assignments, target, precision,
+    file, mode, train_name, batch, open_sizes, steps, kernels, peers, memory, rounds, net_name, assignments, target, precision,
     threads, seed, as_json, quiet, **_,
 ) -> int:  # fmt: skip
     """Time and memory of a step of FILE's net, on random inputs: of its layers and kernels, and how much of the
@@ -46,7 +47,7 @@ def command(
     if target != "cpu":
         raise error("DG940", f"programs for the target {target} cannot be timed yet", help="leave --target out")
     threads = threads or available_threads()
-    options = {"train": train_name, "precision": precision, "seed": seed, "threads": threads}
+    options = {"train": train_name, "precision": precision, "seed": seed, "threads": threads, "memory": memory}
     make = partial(load, file, net_name, read_assignments(assignments), **options)
     sizes = _sizes(open_sizes)
     net = make()

@@ -22,7 +22,9 @@ from diffgraph.inspect.turns import Configuration, Effort, Prepared, Result
 from diffgraph.ir.program import Program
 from diffgraph.language.step import training_network
 from diffgraph.passes.select import select
+from diffgraph.runtime import values
 from diffgraph.runtime.executable import Executable
+from diffgraph.runtime.storage import Storage
 from diffgraph.runtime.limits import Limits
 from diffgraph.runtime.profile import Profile, profile
 from diffgraph.training.initial import initial_values
@@ -112,8 +114,8 @@ def works(net, batch: int | None, sizes: Mapping[str, int], modes: Sequence[str]
         yield Work(INFERENCE, program, net.inference_executable(), _given(program, inputs), case, net.storage)
     if TRAINING in modes and network.losses:
         program, arrays = _training(net)
-        executable = net.executable(program)
-        executable.bind(arrays)
+        executable = net.executable(program, sizes_of(network, inputs))
+        executable.bind(Storage(arrays))
         yield Work(
             TRAINING, program, executable, _given(program, inputs), Case(TRAINING, inputs, before, threads), arrays
         )
@@ -135,6 +137,12 @@ def _inputs(net, batch: int | None, sizes: Mapping[str, int]) -> dict[str, np.nd
     real = np.float64 if net.precision == "f64" else np.float32
     found = sample_inputs(net.network(), batch, sizes=chosen)
     return {name: a.astype(real) if a.dtype.kind == "f" else a for name, a in found.items()}
+
+
+def sizes_of(network, inputs: Mapping[str, np.ndarray]) -> dict[str, int]:
+    """The symbols, from arrays for the inputs and targets."""
+    ports = {i.path: i for i in network.program.inputs if i.role in ("input", "target")}
+    return values.solve([(ports[name], a.shape) for name, a in inputs.items() if name in ports])
 
 
 def _given(program: Program, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from diffgraph.ir.canonical import canonical_term
 from diffgraph.ir.dimension import product, symbols
-from diffgraph.ir.expression import Call, Expr
+from diffgraph.ir.expression import Call, Expr, Read
 from diffgraph.ir.form import Form
 from diffgraph.ir.program import Builder, Definition, Program, Statement, Tensor, Term
 from diffgraph.ir.simplify import is_zero
@@ -80,15 +80,24 @@ class _Composing:
 
     def _composed(self, definition: Definition) -> Definition:
         """The definition with every linear map in it that can be one with what it reads."""
-        definition = self._peeled(definition)
+        definition = self._peeled(self._without_zeros(definition))
         while True:
             better = self._once(definition)
             if better is None:
                 return definition
             definition = better
 
+    def _without_zeros(self, definition: Definition) -> Definition:
+        """The definition without terms that only read a tensor of zeros, such as the bias of a layer that has none."""
+        kept = [t for t in definition.terms if not (type(t.form.body) is Read and self._is_zero(t))]
+        return replace(definition, terms=tuple(kept)) if kept else definition
+
+    def _is_zero(self, term: Term) -> bool:
+        maker = self.maker.get(term.operands[term.form.body.slot])
+        return maker is not None and all(t.form.op == "sum" and is_zero(t.form.body) for t in maker.terms)
+
     def _peeled(self, definition: Definition) -> Definition:
-        """The definition without its linear part, which becomes a definition of its own if it is one with what it reads."""
+        """The definition without its linear part, which becomes a definition of its own if it can be composed."""
         if len(definition.terms) != 1:
             return definition
         (term,) = definition.terms
@@ -127,7 +136,8 @@ class _Composing:
             if isinstance(composed, str):
                 if self._tell_what_is_between(definition, term):
                     continue
-                if self._sums(name) or term.form.reduced:
+                if name not in self.told:
+                    self.told.add(name)
                     text = f"{_layer(producer)} and {_layer(definition)} not folded: {composed}"
                     self.report.declined(text, definition.provenance)
                 continue
@@ -159,6 +169,8 @@ class _Composing:
             return "what the first gives is not linear"
         if producer.tensor.kind != "float" or definition.tensor.kind != "float":
             return "they do not give floats"
+        if not term.form.reduced and consumer.filter.slots and not all(p.linear.filter.slots for p in linears):
+            return "a plain sum would become one of products"
         pieces = [composition(consumer, p.linear) for p in linears]
         for piece in pieces:
             if isinstance(piece, str):

@@ -50,7 +50,12 @@ def composition(consumer: Linear, producer: Linear) -> Composition | str:
             return "the padding between them"
     otherwise = ZERO if joint.guarded or producer.read.otherwise is not None else None
     read = Read(read.slot, read.place, otherwise)
-    factor = mul(consumer.filter, joint.moved(producer.filter), kinds=joint.kinds)
+    own = joint.moved(producer.filter)
+    narrow = consumer.form.reduced and producer.form.reduced
+    inner, outer = (own, consumer.filter) if consumer.form.reduced else (consumer.filter, own)
+    if not narrow and not inner.indices <= outer.indices:
+        return "the scale varies along an axis that the filter does not have"
+    factor = mul(consumer.filter, own, kinds=joint.kinds)
     visited = set(read.indices) | consumer.form.written
     if not factor.slots and not factor.indices:
         every = set(range(len(joint.domain)))

@@ -1,5 +1,5 @@
-"""Terms that are linear in one tensor: `filter * read + shift`, summed, with a filter and a shift that stay what they are
-from run to run."""
+"""Terms that are linear in one tensor: `filter * read + shift`, summed, with a filter and a shift that are the same in
+every run."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def linear(form: Form, steady: frozenset[int]) -> Linear | None:
 
 
 def affine_of(e: Expr, steady: frozenset[int], kinds) -> tuple[Expr, Read, Expr] | None:
-    """(factor, read, shift) where e is factor * read + shift and only the read is not steady; None where it is not so."""
+    """(factor, read, shift) where e is factor * read + shift and only the read is not steady; None where there are none."""
     if type(e) is Read:
         return None if e.slots <= steady else (ONE, e, ZERO)
     if type(e) is not Call or e.function not in ("add", "mul", "sub", "neg", "div"):

@@ -12,8 +12,8 @@ BYTES = {"float": 4, "int": 8, "bool": 1}
 
 
 def order(program: Program, report: Report) -> Program:
-    """Moves statements that are the last to read more than they make to where all that they read is there: the gradient of
-    a weight right after the gradient of what the weight makes, and the update of the weight right after that. The order
+    """Moves statements that are the last to read more than they make to where all that they read is there: the gradient
+    of a weight right after the gradient of what the weight makes, and the update of the weight right after that. The order
     of the rest stays.
 
     Before:

@@ -9,6 +9,7 @@
     fold           terms that can be one are one, now that some have become maps, so that they count as one producer
     cse            finds the sums that hoist has made equal
     compose        once sums are plain contractions, and before fuse hides what is linear in functions that are not
+    hoist, contract   again: sums that became one are put in order (a mean of a 1x1 convolution is that of a mean)
     lift           before fuse, which would put what is the same in every step of a scan back into its steps
     fuse           last of the large steps, because substitution hides what those before it look at
     unflatten      after fuse, since a map with `//` fuses and a view does not
@@ -57,6 +58,8 @@ PIPELINE: tuple[tuple[str, Pass], ...] = (
     ("fold", fold),
     ("cse", cse),
     ("compose", compose),
+    ("hoist", hoist),
+    ("contract", contract),
     ("lift", lift),
     ("fuse", fuse),
     ("unflatten", unflatten),

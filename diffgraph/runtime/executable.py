@@ -28,11 +28,15 @@ from diffgraph.targets.reference import run_reference
 RUN_SCALARS = frozenset(("seed", "step", "total_steps"))
 
 
-def build(program: Program, target: str = "cpu", precision: str = "f32", threads: int | None = None) -> Executable:
+def build(
+    program: Program, target: str = "cpu", precision: str = "f32", threads: int | None = None, prepare: bool = True
+) -> Executable:
     """An executable of a program.
 
     target: `cpu`, `cuda`, or `reference` (the interpreter). precision: `f32` or `f64`; on cuda also `tf32` and `bf16`, what
     matrix units multiply where memory and sums are f32. threads: at most so many; None: as many as the process may use.
+    prepare: what depends on parameters only is computed when they change, rather than in every run; good where they
+    rarely do.
     """
     if precision not in values.DTYPES:
         raise error("DG810", f"no precision is named {precision}", help="the precisions are f32, f64, tf32 and bf16")
@@ -52,7 +56,7 @@ def build(program: Program, target: str = "cpu", precision: str = "f32", threads
     from diffgraph.runtime.native import NativeExecutable
     from diffgraph.runtime.prepared import PreparedExecutable
 
-    split = split_prepared(program, Report())
+    split = split_prepared(program, Report()) if prepare else None
     if split is None:
         return NativeExecutable(program, precision, threads)
     return PreparedExecutable(program, split, precision, lambda p: NativeExecutable(p, precision, threads))

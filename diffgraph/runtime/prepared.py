@@ -131,6 +131,8 @@ class Freshness:
     def is_fresh(self) -> bool:
         """Nothing was written since `note`."""
         tracker = self.tracker
+        if not self._arrays:
+            return self._writes >= 0
         if tracker is None or tracker.writes != self._writes:
             return False
         return all(self._is_same(a) for a in tracker.lent if id(a) in self._arrays)
@@ -142,6 +144,7 @@ class Freshness:
     def note(self) -> None:
         """What is read now is what will have been prepared."""
         if self.tracker is None:
+            self._writes = 0
             return
         self._writes = self.tracker.writes
         lent = {id(a): a for a in self.tracker.lent if id(a) in self._arrays}

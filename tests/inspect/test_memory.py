@@ -1,7 +1,8 @@
 """What a step keeps in memory."""
 
 from diffgraph.compiler import loads
-from diffgraph.inspect.memory import memory_of, peak_bytes
+from diffgraph.inspect.memory import fullest, memory_of, peak_bytes
+from diffgraph.runtime.executable import Block
 
 TEXT = """net n {
     input x[N, 100]
@@ -27,3 +28,11 @@ def test_inputs_and_parameters_have_memory_of_their_own_and_the_rest_shares():
 def test_the_plan_as_text():
     text = loads(TEXT).show("memory")
     assert "22,400 of inputs and parameters" in text and "linear1.weight" in text
+    assert "most is alive at row" in text
+
+
+def test_where_most_is_alive():
+    lives = {"a": (5, (0, 4)), "b": (7, (1, 2)), "c": (9, (3, 3)), "d": (1, (4, 6))}
+    blocks = [Block(name, size, 0, when) for name, (size, when) in lives.items()]
+    assert fullest(blocks) == (3, 14)
+    assert fullest([]) == (0, 0)

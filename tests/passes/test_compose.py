@@ -89,6 +89,30 @@ def test_what_is_linear_becomes_one(text, count):
     check(text, count)
 
 
+@pytest.mark.parametrize(
+    ("text", "most"),
+    [
+        # The mean first, then the product: pixels times channels, and channels times channels.
+        (X + "output y = x -> conv(16, 1, bias = false) -> global_avgpool", 4 * 72 + 4 * 16 + 16),
+        ("input x[N, 4, 8, 8]\noutput y = x -> conv(6, 1, bias = false) -> avgpool(2)", 4 * 64 + 6 * 4 * 16 + 6 * 16),
+    ],
+)
+def test_sums_that_became_one_are_put_in_order(text, most):
+    check(text)
+    _, found, _ = compiled(text)
+    steady = steady_tensors(found)
+    made = [s for s in found.statements if isinstance(s, Definition) and s.tensor.name not in steady]
+    points = [np.prod([d for d in t.form.domain if isinstance(d, int)]) for s in made for t in s.terms]
+    assert sum(points) <= most, [str(s.tensor) for s in made]
+
+
+def test_a_plain_sum_stays_one():
+    """Scales after a mean are not multiplied into what it sums."""
+    text = X + "param s[4] = 2\nh = x -> avgpool(2)\ny[n, c, i, j] = h[n, c, i, j] * s[c]\noutput y"
+    report = check(text)
+    assert not any(e.done for e in report.entries if e.step == "compose")
+
+
 def test_a_batch_normalization_costs_nothing():
     text = X + "h = x -> conv(4, 3, pad = 1, bias = false) -> batchnorm -> relu\noutput y = h"
     _, found, _ = compiled(text)
