@@ -34,6 +34,7 @@ def compile_function(function, sig, name: str) -> bytes:
     from numba.core.ccallback import _CFuncCompiler
     from numba.core.compiler_lock import global_compiler_lock
 
+    _keep_order()
     options = {"nopython": True, "fastmath": set(FASTMATH), "error_model": "numpy", "boundscheck": False}
     with global_compiler_lock:
         front = _CFuncCompiler(function, registry.cpu_target, options, {}, compiler.Compiler)
@@ -51,6 +52,15 @@ def compile_function(function, sig, name: str) -> bytes:
         module.verify()
         _stands_alone(module, name)
         return library._codegen._tm.emit_object(module)
+
+
+@lru_cache
+def _keep_order() -> None:
+    """Instructions stay in the order in which tiles are written: each number is loaded just before it is used. LLVM would
+    load all of them first, and run out of registers (half the speed for 14 x 2 vectors)."""
+    import llvmlite.binding as llvm
+
+    llvm.set_option("diffgraph", "-enable-misched=false")
 
 
 def _stands_alone(module, name: str) -> None:
