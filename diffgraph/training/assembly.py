@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Protocol
 
@@ -195,18 +196,21 @@ def _evaluated(net: Compiled, plan: TrainPlan, storage: Storage) -> Storage:
 
 
 def _evaluation(net: Compiled, weights, columns):
-    """A function that gives the losses and metrics of the weights on a set."""
+    """A function that gives the losses and metrics of the weights on a set; compiled at its first use."""
     network = net.network()
+    samples = samples_of(network, columns)
 
     def bound(program: Program) -> Executable:
         executable = net.executable(program)
         executable.bind(weights)
         return executable
 
-    names = [r.name for r in (*network.losses, *network.metrics)]
-    evaluation = Evaluation(net.forward(names), network.batch, bound)
-    samples = samples_of(network, columns)
-    return lambda: evaluation.run(columns, samples)
+    @cache
+    def evaluation() -> Evaluation:
+        names = [r.name for r in (*network.losses, *network.metrics)]
+        return Evaluation(net.forward(names), network.batch, bound)
+
+    return lambda: evaluation().run(columns, samples)
 
 
 def samples_of(network: Network, columns: Mapping[str, np.ndarray]) -> int:
