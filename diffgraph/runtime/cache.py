@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-_MAGIC = b"diffgraph object 1\n"
+_MAGIC = b"diffgraph object 2\n"
 
 
 def default_directory() -> Path:
@@ -42,20 +42,20 @@ class Cache:
         return self.directory / "kernels" / key[:2] / f"{key}{suffix}"
 
     def load(self, key: str) -> bytes | None:
-        """The object code of a key, None if there is none or it is damaged."""
+        """The object code of a key, None if there is none, or it is damaged or that of another key."""
         try:
             found = self.path(key, ".object").read_bytes()
         except OSError:
             return None
         head = len(_MAGIC) + 32
         code = found[head:]
-        if found[:head] != _MAGIC + _check(code):
+        if found[:head] != _MAGIC + _check(key, code):
             return None
         return code
 
     def store(self, key: str, source: str, code: bytes) -> None:
         """Keeps a kernel. A disk that is full or closed to us does no harm: it is then compiled again next time."""
-        for suffix, content in ((".py", source.encode()), (".object", _MAGIC + _check(code) + code)):
+        for suffix, content in ((".py", source.encode()), (".object", _MAGIC + _check(key, code) + code)):
             if not self._write(self.path(key, suffix), content):
                 return
 
@@ -79,8 +79,8 @@ class Cache:
             return False
 
 
-def _check(code: bytes) -> bytes:
-    return hashlib.blake2b(code, digest_size=32).digest()
+def _check(key: str, code: bytes) -> bytes:
+    return hashlib.blake2b(key.encode() + b"\0" + code, digest_size=32).digest()
 
 
 @cache

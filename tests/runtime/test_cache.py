@@ -47,6 +47,27 @@ def test_a_damaged_file_is_ignored_and_written_anew(tmp_path, harm):
     assert compiled(tmp_path) == 0
 
 
+def test_the_file_of_another_kernel_is_ignored(tmp_path):
+    text = PROGRAM + "\nw[n] = sum[i](x[n, i])\noutput w"
+    count = len(kernels(text))
+    assert count > 1 and compiled(tmp_path, text) == count
+    paths = objects(tmp_path)
+    contents = [p.read_bytes() for p in paths]
+    for path, content in zip(paths, contents[1:] + contents[:1]):
+        path.write_bytes(content)
+    assert compiled(tmp_path, text) == count
+
+
+def test_what_is_no_file_of_ours_is_ignored(tmp_path):
+    compiled(tmp_path)
+    for path, content in zip(objects(tmp_path), (b"\x7fELF" + bytes(4000), b"not an object")):
+        path.write_bytes(content)
+    first = objects(tmp_path)[0]
+    first.unlink()
+    first.mkdir()
+    assert compiled(tmp_path) > 0
+
+
 def test_kernels_that_differ_in_names_only_are_one(tmp_path):
     compiled(tmp_path)
     assert compiled(tmp_path, PROGRAM.replace("x", "image").replace("y", "result")) == 0
