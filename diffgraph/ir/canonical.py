@@ -67,14 +67,36 @@ def canonical_term(term: Term) -> Term:
 def interchangeable(form: Form) -> tuple[tuple[int, ...], ...]:
     """Groups of slots of a canonical form such that exchanging two of a group changes nothing (`a + b`)."""
     groups: list[list[int]] = []
+    known = _surroundings(form)
     for slot in range(len(form.operands)):
         for group in groups:
-            if form.operands[group[0]] == form.operands[slot] and _is_symmetric(form, group[0], slot):
+            if known[group[0]] == known[slot] and _is_symmetric(form, group[0], slot):
                 group.append(slot)
                 break
         else:
             groups.append([slot])
     return tuple(tuple(g) for g in groups if len(g) > 1)
+
+
+def _surroundings(form: Form) -> list[tuple]:
+    """For each slot what exchanging it with another one keeps: its operand, the places read, and in what the reads stand.
+    The order of arguments is left out, for that depends on the slots where the function has none."""
+    around: list[set] = [set() for _ in form.operands]
+    seen: set[Expr] = set()
+    left: list[Expr] = [form.body, *form.write]
+    while left:
+        e = left.pop()
+        if e in seen:
+            continue
+        seen.add(e)
+        left.extend(e.children)
+        own = (type(e), e.function, len(e.args)) if type(e) is Call else (type(e),)
+        for child in e.children:
+            if type(child) is Read:
+                around[child.slot].add((own, len(child.place)))
+    if type(form.body) is Read:
+        around[form.body.slot].add(("body",))
+    return [(operand, frozenset(found)) for operand, found in zip(form.operands, around)]
 
 
 def _is_symmetric(form: Form, a: int, b: int) -> bool:
@@ -217,11 +239,14 @@ def _numbered(form: Form) -> tuple[Form, tuple[int, ...]]:
 
 def _renumbered(form: Form, vertices: list[Vertex]) -> Form:
     """The form with its indices and slots (those that are listed) numbered in the order of the list; but indices whose
-    order has a meaning after those written, and in that order."""
+    order has a meaning after those written, and in that order. The form is settled, so that its own numbers give it
+    back."""
     axes = [k for kind, k in vertices if kind == "index"]
     if form.op != "sum":
         axes = [*(k for k in axes if k in form.written), *form.reduced]
     slots = [k for kind, k in vertices if kind == "slot"]
+    if axes == list(range(len(form.domain))) and slots == list(range(len(form.operands))):
+        return form
     domain = tuple(form.domain[k] for k in axes)
     operands = tuple(form.operands[s] for s in slots)
     moved = Form(domain, form.op, form.write, form.shape, operands, form.body)

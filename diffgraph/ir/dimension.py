@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cached_property
+from functools import cached_property, lru_cache
 from math import lcm
 
 
@@ -44,7 +44,7 @@ class Dimension:
         return self._hash
 
     def __add__(self, other: Size) -> Size:
-        return _total([*_terms(self), *_terms(other)])
+        return _sum(self, other)
 
     __radd__ = __add__
 
@@ -58,7 +58,7 @@ class Dimension:
         return -self + other
 
     def __mul__(self, other: Size) -> Size:
-        return _total([(_join(m, k), a * b) for m, a in _terms(self) for k, b in _terms(other)])
+        return _product(self, other)
 
     __rmul__ = __mul__
 
@@ -226,8 +226,11 @@ def divide_exactly(size: Size, divisor: Size) -> Size | None:
 
 def is_nonnegative(size: Size) -> bool:
     """size >= 0 for all values of its symbols from 1 up. Cautious: False says that it could not be shown."""
-    if isinstance(size, int):
-        return size >= 0
+    return size >= 0 if isinstance(size, int) else _is_nonnegative(size)
+
+
+@lru_cache(maxsize=1 << 14)
+def _is_nonnegative(size: Dimension) -> bool:
     return _all_positive(_lower_bound(size, linear=True)) or _all_positive(_lower_bound(size, linear=False))
 
 
@@ -311,3 +314,13 @@ def _settle(terms) -> Size:
 
 def _total(terms) -> Size:
     return _settle(_raw(terms))
+
+
+@lru_cache(maxsize=1 << 14)
+def _sum(a: Dimension, b: Size) -> Size:
+    return _total([*_terms(a), *_terms(b)])
+
+
+@lru_cache(maxsize=1 << 14)
+def _product(a: Dimension, b: Size) -> Size:
+    return _total([(_join(m, k), x * y) for m, x in _terms(a) for k, y in _terms(b)])

@@ -16,7 +16,7 @@ from diffgraph.ir.affine import affine, as_affine, difference, divide, divided_a
 from diffgraph.ir.dimension import is_nonnegative
 from diffgraph.ir.expression import Affine, Call, Const, Expr, Extent, Index, Read
 from diffgraph.ir.factors import conditions_and_factors
-from diffgraph.ir.form import Form
+from diffgraph.ir.form import Form, alone_index
 from diffgraph.ir.rewrite import rewrite
 from diffgraph.ir.simplify import (
     FALSE,
@@ -52,6 +52,9 @@ def _falls_outside(write: tuple[Affine, ...], form: Form) -> bool:
 
 
 def _is_outside(place: Affine, extent, form: Form) -> bool:
+    axis = alone_index(place)
+    if axis is not None and isinstance(extent, int) and extent > 0 and form.domain[axis] == extent:
+        return False
     low, high = interval(place, form.domain, form.operands)
     return (high is not None and is_nonnegative(-1 - high)) or (low is not None and is_nonnegative(low - extent))
 

@@ -47,7 +47,7 @@ def apply_alike(
     tensors: list[Tensor] = []
     try:
         key = (
-            _fingerprint(target), tuple(_argument(a, tensors) for a in arguments), _place(span), session.phase,
+            _fingerprint(target, tensors), tuple(_argument(a, tensors) for a in arguments), _place(span), session.phase,
             session.training, any(f.frozen for f in session.frames),
         )  # fmt: skip
     except Unfit:
@@ -111,12 +111,10 @@ def _repeated(template: Template, session: Session, path: str, tensors, argument
 
 def _argument(value: Any, tensors: list[Tensor]) -> Any:
     """An argument without the names of its tensors, which join `tensors`."""
-    if isinstance(value, TensorValue):
-        return "tensor", _shape(value.tensor, tensors), _place(value.span)
     if isinstance(value, Pending):
         operands = tuple(_shape(t, tensors) for t in value.operands)
         return "pending", value.shape, value.kind, value.body, value.bound, operands, _place(value.span)
-    return _fingerprint(value)
+    return _fingerprint(value, tensors)
 
 
 def _shape(tensor: Tensor, tensors: list[Tensor]) -> tuple:
@@ -131,25 +129,27 @@ def _place(span: Span | None) -> tuple | None:
     return None if span is None else (span.start, span.end, id(span.source))
 
 
-def _fingerprint(value: Any) -> Any:
-    """What settings that mean the same have in common. `Unfit` where that cannot be told: for tensors, and compositions,
-    whose text is read in a scope that changes."""
+def _fingerprint(value: Any, tensors: list[Tensor]) -> Any:
+    """What values that mean the same have in common. `Unfit` where that cannot be told: for compositions, whose text is
+    read in a scope that changes."""
     if value is None or isinstance(value, (bool, int, str)):
         return type(value), value
     if isinstance(value, float):
         return float, value.hex()
     if isinstance(value, (Fraction, Dimension, range)):
         return type(value), value
+    if isinstance(value, TensorValue):
+        return "tensor", _shape(value.tensor, tensors), _place(value.span)
     if isinstance(value, (list, tuple)):
-        return type(value), tuple(map(_fingerprint, value))
+        return type(value), tuple(_fingerprint(v, tensors) for v in value)
     if isinstance(value, BuiltinFunction):
-        return value.name, _fingerprints(value.given)
+        return value.name, _fingerprints(value.given, tensors)
     if isinstance(value, FunctionValue) and isinstance(value.scope, Module):
-        return id(value.declaration), id(value.scope), _fingerprints(value.given)
+        return id(value.declaration), id(value.scope), _fingerprints(value.given, tensors)
     if isinstance(value, LayerValue) and isinstance(value.scope, Module):
-        return id(value.declaration), id(value.scope), _fingerprints(value.settings)
+        return id(value.declaration), id(value.scope), _fingerprints(value.settings, tensors)
     raise Unfit
 
 
-def _fingerprints(named) -> tuple:
-    return tuple((name, _fingerprint(value)) for name, value in named)
+def _fingerprints(named, tensors: list[Tensor]) -> tuple:
+    return tuple((name, _fingerprint(value, tensors)) for name, value in named)

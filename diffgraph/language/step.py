@@ -14,6 +14,7 @@ from diffgraph.ir.program import Output, Program
 from diffgraph.ir.replay import replay
 from diffgraph.language import evaluate as expressions
 from diffgraph.language import statements, syntax
+from diffgraph.language.alike import apply_alike
 from diffgraph.language.apply import call_function, settings_scope
 from diffgraph.language.arithmetic import apply_scalar, describe, materialize, show_shape
 from diffgraph.language.blocks import OptimizerCall, TrainPlan
@@ -129,6 +130,7 @@ class _Step:
     def __init__(self, plan: TrainPlan, session: Session, ports: Ports):
         self.plan, self.session = plan, session
         self.losses = ports.losses
+        self.applied: set[str] = set()
         self.variables = list(session.variables.values())
         self.trained = [v for v in self.variables if v.trained]
         if not self.losses:
@@ -249,8 +251,8 @@ class _Step:
         """Runs the body of an optimizer with its tensors; those with a path may be updated."""
         session = self.session
         declaration = optimizer.declaration
-        again = any(i.startswith(f"{path}.") for i in session.variables)
-        with session.inside(Frame(path, optimizer.name, span, reuse=again)):
+
+        def evaluate() -> TensorValue:
             scope = settings_scope(optimizer, session, span)
             if len(declaration.tensors) != len(tensors):
                 raise error("DG613", f"`{optimizer.name}` takes {len(declaration.tensors)} tensors", declaration.span)
@@ -259,6 +261,12 @@ class _Step:
                 if own is not None:
                     scope.bind(f"&{parameter.name}", own)
             statements.run_block(declaration.body, scope, session)
+            return session.by_path[path]
+
+        frame = Frame(path, optimizer.name, span, reuse=path in self.applied)
+        self.applied.add(path)
+        with session.inside(frame):
+            apply_alike(session, optimizer, [value for value, _ in tensors], path, span, evaluate)
 
     def _hold(self) -> None:
         """Makes the new values plain numbers for the losses that follow: a step is not differentiated through."""

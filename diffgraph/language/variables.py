@@ -227,7 +227,7 @@ def update(node: syntax.Update, scope: Scope, session: Session) -> None:
     if value.shape != variable.tensor.shape:
         raise _keeps_shape(path, variable, value, node.span)
     session.updated(path, value)
-    if not path.startswith(f"{session.frame.path}."):
+    if path != session.frame.path and not path.startswith(f"{session.frame.path}."):
         session.outside += 1
     holder = scope.find(f"&{name}")
     if holder is not None and holder.get(f"&{name}") == path:

@@ -4,8 +4,10 @@ import pytest
 from everything import everything
 
 from diffgraph.language import alike
+from diffgraph.language.blocks import train_block
 from diffgraph.language.elaborate import elaborate
 from diffgraph.language.module import load_text
+from diffgraph.language.step import training_network
 
 #: Bodies of `layer block(channels)(x[N, C])`, each applied five times in a row and once beside, and what stands before.
 BLOCKS = {
@@ -118,3 +120,14 @@ def test_frozen_paths(monkeypatch):
         for path in ("block2", "other.1")
         for name in ("linear1.weight", "linear1.bias", "batchnorm1.weight", "batchnorm1.bias")
     }
+
+
+@pytest.mark.parametrize("rule", ["sgd(lr = cosine(0.1), momentum = 0.9)", "adamw", "lamb(lr = 1e-2)"])
+def test_updates(rule, monkeypatch):
+    """Each parameter has an update of its own; those of one shape are alike. What the schedule gives is a tensor that all
+    of them read."""
+    train = f"train f {{\ndata spiral\nsteps 9\nclip_norm 1.0\naverage ema(0.9)\noptimizer {rule}\n}}"
+    plan = train_block(load_text(text(BLOCKS["states"]) + "\n" + train))
+    ours = everything(training_network(plan))
+    monkeypatch.setattr(alike, "_can_repeat", lambda session: False)
+    assert ours == everything(training_network(plan))
