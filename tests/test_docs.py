@@ -1,5 +1,5 @@
-"""The documentation is true: every block marked `net` is a file that checks, trains a few steps and holds what it expects;
-every command runs, and prints what stands below it; the Python runs."""
+"""The documentation is true: every block marked `net` is a file that checks, trains a few steps and holds what it
+expects; every command runs, and prints what stands below it; the Python runs."""
 
 import re
 import shlex

@@ -16,7 +16,7 @@ from diffgraph.cli.options import model_options, read_assignments
 def command(file, net_name, assignments, threads, seed, as_json, quiet, target, **_) -> int:
     """Compare every derivative of FILE with finite differences in float64, at the initial parameters."""
     from diffgraph.compiler import load
-    from diffgraph.inspect.gradcheck import check_net
+    from diffgraph.inspect.gradcheck import check_net, own_gradients
 
     options = {"target": "reference", "precision": "f64", "seed": seed or 0, "threads": threads}
     net = load(file, net_name, read_assignments(assignments), **options)
@@ -32,5 +32,8 @@ def command(file, net_name, assignments, threads, seed, as_json, quiet, target, 
                 mark = "ok  " if c.ok else "FAIL"
                 click.echo(f"{mark} {c.path:{width}}  {c.derivative:+.9e}  {c.difference:+.9e}  {c.error:.1e}")
         wrong = sum(not c.ok for c in found)
+        own = own_gradients(net.network(True)) if wrong else ()
+        if own:
+            click.echo(f"differences do not follow the gradients of your own at {', '.join(own)}")
         click.echo(f"{len(found) - wrong} of {len(found)} derivatives agree with finite differences")
     return 0 if all(c.ok for c in found) else 1

@@ -2,9 +2,9 @@
 
 A directional derivative is compared for each parameter and each float input: <gradient, v> with the central difference
 (L(x + h v) - L(x - h v)) / 2h for random directions v. Where the loss has a kink within the step (a relu that switches)
-the two one-sided differences disagree, however small the step; such a direction says nothing and another one is drawn. A
-net that starts on a kink (a relu of nothing but biases of 0) is compared beside it. What `stop_gradient` gives is the same
-on both sides: it is a constant of the derivative.
+the two one-sided differences disagree, however small the step; such a direction says nothing and another one is drawn.
+A net that starts on a kink (a relu of nothing but biases of 0) is compared beside it. What `stop_gradient` gives is the
+same on both sides: it is a constant of the derivative.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 
 from diffgraph.inspect.samples import fitting_inputs, sample_sizes
 from diffgraph.ir.evaluate import holding
+from diffgraph.ir.program import Definition, walk
 from diffgraph.language.paths import matches
 
 #: Directions compared for each tensor, and how many may be drawn to find that many without a kink.
@@ -91,7 +92,7 @@ def _difference(loss, base, path, value, direction, step, values) -> tuple[float
     central, apart, slope = _differences(loss, base, path, value, direction, step, values)
     if apart <= 1e-3 * slope + _noise(base, step):
         return central, True
-    # The one-sided differences of a smooth function differ by step * curvature; those at a kink by the same at any step.
+    # One-sided differences of a smooth function differ by step * curvature, those at a kink by the same at any step.
     central, closer, slope = _differences(loss, base, path, value, direction, step / 8, values)
     return central, bool(closer <= max(1e-3 * slope, apart / 4) + _noise(base, step / 8))
 
@@ -130,6 +131,12 @@ def check_net(net, seed: int = 0) -> list[Comparison]:
     finally:
         for path, value in before.items():
             net.storage[path][...] = value
+
+
+def own_gradients(network) -> tuple[str, ...]:
+    """Where a derivative that the user wrote is used: a disagreement may be meant there."""
+    made = [s for s in walk(network.program) if isinstance(s, Definition) and s.gradient is not None]
+    return tuple(dict.fromkeys(str(s.provenance[0].span) for s in made if s.provenance and s.provenance[0].span))
 
 
 def _compare_paths(net, network, by: list[str], inputs: Values, parameters: Values, seed: int) -> list[Comparison]:

@@ -26,7 +26,8 @@ def memory_text(network, executable: Executable) -> str:
     own = sum(b.size for b in blocks if b.offset is None)
     origins = _origins(executable.program)
     total = f"{peak_bytes(blocks):,} bytes for one sample: {own:,} of inputs and parameters,"
-    lines = [f"{total} {peak_bytes(blocks) - own:,} shared by {len(shared)} tensors of {sum(b.size for b in shared):,}", ""]
+    sharing = f"{peak_bytes(blocks) - own:,} shared by {len(shared)} tensors of {sum(b.size for b in shared):,}"
+    lines = [f"{total} {sharing}", ""]
     lines += [*_fullest(shared, origins), ""]
     lines.append(f"{'tensor':32} {'bytes':>12} {'at':>12}  {'rows':12} from")
     for b in sorted(blocks, key=lambda b: (b.offset is not None, b.lives, b.tensor)):

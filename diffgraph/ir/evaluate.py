@@ -35,8 +35,8 @@ _held: ContextVar[Iterator[np.ndarray] | list[np.ndarray] | None] = ContextVar("
 
 @contextmanager
 def holding(values: list[np.ndarray]) -> Iterator[None]:
-    """Runs inside take what `stop_gradient` gives from `values`, in the order in which it was met; the first run, with an
-    empty list, fills it. So the derivative of a program, which takes these values as constants, is that of its runs."""
+    """Runs inside take what `stop_gradient` gives from `values`, in the order in which it was met; the first run, with
+    an empty list, fills it. So the derivative of a program, for which these are constants, is that of its runs."""
     token = _held.set(iter(values) if values else values)
     try:
         yield

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from math import prod
 
-from diffgraph.ir.affine import UNKNOWN, Interval, interval
+from diffgraph.ir.affine import Interval, interval
 from diffgraph.ir.evaluate import values_over
 from diffgraph.ir.expression import Affine, Call, Const, Expr, Index, Read
 from diffgraph.ir.form import Operand
@@ -18,8 +18,8 @@ MOST_POINTS = 1 << 18
 
 
 def exact_range(expr: Expr, domain: tuple, operands: tuple[Operand, ...]) -> Interval:
-    """The least and the greatest value of an int-valued expression over the domain, as `interval`, but exact where an index
-    occurs several times and all that it depends on is known. An int that is read may be anything within its bound."""
+    """The least and the greatest value of an int-valued expression over the domain, as `interval`, but exact where an
+    index occurs several times and all that it depends on is known. An int that is read may be anything in its bound."""
     if not _repeats(expr):
         return interval(expr, domain, operands)
     read: dict[Read, Index] = {}

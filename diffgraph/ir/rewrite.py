@@ -23,8 +23,8 @@ def rewrite(
 
     `replace` gets a node whose children have been rewritten, and gives what takes its place (itself to keep it); inside
     a place that must be int-valued. `before` is applied to a node before its children are looked at. Equal expressions
-    share a `memo`, which may serve several calls. Each index and each read is replaced once: a call that is simplified to
-    one of its arguments gives an argument that has been replaced.
+    share a `memo`, which may serve several calls. Each index and each read is replaced once: a call that is simplified
+    to one of its arguments gives an argument that has been replaced.
     """
     memo = {} if memo is None else memo
 

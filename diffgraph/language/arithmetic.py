@@ -82,6 +82,8 @@ def not_a_tensor(value: Any, span: Span | None) -> DiffgraphError:
     help = None
     if isinstance(value, NetResult) and value.outputs:
         help = f"name one of them: {value.path.rpartition('.')[2]}.{next(iter(value.outputs))}"
+    elif isinstance(value, tuple):
+        help = f"unpack them: `{', '.join('abcdefgh'[: len(value)])} = ...`"
     elif isinstance(value, LayerValue):
         settings = "(...)" if value.declaration.settings else ""
         help = f"a layer is applied by an arrow: `x -> {value.name}{settings}`"
@@ -126,7 +128,7 @@ def as_pending(value: Any, session: Session, span: Span | None) -> Pending:
     expression = constant_expr(value)
     if expression is not None:
         return Pending((), constant_kind(value), expression, (), None, span)
-    if isinstance(value, (list, range, tuple)):
+    if isinstance(value, (list, range)):
         return stacked(list(value), session, span)
     raise not_a_tensor(value, span)
 

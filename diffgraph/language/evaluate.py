@@ -22,6 +22,7 @@ from diffgraph.language.arithmetic import (
     unary,
 )
 from diffgraph.language.core_functions import CORE
+from diffgraph.language.pipes import evaluate_pipe
 from diffgraph.language.reductions import matmul
 from diffgraph.language.scans import evaluate_scan
 from diffgraph.language.scopes import FAILED, Scope, Unavailable
@@ -29,7 +30,6 @@ from diffgraph.language.session import Session
 from diffgraph.language.tensors import filled, take
 from diffgraph.language.values import (
     BuiltinFunction,
-    Composition,
     FrozenLayer,
     FunctionValue,
     Indexed,
@@ -193,7 +193,7 @@ def _subscript(node: syntax.Subscript, scope: Scope, session: Session) -> Any:
     by_index = any(isinstance(p, Indexed) for p in parts)
     rest = next((k for k, p in enumerate(parts) if p is Ellipsis), None)
     if isinstance(value, (list, range, str, tuple)) and not by_index and not any(is_tensor(p) for p in parts):
-        return _list_item(value, parts, node)
+        return _list_item(value, parts, session, node)
     if isinstance(value, (list, range)):
         value = as_pending(value, session, node.span)
     if not is_tensor(value):
@@ -224,21 +224,28 @@ def _subscript_value(node: syntax.Expr, scope, session) -> Any:
     return only_output(evaluate(node, scope, session))
 
 
-def _list_item(value, parts: list, node: syntax.Subscript) -> Any:
-    for part in parts:
-        if isinstance(part, tuple):
-            value = value[part[0] : part[1]]
-            value = list(value) if isinstance(value, range) else value
-            continue
-        if isinstance(part, bool) or not isinstance(part, int) or not isinstance(value, (list, range, str, tuple)):
-            raise error("DG224", f"{describe(part)} is not a place in {describe(value)}", node.span)
-        if not -len(value) <= part < len(value):
-            raise error(
-                "DG225", f"there is no place {part} in a list of {len(value)}", node.span,
-                help=f"its places are 0 to {len(value) - 1}, or -1 to -{len(value)} from behind" if value else None,
-            )  # fmt: skip
-        value = value[part]
-    return value
+def _list_item(value: Any, parts: list, session: Session, node: syntax.Subscript) -> Any:
+    """An item of a list, of the lists inside it, or of the tensors inside these; a slice of each of them."""
+    if not parts:
+        return value
+    if is_tensor(value):
+        return _slice(as_pending(value, session, node.span), parts, None, session, node.span)
+    part, *rest = parts
+    if isinstance(value, tuple) and rest:
+        help = f"unpack them: `{', '.join('abcdefgh'[: len(value)])} = ...`"
+        raise error("DG224", f"these are {len(value)} values, not one of several axes", node.span, help=help)
+    if isinstance(part, tuple):
+        value = value[part[0] : part[1]]
+        value = list(value) if isinstance(value, range) else value
+        return [_list_item(v, rest, session, node) for v in value] if rest else value
+    if isinstance(part, bool) or not isinstance(part, int) or not isinstance(value, (list, range, str, tuple)):
+        raise error("DG224", f"{describe(part)} is not a place in {describe(value)}", node.span)
+    if not -len(value) <= part < len(value):
+        raise error(
+            "DG225", f"there is no place {part} in a list of {len(value)}", node.span,
+            help=f"its places are 0 to {len(value) - 1}, or -1 to -{len(value)} from behind" if value else None,
+        )  # fmt: skip
+    return _list_item(value[part], rest, session, node)
 
 
 def _slice(value: Pending, parts: list, rest: int | None, session, span) -> Pending:
@@ -383,21 +390,6 @@ def _grad(arguments: list, node: syntax.CallOf, session: Session) -> Any:
     return TensorValue(session.builder.tensors[found], node.span)
 
 
-# ---------------------------------------------------------------- pipes
-
-
-def _pipe(node: syntax.Pipe, scope: Scope, session: Session) -> Any:
-    head, *stages = node.stages
-    if head.name is not None:
-        return Composition(tuple((s.value, s.name) for s in node.stages), scope, node.span)
-    value = evaluate(head.value, scope, session)
-    if isinstance(value, (FunctionValue, BuiltinFunction, LayerValue, Composition, SharedLayer, FrozenLayer)):
-        return Composition(tuple((s.value, s.name) for s in node.stages), scope, node.span)
-    for stage in stages:
-        value = apply.apply_stage(value, stage.value, stage.name, stage, scope, session)
-    return value
-
-
 def _scan(node: syntax.ScanOf, scope: Scope, session: Session) -> Any:
     return evaluate_scan(node, scope, session)
 
@@ -425,6 +417,6 @@ _RULES = {
     syntax.Subscript: _subscript,
     syntax.Attribute: _attribute,
     syntax.Reduction: lambda node, scope, session: notation.reduction(node, scope, session),
-    syntax.Pipe: _pipe,
+    syntax.Pipe: evaluate_pipe,
     syntax.ScanOf: _scan,
 }

@@ -23,7 +23,7 @@ def layernorm(p, path, x):
 
 
 def attention(p, path, q, kv, mask):
-    (n, t, d), s, heads = q.shape, kv.shape[1], 2
+    (n, t, d), heads = q.shape, 2
     a, b, c = (linear(p, f"{path}.{k}", x).view(n, -1, heads, d // heads).transpose(1, 2)
                for k, x in (("query", q), ("key", kv), ("value", kv)))  # fmt: skip
     y = F.scaled_dot_product_attention(a, b, c, attn_mask=mask)

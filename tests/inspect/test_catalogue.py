@@ -66,7 +66,7 @@ net probe {
 @pytest.mark.parametrize("name", [name for name in CORE_NOTES if name != "constant"])
 def test_examples_of_the_core_mean_something(name):
     example = CORE_NOTES[name][1]
-    statement = example if example.startswith("values, ") else f"values = {example}"
+    statement = example if example.startswith("values, ") else f"values = list({example})"
     assert elaborate(load_text(AROUND % statement), "probe", {}).outputs
 
 

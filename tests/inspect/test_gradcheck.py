@@ -23,7 +23,8 @@ def test_a_net_that_starts_on_a_kink_is_compared_beside_it():
 
 
 def test_what_stop_gradient_gives_is_held():
-    statements = "    param w[3] ~ normal(0, 1)\n    loss mean(stop_gradient(exp(w)) * w * x) + mean(stop_gradient(x) * x)"
+    loss = "    loss mean(stop_gradient(exp(w)) * w * x) + mean(stop_gradient(x) * x)"
+    statements = f"    param w[3] ~ normal(0, 1)\n{loss}"
     assert all(c.ok for c in verdict(statements))
     loop = "    s = scan t in 0..3 from s = x { next s = tanh(s * stop_gradient(s + 1)) }\n    loss mean(s)"
     assert all(c.ok for c in verdict(loop))

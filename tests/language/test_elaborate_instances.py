@@ -303,3 +303,14 @@ def test_instances_know_their_settings():
 def test_names_of_instances_are_words(name):
     text = f"input x[N, 3]\nname = {name}\noutput y = x -> linear(3) as f{{name}}"
     assert problem(body(text)).code == "DG528"
+
+
+def test_what_has_been_applied_can_be_named_behind():
+    text = """net n {
+        input x[N, 3]
+        y = (x -> linear(2)) as p
+        z = (x -> linear(4) -> linear(2) as last) as q -> relu
+        output y
+        output z
+    }"""
+    assert paths(network(text)) == ["p.weight", "p.bias", "q.linear1.weight", "q.linear1.bias", "q.last.weight", "q.last.bias"]

@@ -366,3 +366,20 @@ def test_a_parameter_may_depend_on_a_size_that_each_compilation_fixes():
 def test_a_parameter_under_a_condition_on_training(text):
     found = problem(body("input x[N, 3]\noutput y = x -> f", f"layer f()(x) {{\n{text}\nreturn x\n}}"))
     assert found.code == "DG518"
+
+
+def test_lists_are_read_along_several_axes():
+    text = """points = [[1, 2], [3, 4], [5, 6]]
+    net n {
+        input x[N, 2]
+        assert points[:, 0] == [1, 3, 5] and points[1:, 1] == [4, 6] and points[2, 1] == 6
+        both = [x, 2 * x]
+        output y = both[1, :, 0]
+    }"""
+    assert values_of(network(text), x=np.array([[1.0, 2], [3, 4]]))["y"].tolist() == [2, 6]
+
+
+def test_several_values_are_no_tensor():
+    loop = "p = scan t in 0..3 from a = x, b = x { next a = b }"
+    assert "unpack them" in problem(body(f"input x[N, 3]; {loop}; output y = mean(p)")).help
+    assert "unpack them" in problem(body(f"input x[N, 3]; {loop}; output y = p[:, 0]")).help
