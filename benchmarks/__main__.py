@@ -13,10 +13,11 @@ import importlib.metadata
 import importlib.util
 import sys
 import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from benchmarks import measure, memory, report, start
-from benchmarks.workloads import WORKLOADS, named
+from benchmarks.workloads import WORKLOADS, Workload, named
 from diffgraph.inspect.turns import Effort
 
 PEERS = {"torch": "torch", "jax": "jax", "onnxruntime": "onnx"}
@@ -31,6 +32,7 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=0.2, help="how long a turn is")
     parser.add_argument("--retries", type=int, default=5, help="how often a turn that others disturbed is taken again")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--together", type=int, default=1, help="workloads that are made ready before one is timed")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results; those of other workloads stay")
     parser.add_argument(
         "--lock", type=Path, action="append", default=[], help="a lock to hold, exclusively while timing"
@@ -78,21 +80,29 @@ def main(given: list[str] | None = None) -> None:
     rows = []
     effort = Effort(asked.rounds, asked.seconds, asked.retries, tuple(asked.lock))
     with tempfile.TemporaryDirectory() as folder:
-        for work in asked.chosen:
-            if work.kind == "start":
-                row = start.measure(work, asked.sides, asked.threads, Path(folder), asked.lock)
-            else:
-                results = measure.compare(work, asked.sides, asked.threads, effort, Path(folder))
-                used = (
-                    {}
-                    if asked.no_memory
-                    else memory.compare(work, asked.sides, asked.threads, Path(folder), asked.lock)
-                )
-                row = report.row(work, results, used, machine)
-            rows.append(row)
-            print(report.text(row), flush=True)
-            if asked.json:
-                report.write(asked.json, machine, versions(), rows)
+        for works in _groups(asked.chosen, asked.together):
+            for row in _rows(works, asked, effort, machine, Path(folder)):
+                rows.append(row)
+                print(report.text(row), flush=True)
+                if asked.json:
+                    report.write(asked.json, machine, versions(), rows)
+
+
+def _groups(works: Sequence[Workload], size: int) -> list[tuple[Workload, ...]]:
+    """The workloads that are made ready together; starts of processes stand alone."""
+    steps = [w for w in works if w.kind != "start"]
+    groups = [tuple(steps[at : at + size]) for at in range(0, len(steps), size)]
+    return [*groups, *((w,) for w in works if w.kind == "start")]
+
+
+def _rows(works, asked, effort: Effort, machine, folder: Path) -> Iterator[dict]:
+    if works[0].kind == "start":
+        yield start.measure(works[0], asked.sides, asked.threads, folder, asked.lock)
+        return
+    found = measure.compare(works, asked.sides, asked.threads, effort, folder)
+    for work, results in zip(works, found):
+        used = {} if asked.no_memory else memory.compare(work, asked.sides, asked.threads, folder, asked.lock)
+        yield report.row(work, results, used, machine)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A workload on every side, ours first, taking turns."""
+"""Workloads on every side, ours first, taking turns."""
 
 from __future__ import annotations
 
@@ -12,18 +12,22 @@ from diffgraph.inspect import turns
 from diffgraph.inspect.turns import Configuration, Effort, Result
 
 
-def compare(work: Workload, names: Sequence[str], threads: int, effort: Effort, folder: Path) -> list[Result]:
-    """Seconds of a step. names: modules of `benchmarks.sides`. folder: for files of this workload."""
-    arrays = folder / f"{work.name}.npz"
-    sides = [
-        partial(turns.Side, threads, configurations, name, work, threads, arrays)
-        for name in dict.fromkeys(["ours", *names])
-    ]
-    results = turns.compare(sides, effort)
-    arrays.unlink(missing_ok=True)
-    for result in results:
-        result.seconds = [seconds / work.steps for seconds in result.seconds]
-    return results
+def compare(
+    works: Sequence[Workload], names: Sequence[str], threads: int, effort: Effort, folder: Path
+) -> list[list[Result]]:
+    """Seconds of a step of each workload, all made ready before the first is timed. names: modules of
+    `benchmarks.sides`. folder: for files of the workloads."""
+
+    def contest(work: Workload) -> list:
+        arguments = (work, threads, folder / f"{work.name}.npz")
+        every = dict.fromkeys(["ours", *names])
+        return [partial(turns.Side, threads, configurations, name, *arguments) for name in every]
+
+    found = turns.compare([contest(work) for work in works], effort)
+    for work, results in zip(works, found):
+        for result in results:
+            result.seconds = [seconds / work.steps for seconds in result.seconds]
+    return found
 
 
 def configurations(name: str, work: Workload, threads: int, arrays: Path) -> Iterator[Configuration]:

@@ -242,7 +242,8 @@ def against(
     common = (load, batch, dict(sizes), mode)
     sides = [partial(turns.Side, threads, _ours, *common)]
     sides += [partial(turns.Side, threads, _peer, *common, path, function) for path, function in peers]
-    return turns.compare(sides, effort)
+    (results,) = turns.compare([sides], effort)
+    return results
 
 
 def _ours(load, batch, sizes, mode) -> Iterator[Configuration]:

@@ -112,22 +112,34 @@ class Side:
             self.process.kill()
 
 
-def compare(sides: Iterable[Callable[[], Side]], effort: Effort) -> list[Result]:
-    """Starts the sides one after the other, compares what they computed with what the first did, and times them."""
-    started: list[Side] = []
+def compare(contests: Iterable[Iterable[Callable[[], Side]]], effort: Effort) -> list[list[Result]]:
+    """The results of each contest, a number of sides. All are made ready, what each computed is compared with what the
+    first of its contest did, and then one contest after the other is timed while the locks are held."""
+    ready: list[list[Side]] = []
     try:
-        for start in sides:
+        for sides in contests:
+            ready.append([])
             with held(effort.locks, shared=True):
-                started.append(start())
-                started[-1].prepare()
-        _judge(started)
+                _prepare(sides, ready[-1])
+            _judge(ready[-1])
         with held(effort.locks):
-            for _ in range(effort.rounds):
-                _round(started, effort)
-        return [result for side in started for result, _ in side.prepared]
+            for sides in ready:
+                for _ in range(effort.rounds):
+                    _round(sides, effort)
+        return [[result for side in sides for result, _ in side.prepared] for sides in ready]
     finally:
-        for side in started:
+        for side in (side for sides in ready for side in sides):
             side.close()
+
+
+def _prepare(sides: Iterable[Callable[[], Side]], started: list[Side]) -> None:
+    """Starts the first side and then, since they may read what it has written, the others."""
+    first, *others = sides
+    started.append(first())
+    started[0].prepare()
+    started += [start() for start in others]
+    for side in started[1:]:
+        side.prepare()
 
 
 def _round(sides: Sequence[Side], effort: Effort) -> None:
