@@ -169,7 +169,7 @@ WORKLOADS = (
         {"x": (1000,), "label": 1000}, (Twin("cross_entropy", is_module=False),), ahead(2, 4), jax="classified",
     ),
     Workload(
-        "resnet50-start", "ResNet-50 from a new process to the first result", "start", f"{VISION}/resnet.net", "resnet50",
+        "resnet50-start", "ResNet-50 from a new process to a result", "start", f"{VISION}/resnet.net", "resnet50",
         1, {"image": (3, 224, 224)}, (Twin("probability", {"make": "resnet50"}),),
         (Goal("cold", 15, 4), Goal("second", 1.5, 0.8)), onnx=True,
     ),
