@@ -32,6 +32,8 @@ COMMANDS = {
     "explain-error": ("explain_error", "what the code of an error means, with an example"),
     "bench": ("bench", "time and memory per step and per layer, % of the machine's limit"),
     "layers": ("layers", "the catalogue: signature, formula, an example"),
+    "export": ("export", "weights for other programs: safetensors, npz"),
+    "import": ("onnx_import", "a net and its weights from an ONNX model"),
     "new": ("new", "a model file to start from"),
 }
 

@@ -16,12 +16,20 @@ from diffgraph.language.core_functions import CORE
 from diffgraph.language.cycles import bound_names
 from diffgraph.language.scopes import Scope
 from diffgraph.language.traversal import walk
+from diffgraph.language.words import READABLE, REDUCTIONS, RESERVED
 
 #: What is known everywhere beside the names of files and the functions of the core.
 SPECIAL = ("pi", "inf", "training", "step", "total_steps", "parameters", "grad", "shared", "frozen")
 
 #: The automatic name of an instance, `conv1`, which is a path.
 _AUTOMATIC = re.compile(r"[^\W\d]\w*\d")
+
+
+def taken_everywhere() -> frozenset[str]:
+    """Every name that means something in any program."""
+    from diffgraph.language.module import standard_library
+
+    return frozenset({*standard_library().declarations, *CORE, *SPECIAL, *RESERVED, *REDUCTIONS, *READABLE})
 
 
 def unknown_names(module) -> list[Diagnostic]:
