@@ -17,6 +17,7 @@ from diffgraph.language.network import Network
 from diffgraph.passes.dce import dce
 from diffgraph.passes.pipeline import optimize, stages
 from diffgraph.passes.report import Report
+from diffgraph.passes.select import select
 
 #: What `show --stage` knows, in the order of the compiler.
 STAGES = ("layers", "forward", "gradient", "optimized", "kernels", "source", "memory")
@@ -42,7 +43,9 @@ def stage_text(
         return summary.text(network, precision, layer)
     if stage == "forward":
         return show(_only(network.program, layer), network.name)
-    program = gradient_program(network)
+    # Without a loss there is nothing to differentiate: what is compiled is the outputs.
+    outputs = None if network.losses or stage == "gradient" else [o.name for o in network.outputs]
+    program = gradient_program(network) if outputs is None else select(network.program, outputs)
     if stage == "gradient":
         return show(_only(program, layer), f"{network.name}_gradient")
     if stage == "optimized":
