@@ -49,9 +49,8 @@ def row(
     from benchmarks.sides.ours import cost
 
     macs, moved = cost(work)
-    arithmetic, memory = 2 * macs / machine["flops"], moved / machine["bandwidth"]
     found: dict[str, Any] = {"name": work.name, "title": work.title, "kind": work.kind, "macs": macs, "bytes": moved}
-    found["limit"] = {"seconds": max(arithmetic, memory), "by": "arithmetic" if arithmetic > memory else "memory"}
+    found["limit"] = limit_of(found, machine)
     found["sides"] = [
         {"name": r.name, "seconds": r.median if r.seconds else None, "rounds": r.seconds, "agrees": r.agrees}
         | {"dirty": r.dirty, "error": r.error}
@@ -68,6 +67,12 @@ def row(
         if (reached := _fastest(found["sides"][1:], goal.rival, ours["seconds"]))
     ]
     return found
+
+
+def limit_of(row: Mapping[str, Any], machine: Mapping[str, Any]) -> dict[str, Any]:
+    """The least seconds that the machine needs for a workload, and by what it is limited."""
+    arithmetic, memory = 2 * row["macs"] / machine["flops"], row["bytes"] / machine["bandwidth"]
+    return {"seconds": max(arithmetic, memory), "by": "arithmetic" if arithmetic > memory else "memory"}
 
 
 def _fastest(sides: Sequence[Mapping[str, Any]], beginning: str, ours: float) -> dict[str, Any]:
@@ -133,9 +138,14 @@ def write(
     path: Path, machine: Mapping[str, Any], versions: Mapping[str, str], rows: Sequence[Mapping[str, Any]]
 ) -> None:
     """Writes the results as JSON; those of workloads that were not measured now stay."""
+    about = dict(machine)
     kept: list[Mapping[str, Any]] = []
     if path.exists():
+        before = json.loads(path.read_text())
         now = {r["name"] for r in rows}
-        kept = [r for r in json.loads(path.read_text())["workloads"] if r["name"] not in now]
-    found = {"machine": dict(machine), "versions": dict(versions), "workloads": [*kept, *rows]}
+        kept = [r for r in before["workloads"] if r["name"] not in now]
+        if all(before["machine"].get(key) == about[key] for key in ("processor", "threads")):
+            # Others may have been at work while the limits were measured: the highest that was seen counts.
+            about |= {key: max(about[key], before["machine"][key]) for key in ("flops", "bandwidth")}
+    found = {"machine": about, "versions": dict(versions), "workloads": [*kept, *rows]}
     path.write_text(json.dumps(found, indent=1) + "\n")
