@@ -19,7 +19,7 @@ onnx = pytest.importorskip("onnx")
 CONSTANT = {
     "Reshape": [1], "Squeeze": [1], "Unsqueeze": [1], "Expand": [1], "Tile": [1], "Slice": [1, 2, 3, 4], "Pad": [1, 3],
     "TopK": [1], "Split": [1], "OneHot": [1, 2], "CumSum": [1], "CumProd": [1], "Trilu": [1], "ConstantOfShape": [0],
-    "Range": [0, 1, 2], "Resize": [1, 2, 3], "Dropout": [1, 2], "CenterCropPad": [1],
+    "Range": [0, 1, 2], "Upsample": [1], "Resize": [1, 2, 3], "Dropout": [1, 2], "CenterCropPad": [1],
 }  # fmt: skip
 
 #: Of the cases of these operations all pass, or all but those named here.
@@ -30,7 +30,7 @@ COMPLETE = (
     " MatMul MeanVarianceNormalization Mish Mul Neg OneHot Or PRelu Pad Pow Reciprocal ReduceL1 ReduceL2"
     " ReduceLogSum ReduceLogSumExp ReduceMean ReduceProd ReduceSum ReduceSumSquare Relu Round Selu Shrink Sigmoid Sign"
     " Sin Sinh Slice Softmax Softplus Softsign SpaceToDepth Split Sqrt Squeeze Sub Sum Tan Tanh ThresholdedRelu Tile"
-    " TopK Transpose Trilu Unsqueeze Where Xor"
+    " TopK Transpose Trilu Unsqueeze Upsample Where Xor"
 ).split()
 
 

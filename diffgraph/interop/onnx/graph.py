@@ -223,6 +223,9 @@ def _folded(onnx, model, node: Node, values: Mapping[str, Value]) -> list[Value]
         return [_constant(node.outputs[0], shape if node.op == "Shape" else np.array(shape.prod(), np.int64))]
     if node.op.startswith("Random") or node.op in ("Bernoulli", "Multinomial", "Dropout"):
         return []
+    if node.op == "CastLike" and None not in inputs and inputs[0].array is not None:
+        kinds = {"float": np.float32, "int": np.int64, "bool": np.bool_}
+        return [_constant(node.outputs[0], inputs[0].array.astype(kinds[inputs[1].kind]))]
     if any(value is None or value.array is None for value in inputs):
         return []
     if any(isinstance(a, onnx.GraphProto) for a in node.attributes.values()):

@@ -14,9 +14,10 @@ from diffgraph.diagnostics import error
 from diffgraph.interop.onnx.graph import MOST_IN_TEXT, Graph, Value, read_graph
 from diffgraph.interop.onnx.operation import Operation, literal
 from diffgraph.interop.onnx.operators import OPERATORS
+from diffgraph.interop.onnx.recurrent import LOCAL
 
 #: Names that texts use for indices, and words of the language and of its library that a value may not hide.
-_INDEX = re.compile(r"[cenhpsxqw]\d*|i\d+|x_\w")
+_INDEX = re.compile(r"[cehiknpqstwx]\d*|x_\w")
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ def text_of(graph: Graph, taken: frozenset[str]) -> Imported:
 class _Writer:
     def __init__(self, graph: Graph, taken: frozenset[str]):
         self.graph = graph
-        self.taken = set(taken)
+        self.taken = {*taken, *LOCAL}
         self.symbols: set[str] = {
             s for name in graph.inputs for s in graph.values[name].shape or () if isinstance(s, str)
         }
@@ -65,7 +66,7 @@ class _Writer:
         for name in graph.inputs:
             self.head.append(f"input {self.name(name)}{self._declared(graph.values[name])}")
         for node in graph.nodes:
-            op = Operation(node, graph, self.name, self.lines.append)
+            op = Operation(node, graph, self.name, self.lines.append, self._table)
             text = OPERATORS[node.op](op)
             if text is not None:
                 self.lines.append(f"{self.name(node.outputs[0])} = {text}")
@@ -98,12 +99,16 @@ class _Writer:
             self.weights[name] = np.asarray(array, np.float32 if array.dtype.itemsize < 8 else np.float64)
             role = "state" if value in self.graph.states else "param"
             self.head.append(f"{role} {name}[{', '.join(map(str, array.shape))}] = 0")
-        elif 0 < array.size <= MOST_IN_TEXT:
+        else:
+            self._table(name, array)
+        return name
+
+    def _table(self, name: str, array: np.ndarray) -> None:
+        if 0 < array.size <= MOST_IN_TEXT:
             self.head.append(f"{name} = constant({_listed(array)})")
         else:
             self.tables[f"{name}.npy"] = array
             self.head.append(f'{name} = constant("{name}.npy")')
-        return name
 
     def _declared(self, value: Value) -> str:
         if value.shape is None:

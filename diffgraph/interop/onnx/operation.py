@@ -22,9 +22,18 @@ def literal(value: bool | int | float) -> str:
 
 
 class Operation:
-    """A node, and where its text goes. `name` gives the text's name of a value, `write` adds a statement."""
+    """A node, and where its text goes. `name` gives the text's name of a value, `write` adds a statement,
+    `keep` a table under a name."""
 
-    def __init__(self, node: Node, graph: Graph, name: Callable[[str], str], write: Callable[[str], None]):
+    def __init__(
+        self,
+        node: Node,
+        graph: Graph,
+        name: Callable[[str], str],
+        write: Callable[[str], None],
+        keep: Callable[[str, np.ndarray], None],
+    ):
+        self.keep = keep
         self.node = node
         self.graph = graph
         self.name = name
@@ -68,7 +77,7 @@ class Operation:
 
     def known(self, k: int) -> np.ndarray:
         """The elements of an input that the text depends on."""
-        found = self.array(k)
+        found = self.value(k).array
         if found is None:
             raise self.refused(f"whose input `{self.node.inputs[k]}` is computed at run time")
         return found
@@ -148,6 +157,11 @@ class Operation:
     def let(self, hint: str, text: str) -> str:
         """A name for what is used several times."""
         self.write(f"{self.extra(hint)} = {text}")
+        return self.extra(hint)
+
+    def constant(self, hint: str, array: np.ndarray) -> str:
+        """A name for a table that was computed when importing."""
+        self.keep(self.extra(hint), array)
         return self.extra(hint)
 
     def turned(self, k: int, axis: int) -> str:

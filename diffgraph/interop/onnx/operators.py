@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from diffgraph.interop.onnx import axes, contractions, elementwise, shapes
+from diffgraph.interop.onnx import axes, contractions, elementwise, recurrent, resizing, shapes
 from diffgraph.interop.onnx.operation import Operation
 
 OPERATORS: dict[str, Callable[[Operation], str | None]] = {
@@ -66,6 +66,11 @@ OPERATORS: dict[str, Callable[[Operation], str | None]] = {
     "OneHot": shapes.one_hot,
     "Trilu": shapes.trilu,
     "EyeLike": shapes.eye_like,
+    "Resize": resizing.resize,
+    "Upsample": resizing.resize,
+    "RNN": recurrent.recurrent,
+    "GRU": recurrent.recurrent,
+    "LSTM": recurrent.recurrent,
     "Gemm": contractions.gemm,
     "Einsum": contractions.einsum,
     "Conv": contractions.conv,
