@@ -79,8 +79,8 @@ def interchangeable(form: Form) -> tuple[tuple[int, ...], ...]:
 
 
 def _surroundings(form: Form) -> list[tuple]:
-    """For each slot what exchanging it with another one keeps: its operand, the places read, and in what the reads stand.
-    The order of arguments is left out, for that depends on the slots where the function has none."""
+    """For each slot what exchanging it with another one keeps: its operand, and in what its reads stand. The order of
+    arguments is left out, for that depends on the slots where the function has none."""
     around: list[set] = [set() for _ in form.operands]
     seen: set[Expr] = set()
     left: list[Expr] = [form.body, *form.write]

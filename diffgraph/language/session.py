@@ -15,6 +15,7 @@ from diffgraph.ir.program import Builder, Check, Input, Origin, Table, Tensor
 from diffgraph.language import sizes
 from diffgraph.language.network import Instance, Variable
 from diffgraph.language.paths import matches, site_of
+from diffgraph.language.requirements import Requirements
 from diffgraph.language.values import TensorValue, Undecided
 
 #: What a model may ask for before it is refused: instances, definitions, steps of compile-time loops, nesting of calls.
@@ -163,7 +164,7 @@ class Session:
         self.variables: dict[str, Variable] = {}
         self.by_path: dict[str, Any] = {}
         self.updates: dict[str, str] = {}
-        self._required: dict[tuple[str, Size, Size], str] = {}
+        self._required = Requirements()
         self.steps = 0
         self.failed = False
         self.draws: dict[str, int] = {}
@@ -416,19 +417,12 @@ class Session:
         line = f"at line {span.line}" if span else ""
         place = " ".join(w for w in (where, line) if w)
         for one in condition.conditions:
-            text = str(Undecided((one,)))
-            self._required.setdefault(one, f"{text}, {place}" if place else text)
+            self._required.add(one, place)
 
     @property
     def requirements(self) -> tuple[str, ...]:
         """What symbols must fulfil and where that comes from, without what follows from the rest."""
-        found = dict(self._required)
-        for condition in self._required:
-            others = [sizes.difference(c) for c in found if c != condition and c[0] == "=="]
-            known = [pair for d in others if (pair := sizes.divisibility(d)) is not None]
-            if condition[0] == "==" and sizes.where_divisible(sizes.difference(condition), known) == 0:
-                del found[condition]
-        return tuple(dict.fromkeys(found.values()))
+        return self._required.texts()
 
 
 def _within(problem: DiffgraphError, frame: Frame) -> DiffgraphError:

@@ -144,14 +144,14 @@ def difference(condition: tuple[str, Size, Size]) -> Exact:
 
 
 def divisibility(difference: Exact) -> tuple[Size, int] | None:
-    """(d, q) where `difference == 0` says that q divides d: d - q * floor(d / q), or its negative."""
+    """(d, q) where `difference == 0` says that q divides d: a multiple of d - q * floor(d / q)."""
     if not isinstance(difference, Dimension):
         return None
     for monomial, coefficient in difference.terms:
         atom, power = monomial[0] if len(monomial) == 1 else (None, 0)
-        if isinstance(atom, Floor) and power == 1 and abs(coefficient) == atom.divisor:
-            sign = -1 if coefficient > 0 else 1
-            if add(multiply(difference, sign), Dimension(((monomial, Fraction(atom.divisor)),))) == atom.dimension:
+        if isinstance(atom, Floor) and power == 1:
+            scaled = multiply(difference, -atom.divisor / coefficient)
+            if add(scaled, Dimension(((monomial, Fraction(atom.divisor)),))) == atom.dimension:
                 return atom.dimension, atom.divisor
     return None
 

@@ -404,6 +404,15 @@ def test_requirements_that_follow_from_others_are_left_out():
     assert made.requirements == ("H % 4 == 0, from concat at line 14",)
 
 
+def test_a_chain_of_halves_asks_for_one_divisor():
+    """As in a U-Net that joins what came up to what was there, whose shape the result has."""
+    head = "fn halve(x) {\ny[n, i < x.shape[1] // 2] = x[n, 2 * i]\nreturn y\n}\n"
+    head += "fn join(skip, x) {\ny[n, i < 2 * x.shape[1]] = x[n, i // 2]\nreturn skip + y\n}\n"
+    text = "input x[N, H]\na = halve(x); b = halve(a); c = halve(b); d = halve(c)\n"
+    text += "output join(x, join(a, join(b, join(c, d))))"
+    assert [r.split(",")[0] for r in network(body(text, head)).requirements] == ["H % 16 == 0"]
+
+
 def test_nothing_is_required_of_the_batch():
     found = problem(body("input x[N, 3]\noutput y = x + sum(x, axis = 1)"))
     assert found.code == "DG301" and "reshape(..., [N, 1])" in found.help
