@@ -32,6 +32,8 @@ class Requirements:
         found: dict[str, None] = {}
         for comparison, place in self._places.items():
             rest = sizes.where_divisible(sizes.difference(comparison), known)
+            if comparison[0] == ">=" and sizes.at_least(rest, 0):
+                continue
             if comparison[0] != "==" or rest != 0:
                 found[_text(comparison, place)] = None
                 continue
