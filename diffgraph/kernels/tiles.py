@@ -260,7 +260,9 @@ def _cost(form: Form, written, accesses: Sequence[Access], choice: Choice, machi
         if not on_lane and access.guarded and not access.guarded.isdisjoint(range(len(form.domain))) and count > 1:
             return None
         loads += count * _load_cost(access, on_lane, on_row, machine)
-        lines += _lines(access, (on_lane, on_row, on_column), choice, inmost, machine)
+        if not choice.along or (on_column if column is not None else on_row):
+            # Along a sum, rows of one operand stay near while blocks of the other pass by.
+            lines += _lines(access, (on_lane, on_row, on_column), choice, inmost, machine)
         registers += choice.columns if on_lane and not on_row else 1
     cells = choice.rows * choice.columns
     if not moves or cells + registers + 1 > machine.registers:

@@ -15,6 +15,7 @@ from diffgraph.ir.guards import ZERO_OF
 from diffgraph.ir.program import Argsort, Builder, Definition, Program, Reshape, Scan, Statement, Tensor, Term
 from diffgraph.ir.rewrite import rewrite
 from diffgraph.passes.cost import nodes, usual
+from diffgraph.passes.prepare import steady_tensors
 from diffgraph.passes.report import Report
 
 #: Elements of a vector on the widest machine; what is shorter leaves lanes idle.
@@ -22,6 +23,12 @@ LANES = 16
 
 #: Filters are kept in panels of so many channels: two vectors of the widest machine, four or eight of others.
 PANEL = 32
+
+#: A matrix that changes from run to run is turned where each of its elements is used at least so often.
+WORTH_TURNING = 64
+
+#: A matrix of fewer elements is left as it is.
+SMALL_MATRIX = 4096
 
 #: Elements from one place to the next from which a vector's way through memory is bad for caches.
 FAR_APART = 128
@@ -52,12 +59,12 @@ def layout(program: Program, report: Report) -> Program:
         output b
     """
     inner = _innermost(program)
-    if not inner or not _is_worthwhile(program, inner):
-        return program
+    if not _is_worthwhile(program, inner):
+        inner = {}
     movable = _movable(program)
     orders = {t: _moved_last(a, len(program.tensors[t].shape)) for t, a in inner.items() if t in movable}
     names = Builder(program)
-    packer = _Packer(names, inner, orders)
+    packer = _Packer(names, inner, orders, steady_tensors(program))
     statements: list[Statement] = []
     for statement in program.statements:
         if isinstance(statement, Definition):
@@ -237,10 +244,11 @@ def _packed_place(place: tuple[Affine, ...], read: _Read) -> tuple[Affine, ...]:
 class _Packer:
     """Makes copies of filters in which the channels of the result are innermost."""
 
-    def __init__(self, names: Builder, inner: Mapping[str, int], orders: Mapping[str, tuple[int, ...]]):
+    def __init__(self, names: Builder, inner: Mapping[str, int], orders: Mapping[str, tuple[int, ...]], steady):
         self.names = names
         self.inner = inner
         self.orders = orders
+        self.steady = steady
         self._copies: dict[tuple, str] = {}
         self._made: list[Definition] = []
 
@@ -253,7 +261,7 @@ class _Packer:
         """How a term reads a packed copy of what is in a slot, and its name; None where it reads the tensor as it is."""
         form, operand = term.form, term.operands[slot]
         if name not in self.inner:
-            return self._own_panels(term, slot)
+            return self._own_panels(term, slot) or self._matrix(term, slot)
         across = alone_index(form.write[self.inner[name]])
         if (
             operand in self.orders
@@ -265,6 +273,20 @@ class _Packer:
             return None
         along = self._along(term, slot)
         read = packing_of(form, slot, across, along)
+        if read is None:
+            return None
+        key = operand, read
+        if key not in self._copies:
+            self._copies[key] = self._copy(operand, read, term)
+        return read, self._copies[key]
+
+    def _matrix(self, term: Term, slot: int) -> tuple[_Read, str] | None:
+        """How a product reads a matrix whose rows it sums along: turned, so that vectors are of results and nothing is left
+        to sum at their ends. Not worth it for a matrix that changes and is used a few times only."""
+        form, operand = term.form, term.operands[slot]
+        if not form.reduced or form.op != "sum" or not form.is_projection or operand in self.orders:
+            return None
+        read = turned(form, slot, operand in self.steady)
         if read is None:
             return None
         key = operand, read
@@ -316,6 +338,31 @@ def _windowed_slot(form: Form) -> int | None:
     """The operand that a window moves over, in a sum over the places of the window."""
     found = [w.slot for w in classify(form).windows if w.slot is not None]
     return found[0] if found and classify(form).kind == "windowed contraction" else None
+
+
+@cache
+def turned(form: Form, slot: int, is_steady: bool) -> _Read | None:
+    """The order of a matrix for a product that runs along its rows; None for what is no such product."""
+    across = alone_index(form.write[-1]) if form.write else None
+    found = [n for n in nodes(form.body) if type(n) is Read]
+    if across is None or len(found) != 2 or len(form.reduced) != 1 or not all(n.otherwise is None for n in found):
+        return None
+    along = form.reduced[0]
+    (read,) = [n for n in found if n.slot == slot] if sum(n.slot == slot for n in found) == 1 else (None,)
+    if read is None or [alone_index(n.place[-1]) for n in found if n.place] != [along, along]:
+        return None
+    at = [alone_index(p) for p in read.place]
+    shape = form.operands[slot].shape
+    if len(at) < 2 or at[-2:] != [across, along] or not all(isinstance(s, int) for s in shape):
+        return None
+    if shape[-2:] != (form.domain[across], form.domain[along]) or form.domain[across] < LANES:
+        return None
+    uses = product(usual(form.domain[k]) for k in range(len(form.domain)) if k not in read.indices)
+    if uses < (2 if is_steady else WORTH_TURNING) or product(shape) < SMALL_MATRIX:
+        return None
+    rank = len(shape)
+    order = (*range(rank - 2), rank - 1, rank - 2)
+    return _Read(order, PANEL if shape[-2] > PANEL else None)
 
 
 @cache
