@@ -91,16 +91,16 @@ def results(model, given) -> list[np.ndarray]:
 
 
 def test_nothing_is_computed_wrong(cases):
-    """A sample of all cases, those of every operation among them."""
+    """One case of every operation, and of every set of operations that defines another."""
     seen: Counter[str] = Counter()
     found: dict[str, list[str]] = {}
     for case in cases:
         kinds = sorted({node.op_type for node in case.model.graph.node})
         seen["".join(kinds)] += 1
-        if seen["".join(kinds)] <= 2:
+        if seen["".join(kinds)] == 1:
             found.setdefault(outcome(case), []).append(case.name)
     assert found.keys() <= {"passed", "refused", "of other elements"}, {k: v for k, v in found.items() if len(v) < 20}
-    assert len(found["passed"]) > 300
+    assert len(found["passed"]) > 180
 
 
 @pytest.mark.parametrize("start", range(4))
