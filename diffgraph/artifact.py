@@ -29,6 +29,7 @@ from diffgraph.language.network import Network
 from diffgraph.language.parser import read_source
 from diffgraph.runtime import values
 from diffgraph.runtime.executable import Executable, build
+from diffgraph.runtime.storage import Storage
 from diffgraph.training.weights import fit
 
 #: Raised whenever the form of an artifact changes.
@@ -142,14 +143,14 @@ class Artifact:
         ports = ", ".join(name + shape for name, shape in self.inputs.items())
         return f"<compiled {self.facts['net']}({ports}): {self.facts['parameters']:,} parameters>"
 
-    def _stored(self, arrays: Mapping[str, np.ndarray], file: str) -> dict[str, np.ndarray]:
+    def _stored(self, arrays: Mapping[str, np.ndarray], file: str) -> Storage:
         """The memory of parameters and states, filled from the file."""
         wanted = {path: i for path, i in self.executable.stored.items() if i.role in ("parameter", "state")}
         types = values.DTYPES[self.precision]
         memory = {path: np.empty(i.tensor.shape, types[i.tensor.kind]) for path, i in wanted.items()}
         for path, array in fit({path: a for path, a in arrays.items() if path in memory}, memory, file).items():
             memory[path][...] = array
-        return memory
+        return Storage(memory)
 
 
 def _read(source: Source) -> Network:

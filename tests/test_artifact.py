@@ -65,6 +65,19 @@ def test_examples(tmp_path, file):
         np.testing.assert_allclose(found[name], expected[name], rtol=1e-9, atol=1e-12)
 
 
+def test_weights_are_prepared_once_and_may_be_changed(tmp_path):
+    text = "net n { input x[N, 3]\noutput y = x -> linear(2) -> batchnorm }"
+    net = dg.loads(text, precision="f64")
+    write_artifact(net, tmp_path)
+    compiled = dg.load_artifact(tmp_path)
+    x = np.ones((2, 3))
+    first = compiled(x=x)["y"]
+    assert compiled.executable.prepared_now and np.array_equal(compiled(x=x)["y"], first)
+    compiled.storage["batchnorm1.bias"][...] += 1
+    assert not compiled.executable.prepared_now
+    np.testing.assert_allclose(compiled(x=x)["y"], first + 1)
+
+
 def test_refusals(tmp_path):
     with pytest.raises(dg.DiffgraphError, match="there is no artifact in"):
         dg.load_artifact(tmp_path)

@@ -76,9 +76,14 @@ class PreparedExecutable(Executable):
             self._refresh()
             return self._unchanged(lambda: self.rest._epoch(columns, order, first_step, run, commit), commit)
 
+    @property
+    def prepared_now(self) -> bool:
+        """Everything is prepared, and nothing has changed since."""
+        return self._prepare is not None and self._freshness.is_fresh()
+
     def _refresh(self) -> None:
         """Prepares, unless that was done and nothing has changed since."""
-        if self._prepare is not None and self._freshness.is_fresh():
+        if self.prepared_now:
             return
         if self._prepare is None:
             self._bind_parts()
