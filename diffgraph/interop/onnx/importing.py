@@ -14,7 +14,7 @@ from diffgraph.diagnostics import error
 from diffgraph.interop.onnx.graph import MOST_IN_TEXT, Graph, Value, read_graph
 from diffgraph.interop.onnx.operation import Operation, literal
 from diffgraph.interop.onnx.operators import OPERATORS
-from diffgraph.interop.onnx.recurrent import LOCAL
+from diffgraph.interop.onnx.recurrent import LOCAL, RECURRENT
 
 #: Names that texts use for indices, and words of the language and of its library that a value may not hide.
 _INDEX = re.compile(r"[cehiknpqstwx]\d*|x_\w")
@@ -50,7 +50,7 @@ def text_of(graph: Graph, taken: frozenset[str]) -> Imported:
 class _Writer:
     def __init__(self, graph: Graph, taken: frozenset[str]):
         self.graph = graph
-        self.taken = {*taken, *LOCAL}
+        self.taken = {*taken, *(LOCAL if any(node.op in RECURRENT for node in graph.nodes) else ())}
         self.symbols: set[str] = {
             s for name in graph.inputs for s in graph.values[name].shape or () if isinstance(s, str)
         }

@@ -74,8 +74,8 @@ def _scan(op: Operation, d: int, steps, start: str, cell: str, body: list[str], 
     carries = f"state_h = {start}" + (f", state_c = {cell}" if is_lstm else "")
     cells = op.extra(f"cells{d}") if is_lstm else ""
     names = f"{path}, {cells}" if is_lstm else path
-    lines = "; ".join([*body, "yield new_h, new_c" if is_lstm else "yield new_h"])
-    op.write(f"{names} = scan step_t in 0..{steps} from {carries} {{ {lines} }}")
+    lines = "\n".join([*body, "yield new_h, new_c" if is_lstm else "yield new_h"])
+    op.write(f"{names} = scan step_t in 0..{steps} from {carries} {{\n{lines}\n}}")
     op.write(f"{end} = last({path})")
     last_cell = op.let(f"last_cell{d}", f"last({cells})") if is_lstm else ""
     time = f"{steps} - 1 - t" if backward else "t"
@@ -126,5 +126,8 @@ def _lstm(op: Operation, d: int, size: int, activations: list[str], given: str, 
         "next state_c = new_c",
     ]
 
+
+#: The operations that are scans.
+RECURRENT = frozenset(_GATES)
 
 _BODIES = {"RNN": _rnn, "GRU": _gru, "LSTM": _lstm}
