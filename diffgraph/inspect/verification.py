@@ -79,7 +79,7 @@ def _compare(name: str, program: Program, found: Mapping, expected: Mapping) -> 
     worst, where = 0.0, ""
     floor = max(1e-6, SMALL * max(_largest(v) for v in expected.values()))
     for output in program.outputs:
-        a, b = np.asarray(found[output.name]), np.asarray(expected[output.name])
+        a, b = (np.asarray(results[output.name], np.float64) for results in (found, expected))
         scale = max(floor, _largest(b))
         error = _largest(a - b) / scale if np.array_equal(np.isnan(a), np.isnan(b)) else np.inf
         if error > worst:

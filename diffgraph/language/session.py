@@ -191,7 +191,7 @@ class Session:
         while isinstance(builder, BodyBuilder):
             builders.append(builder)
             builder = builder.parent
-        holders = [self, self.naming, *builders, builder, *self.frames, *self.shared.values()]
+        holders = [self, self.naming, self._required, *builders, builder, *self.frames, *self.shared.values()]
         # Containers keep their identity, since others hold them too.
         saved = [(h, k, v, copy(v) if isinstance(v, (list, dict)) else v) for h in holders for k, v in vars(h).items()]
 

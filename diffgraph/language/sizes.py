@@ -144,20 +144,26 @@ def difference(condition: tuple[str, Size, Size]) -> Exact:
 
 
 def divisibility(difference: Exact) -> tuple[Size, int] | None:
-    """(d, q) where `difference == 0` says that q divides d: a multiple of d - q * floor(d / q)."""
+    """(d, q) where `difference == 0` says that q divides d: a multiple of d - q * floor((d + r) / q) with 0 <= r < q."""
     if not isinstance(difference, Dimension):
         return None
     for monomial, coefficient in difference.terms:
         atom, power = monomial[0] if len(monomial) == 1 else (None, 0)
         if isinstance(atom, Floor) and power == 1:
             scaled = multiply(difference, -atom.divisor / coefficient)
-            if add(scaled, Dimension(((monomial, Fraction(atom.divisor)),))) == atom.dimension:
-                return atom.dimension, atom.divisor
+            divided = add(scaled, Dimension(((monomial, Fraction(atom.divisor)),)))
+            if _is_less(add(atom.dimension, multiply(divided, -1)), atom.divisor):
+                return divided, atom.divisor
     return None
 
 
+def _is_less(rest: Exact, divisor: int) -> bool:
+    """Whether what is added before a division by the divisor is too little to change a multiple of it."""
+    return isinstance(rest, int) and 0 <= rest < divisor
+
+
 def where_divisible(value: Exact, known: Iterable[tuple[Size, int]]) -> Exact:
-    """The value where each q divides its d: floor(d / p) is d / p for every p that divides q."""
+    """The value where each q divides its d: floor((d + r) / p) is d / p for every p > r that divides q."""
     if not isinstance(value, Dimension):
         return value
     known = tuple(known)
@@ -166,8 +172,10 @@ def where_divisible(value: Exact, known: Iterable[tuple[Size, int]]) -> Exact:
         factor: Exact = quotient(coefficient.numerator, coefficient.denominator)
         for atom, power in monomial:
             whole: Exact = Dimension(((((atom, 1),), Fraction(1)),))
-            if isinstance(atom, Floor) and any(atom.dimension == d and q % atom.divisor == 0 for d, q in known):
-                whole = quotient(atom.dimension, atom.divisor)
+            if isinstance(atom, Floor):
+                for d, q in known:
+                    if q % atom.divisor == 0 and _is_less(add(atom.dimension, multiply(d, -1)), atom.divisor):
+                        whole = quotient(d, atom.divisor)
             for _ in range(power):
                 factor = multiply(factor, whole)
         total = add(total, factor)

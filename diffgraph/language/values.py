@@ -150,22 +150,25 @@ class Undecided:
 
 
 def _comparison_text(op: str, a: Size, b: Size) -> str:
-    """`H == 2 * (H // 2)` reads `H % 2 == 0`."""
+    """`H == 2 * (H // 2)` reads `H % 2 == 0`, and so does `H == 2 * ((H + 1) // 2)`."""
     if op in ("==", "!="):
         difference = a - b
         for one in (difference, -difference):
-            if "%" in _size_text(one):
-                return f"{_size_text(one)} {op} 0"
+            if "%" in _size_text(one, whole=True):
+                return f"{_size_text(one, whole=True)} {op} 0"
     return f"{_size_text(a)} {op} {_size_text(b)}"
 
 
-def _size_text(size: Size) -> str:
-    """As the polynomial, except that d - q * floor(d / q) reads `d % q`."""
+def _size_text(size: Size, whole: bool = False) -> str:
+    """As the polynomial, except that d - q * floor(d / q) reads `d % q`. whole: so does d - q * floor((d + r) / q) with
+    0 <= r < q, which is 0 where that is."""
     for monomial, coefficient in size.terms if isinstance(size, Dimension) else ():
         for atom, power in monomial:
             if isinstance(atom, Floor) and power == len(monomial) == 1 and coefficient == -atom.divisor:
-                if size + atom.divisor * Dimension(((monomial, Fraction(1)),)) == atom.dimension:
-                    inside = str(atom.dimension)
+                divided = size + atom.divisor * Dimension(((monomial, Fraction(1)),))
+                more = atom.dimension - divided
+                if more == 0 or whole and isinstance(more, int) and 0 <= more < atom.divisor:
+                    inside = str(divided)
                     return f"({inside}) % {atom.divisor}" if " " in inside else f"{inside} % {atom.divisor}"
     return str(size)
 

@@ -517,3 +517,14 @@ def test_a_tensor_that_no_machine_holds_is_refused():
     assert fault("y = zeros([1000000, 1000000, 1000]) + x[0, 0]").code == "DG598"
     found = problem(body(f"{PORTS}\ny[i < 1000000000000000] = i * v[0]\noutput y"))
     assert found.code == "DG598"
+
+
+def test_rounding_up_and_back_asks_for_divisibility():
+    text = """net n {
+        input x[N, 1, H]
+        half = x -> conv(1, 3, 2, pad = 1)
+        quarter = half -> conv(1, 3, 2, pad = 1)
+        output y = (quarter -> upsample(2)) + half
+        output z = (quarter -> upsample(4)) + x
+    }"""
+    assert [r.split(",")[0] for r in network(text).requirements] == ["H % 4 == 0"]
