@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from diffgraph.compiler import Net
-from diffgraph.diagnostics import Source, error
+from diffgraph.diagnostics import Source, error, suggest
 from diffgraph.interop import safetensors
 from diffgraph.ir.program import Input, Output, Program, Table
 from diffgraph.ir.text import shape_text, show
@@ -78,11 +78,25 @@ def write_artifact(net: Net, directory: str | Path) -> dict[str, Any]:
     safetensors.write(directory / WEIGHTS, arrays | tables, {"format": "diffgraph", "net": network.name})
     for name, content in (
         (PROGRAM, text),
-        (KERNELS, executable.source()),
+        (KERNELS, executable.listing()),
         (FACTS, json.dumps(facts, indent=2) + "\n"),
     ):
         safetensors.write_atomically(directory / name, content.encode())
     return facts
+
+
+def inference_stage(net: Net, stage: str) -> str:
+    """A stage of a net's inference program as text: forward, optimized or source."""
+    network = net.network()
+    program = net.forward([o.name for o in network.outputs])
+    if stage == "forward":
+        return show(program, network.name)
+    if stage == "optimized":
+        return show(net.optimized(program), network.name)
+    if stage == "source":
+        return net.inference_executable().listing()
+    known = ("forward", "optimized", "source")
+    raise error("DG920", f"compile has no stage `{stage}`", help=suggest(stage, known) or ", ".join(known))
 
 
 def _path(given: Input) -> str:

@@ -9,26 +9,33 @@ from pathlib import Path
 import click
 
 from diffgraph.cli.options import model_options, read_assignments
+from diffgraph.diagnostics import error
 
 
 @click.command(name="compile")
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The artifact's directory.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="The artifact's directory.")
+@click.option("--stage", metavar="STAGE", help="Print a stage of the compilation instead: forward, optimized, source.")
 @click.option("--weights", type=click.Path(path_type=Path), help="Trained weights; the initial ones by default.")
 @click.option("--train", "block", metavar="NAME", help="The train block whose settings the net has.")
 @model_options
 def command(
-    file, output, weights, block, net_name, assignments, target, precision, threads, seed, as_json, quiet, **_
+    file, output, stage, weights, block, net_name, assignments, target, precision, threads, seed, as_json, quiet, **_
 ) -> int:
     """Compile FILE's net for inference into a directory: the optimized program, its weights and its kernels."""
-    from diffgraph.artifact import write_artifact
+    from diffgraph.artifact import inference_stage, write_artifact
     from diffgraph.compiler import Net
     from diffgraph.language.module import load_module
 
+    if (output is None) == (stage is None):
+        raise error("DG907", "compile writes an artifact or prints a stage", help="give -o DIRECTORY, or --stage source")
     start = time.perf_counter()
     net = Net(load_module(file), net_name, read_assignments(assignments), block, target, precision, seed, threads)
     if weights is not None:
         net.load(weights)
+    if stage is not None:
+        click.echo(inference_stage(net, stage))
+        return 0
     facts = write_artifact(net, output) | {"seconds": round(time.perf_counter() - start, 3)}
     if as_json:
         click.echo(json.dumps(facts))

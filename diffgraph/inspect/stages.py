@@ -8,6 +8,7 @@ from typing import Any
 from diffgraph.autodiff.differentiate import gradients
 from diffgraph.diagnostics import error, suggest
 from diffgraph.inspect import summary
+from diffgraph.inspect.kernels import kernels_text
 from diffgraph.inspect.memory import memory_text
 from diffgraph.ir.program import Builder, Input, Output, Program
 from diffgraph.ir.text import show
@@ -91,13 +92,11 @@ def _within(path: str, parent: str) -> bool:
 def _lowered(network: Network, program: Program, stage: str, target: str, precision: str) -> str:
     from diffgraph.runtime.executable import build
 
-    executable = build(program, target=target, precision=precision)
     if stage == "kernels":
-        lines = [
-            f"{k.name:32} {', '.join(dict.fromkeys(o.path or '-' for o in k.provenance))}" for k in executable.kernels
-        ]
-        return "\n".join([f"{len(lines)} kernels", "", *lines])
-    return executable.source() if stage == "source" else memory_text(network, executable)
+        plain = precision if precision in ("f32", "f64") else "f32"
+        return kernels_text(program, build(program, "cpu", plain).kernels, build(program, "cuda", precision).kernels)
+    executable = build(program, target=target, precision=precision)
+    return executable.listing() if stage == "source" else memory_text(network, executable)
 
 
 def last_change(module: Module, net: str | None, settings: Mapping[str, Any] | None) -> str:

@@ -31,13 +31,18 @@ def philox(first, second, key):
     return first, second
 
 
-def draw(seed, step, site, element):
-    """A float64 strictly inside (0, 1) for uint64 arguments: scalars or arrays that broadcast."""
+def drawn_bits(seed, step, site, element):
+    """23 random bits for uint64 arguments: scalars or arrays that broadcast."""
     word = np.uint64(0xFFFFFFFF)
     half = np.uint64(32)
     stream, offset = philox(site & word, step & word, (seed & word) ^ (seed >> half))
     bits, _ = philox(element & word, (element >> half) ^ offset, stream)
-    return ((bits >> np.uint64(9)) * 2.0 + 1.0) * 2.0**-24
+    return bits >> np.uint64(9)
+
+
+def draw(seed, step, site, element):
+    """A float64 strictly inside (0, 1) for uint64 arguments: scalars or arrays that broadcast."""
+    return (drawn_bits(seed, step, site, element) * 2.0 + 1.0) * 2.0**-24
 
 
 def uniform(seed, step, site, element) -> np.ndarray:

@@ -54,6 +54,7 @@ class ScalarFunction:
 #: Numba compiles, with nothing global but `math` and `np`.
 KERNEL_FUNCTIONS: tuple[Callable, ...] = (
     random.philox,
+    random.drawn_bits,
     random.draw,
     special.quantile_centre,
     special.quantile_middle,

@@ -17,10 +17,14 @@ from diffgraph.ir.expression import Call, Expr
 from diffgraph.ir.form import Form
 from diffgraph.ir.scalar import kind_of
 from diffgraph.kernels.access import usual
-from diffgraph.kernels.loops import Block
+from diffgraph.kernels.loops import Block, Contraction
 
 #: Results with fewer rows or columns than this are left to teams of threads.
 FEWEST = 4
+
+#: Blocks that keep a device busy; steps of the depth that are worth a block of their own.
+BUSY = 128
+SHARE = 256
 
 #: So are contractions with less to do.
 SMALL = 2048
@@ -28,13 +32,15 @@ SMALL = 2048
 
 @dataclass(frozen=True)
 class Split:
-    """Positions of the result: batch, rows and columns; for each term the factors on the left and on the right."""
+    """Positions of the result: batch, rows and columns; for each term the factors on the left and on the right. parts: of
+    the depth, summed by different blocks and then joined; 1 where there are blocks enough."""
 
     batch: tuple[int, ...]
     rows: tuple[int, ...]
     columns: tuple[int, ...]
     factors: tuple[tuple[tuple[Expr, ...], tuple[Expr, ...]], ...]
     block: Block
+    parts: int = 1
 
 
 def split(forms: Sequence[Form], axes: Sequence[tuple[int, ...]], cores: bool = False) -> Split | None:
@@ -50,7 +56,16 @@ def split(forms: Sequence[Form], axes: Sequence[tuple[int, ...]], cores: bool = 
     if min(extents) < FEWEST or work < SMALL:
         return None
     depth = max(_depth(f) for f in forms)
-    return Split(batch, rows, columns, tuple(sides[3] for sides in found), block_for(*extents, depth, cores))
+    block = block_for(*extents, depth, cores)
+    blocks = _count(form, places, batch) * -(-extents[0] // block.rows) * -(-extents[1] // block.columns)
+    parts = _parts(blocks, depth) if len(forms) == 1 else 1
+    return Split(batch, rows, columns, tuple(sides[3] for sides in found), block, parts)
+
+
+def _parts(blocks: int, depth: int) -> int:
+    """How many blocks share a depth: as many as keep a device busy, each with enough to do."""
+    parts = min(BUSY // max(1, blocks), depth // SHARE)
+    return parts if parts >= 4 else 1
 
 
 def block_for(rows: int, columns: int, depth: int, cores: bool = False) -> Block:
@@ -116,3 +131,9 @@ def _count(form: Form, places: Sequence[int], positions: Sequence[int]) -> int:
 
 def _depth(form: Form) -> int:
     return _extent(form, form.reduced)
+
+
+def describe(contraction: Contraction) -> str:
+    """A few words on how it is blocked."""
+    block = contraction.block
+    return f"blocks of {block.rows} x {block.columns} x {block.depth}"

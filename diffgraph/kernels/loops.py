@@ -254,7 +254,8 @@ class Block:
 @dataclass(frozen=True)
 class Contraction:
     """For every batch, row and column (each an index of several axes, row-major): result = the sum of the products, then
-    body. A kernel holds it alone, without units."""
+    body. A kernel holds it alone, without units. part: an axis of the batch that says which part of the depth (of its
+    extent many, of equal length) is summed; None: all of it."""
 
     batch: tuple[Unit, ...]
     rows: tuple[Unit, ...]
@@ -263,6 +264,7 @@ class Contraction:
     result: Local
     body: tuple[Statement, ...]
     block: Block
+    part: Unit | None = None
 
 
 Statement = Loop | Let | Update | Best | Store | When | TileStart | TileStep | TileStore | Contraction

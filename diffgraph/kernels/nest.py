@@ -91,8 +91,11 @@ class Nest:
 
     # ------------------------------------------------------------------------------------------ the whole kernel
 
-    def kernel(self, name: str, members: Sequence[Member], shared: int, provenance: Provenance) -> Kernel:
-        """The kernel of members that share their first `shared` axes."""
+    def kernel(
+        self, name: str, members: Sequence[Member], shared: int, provenance: Provenance, parts: Tensor | None = None
+    ) -> Kernel:
+        """The kernel of members that share their first `shared` axes. parts: where parts of the sums of a contraction are
+        already."""
         for member in members:
             self._buffer(member.tensor.name, written=True)
         work = sum((m.work for m in members), 0)
@@ -102,6 +105,8 @@ class Nest:
             body = nested(loops[len(units) :], body)
             return self._pruned(Kernel(name, tuple(self.buffers), units, body, work, provenance))
         if members[0].style == "contraction":
+            if parts is not None:
+                return self._joined_parts(name, members, parts, provenance)
             body = (self._contraction(members),)
             return self._pruned(Kernel(name, tuple(self.buffers), (), body, work, provenance))
         shape = members[0].extents
@@ -312,22 +317,55 @@ class Nest:
     def _contraction(self, members: Sequence[Member]) -> Contraction:
         """The sums of products of the first member, and what is computed from each: its other terms, the other members."""
         first, choice = members[0], members[0].choice
-        shape = first.extents
-        axes = tuple(self._axis() for _ in shape)
-        products: list[Product] = []
-        for piece, sides in zip((p for p in first.pieces if p.form.reduced), choice.factors):
-            depth = [(self._axis(), k) for k in piece.form.reduced]
-            where = dict(zip(piece.axes, axes)) | {k: axis for axis, k in depth}
-            left, right = (self.lower(f[0] if len(f) == 1 else Call("mul", f), piece, where) for f in sides)
-            products.append(Product(tuple(Unit(axis, piece.form.domain[k]) for axis, k in depth), left, right))
+        axes = tuple(self._axis() for _ in first.extents)
+        products = self._products(first, axes)
         result = self._local("float")
         body = self._following(first, axes, result)
         for member in members[1:]:
             body += self._element(member, axes)
-        batch, rows, columns = (
-            tuple(Unit(axes[p], shape[p]) for p in positions) for positions in (choice.batch, choice.rows, choice.columns)
-        )
-        return Contraction(batch, rows, columns, tuple(products), result, tuple(body), choice.block)
+        units = (self._units_of(first, axes, p) for p in (choice.batch, choice.rows, choice.columns))
+        return Contraction(*units, products, result, tuple(body), choice.block)
+
+    def parts(self, name: str, member: Member, tensor: Tensor) -> Kernel:
+        """The kernel that leaves the sums of a contraction over each part of its depth in a tensor [parts, ...]."""
+        choice = member.choice
+        number = self._buffer(tensor.name, written=True)
+        part, axes = Unit(self._axis(), choice.parts), tuple(self._axis() for _ in member.extents)
+        products = self._products(member, axes)
+        result = self._local("float")
+        place = address([index(part.axis), *(index(a) for a in axes)], tensor.shape)
+        batch, rows, columns = (self._units_of(member, axes, p) for p in (choice.batch, choice.rows, choice.columns))
+        store = (Store(number, place, result),)
+        body = Contraction((part, *batch), rows, columns, products, result, store, choice.block, part)
+        return Kernel(name, tuple(self.buffers), (), (body,), member.work, member.provenance)
+
+    def _joined_parts(self, name: str, members: Sequence[Member], parts: Tensor, provenance: Provenance) -> Kernel:
+        """The kernel that sums the parts, and goes on as the contraction would."""
+        first = members[0]
+        units = tuple(Unit(self._axis(), extent) for extent in first.extents)
+        axes = tuple(u.axis for u in units)
+        part, result = self._axis(), self._local("float")
+        place = address([index(part), *map(index, axes)], parts.shape)
+        load = Load(self._buffer(parts.name), place, (), None)
+        sums = (Let(result, identity("sum", "float")), Loop(part, parts.shape[0], (Update(result, "sum", load),)))
+        body = [*sums, *self._following(first, axes, result)]
+        for member in members[1:]:
+            body += self._element(member, axes)
+        work = product(parts.shape)
+        return self._pruned(Kernel(name, tuple(self.buffers), units, tuple(body), work, provenance))
+
+    def _units_of(self, member: Member, axes: tuple[int, ...], positions: tuple[int, ...]) -> tuple[Unit, ...]:
+        return tuple(Unit(axes[p], member.extents[p]) for p in positions)
+
+    def _products(self, member: Member, axes: tuple[int, ...]) -> tuple[Product, ...]:
+        """The terms of a contraction as products of what moves with its rows and what moves with its columns."""
+        products: list[Product] = []
+        for piece, sides in zip((p for p in member.pieces if p.form.reduced), member.choice.factors):
+            depth = [(self._axis(), k) for k in piece.form.reduced]
+            where = dict(zip(piece.axes, axes)) | {k: axis for axis, k in depth}
+            left, right = (self.lower(f[0] if len(f) == 1 else Call("mul", f), piece, where) for f in sides)
+            products.append(Product(tuple(Unit(axis, piece.form.domain[k]) for axis, k in depth), left, right))
+        return tuple(products)
 
     def _following(self, member: Member, axes: tuple[int, ...], result: Local) -> list[Statement]:
         """The end of a contraction: its result plus the terms that reduce nothing."""

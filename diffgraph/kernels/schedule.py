@@ -181,7 +181,7 @@ class _Scheduler:
             if isinstance(group, list):
                 steps += group
             else:
-                steps += [*group.before, self._launch(group, outside.get(at, frozenset()))]
+                steps += [*group.before, *self._launch(group, outside.get(at, frozenset()))]
         return tuple(steps)
 
     # ------------------------------------------------------------------------------------------------- placing
@@ -321,13 +321,20 @@ class _Scheduler:
                 reads(self.name(operand), at)
         return {at: frozenset(names) for at, names in found.items()}
 
-    def _launch(self, group: _Group, kept: frozenset[str]) -> Launch:
+    def _launch(self, group: _Group, kept: frozenset[str]) -> list[Step]:
         provenance = tuple(dict.fromkeys(o for m in group.members for o in m.provenance))
         nest = Nest(self.tensors, self.memory, kept, self.machine)
         named = [m.tensor.name for m in group.members if m.tensor.name in kept] or [group.members[-1].tensor.name]
-        kernel = nest.kernel(_title(named), group.members, group.shared, provenance)
+        first = group.members[0]
+        parts, before = None, []
+        if first.style == "contraction" and first.choice.parts > 1:
+            parts = replace(first.tensor, name=f"{first.tensor.name}.parts", shape=(first.choice.parts, *first.extents))
+            self.tensors[parts.name], self.memory[parts.name] = parts, parts.name
+            nest_of_parts = Nest(self.tensors, self.memory, frozenset(), self.machine)
+            before = [Launch(nest_of_parts.parts(f"{_title(named)}_parts", first, parts), (parts.name,))]
+        kernel = nest.kernel(_title(named), group.members, group.shared, provenance, parts)
         members = tuple(m.tensor.name for m in group.members)
-        return Launch(kernel, tuple(b.name for b in kernel.buffers if b.written), members)
+        return [*before, Launch(kernel, tuple(b.name for b in kernel.buffers if b.written), members)]
 
     def _accumulate(self, tensor: Tensor, pieces: tuple[Piece, ...], provenance: Provenance) -> list[Step]:
         """A definition some of whose terms write elsewhere than along their own axes: set what can be set, join the rest."""

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache, cached_property
 
 import numpy as np
 
+from diffgraph.diagnostics import DiffgraphError
 from diffgraph.ir.program import Program
 from diffgraph.kernels.commit import place_commits
 from diffgraph.kernels.grid import Device
@@ -20,11 +22,16 @@ from diffgraph.runtime import values
 from diffgraph.runtime.device_library import DeviceLibrary, default_cache
 from diffgraph.runtime.device_plan import DevicePlan, DevicePlanner
 from diffgraph.runtime.executable import Block, Executable, fail_unless
-from diffgraph.targets.cuda.emit import emit
+from diffgraph.targets.cuda.compile import is_installed
+from diffgraph.targets.cuda.emit import Text, emit
+from diffgraph.targets.cuda.listing import listing
 from diffgraph.targets.cuda.operations import Driver
 
 #: Plans are kept for so many different batch sizes.
 MOST_PLANS = 32
+
+#: Kernels are shown for this compute capability where there is no device.
+USUAL_CAPABILITY = 80
 
 #: What the matrix units multiply, by precision.
 CORES = {"f32": None, "f64": None, "tf32": "tf32", "bf16": "bf16"}
@@ -35,14 +42,12 @@ class DeviceExecutable(Executable):
 
     def __init__(self, program: Program, precision: str, driver: Driver | None = None):
         super().__init__(program, precision)
-        library = _library(driver)
-        self.driver = library.driver
+        self._given_driver = driver
         self.real = "f64" if precision == "f64" else "f32"
-        self.device = device_of(precision, self.driver.capability)
+        self.capability = _capability(driver)
+        self.device = device_of(precision, self.capability)
         self.commits = place_commits(schedule(program, self.device), program)
         self._kernels = self.commits.schedule.kernels
-        self.functions = library.functions(self._kernels, self.real, self.device)
-        self.entry = library.entry
         self._runs: dict[tuple, DeviceRun] = {}
         kinds = values.DTYPES[self.real]
         tensors = self.commits.schedule.tensors
@@ -51,12 +56,39 @@ class DeviceExecutable(Executable):
         }
         self.memories: dict[str, _Memory] = {}
 
+    @cached_property
+    def library(self) -> DeviceLibrary:
+        """The kernels of the device. DiffgraphError where there is none: to look at a program, none is needed."""
+        return _library(self._given_driver)
+
+    @property
+    def driver(self) -> Driver:
+        """The device."""
+        return self.library.driver
+
+    @cached_property
+    def texts(self) -> dict[Kernel, Text]:
+        """Each kernel as text."""
+        return {k: emit(k, self.real, self.device) for k in self._kernels}
+
+    @cache
+    def code(self, kernel: Kernel | str) -> object:
+        """What the device starts, compiled when it is first asked for."""
+        if isinstance(kernel, str):
+            return self.library.entry(kernel)
+        return self.library.function(kernel, self.real, self.device)
+
     @property
     def kernels(self) -> tuple[Kernel, ...]:
         return self._kernels
 
     def source(self) -> str:
-        return "\n\n".join(emit(k, self.real, self.device).source for k in self._kernels)
+        return "\n\n".join(text.source for text in self.texts.values())
+
+    def listing(self) -> str:
+        if not is_installed():
+            return self.source()
+        return "\n\n".join(listing(k, self.real, self.device, self.capability) for k in self._kernels)
 
     def memory(self, sizes: Mapping[str, int]) -> tuple[Block, ...]:
         planner = _planner(self, sizes, False, None, frozenset())
@@ -120,7 +152,7 @@ class DeviceRun:
         self.planner = _planner(owner, sizes, commit, around, own)
         self.plan: DevicePlan = self.planner.plan(around)
         self._reserve()
-        self.start = owner.driver.program(self.plan.at(self.address))
+        self.start = owner.driver.program(self.plan.at(self.address, owner.code))
 
     def _reserve(self) -> None:
         """Memory for everything; then none of it moves."""
@@ -189,14 +221,23 @@ def _planner(owner: DeviceExecutable, sizes, commit: bool, around, own: frozense
     given |= set(owner.tables) | {"(indices)"} | {f"{state} (bound)" for state in kept_aside}
     given |= set(getattr(around, "memories", {}))
     kinds = {kind: dtype.itemsize for kind, dtype in values.DTYPES[owner.real].items()}
-    code = (owner.functions, owner.entry)
-    return DevicePlanner(owner.commits, sizes, kinds, *code, frozenset(given), commit, kept_aside)
+    return DevicePlanner(owner.commits, sizes, kinds, owner.texts, frozenset(given), commit, kept_aside)
 
 
 def device_of(precision: str, capability: int) -> Device:
     """What kernels are made for, on a device of a compute capability."""
     newer = capability >= 80
     return Device(CORES[precision] if newer else None, newer, precision != "f64")
+
+
+def _capability(driver: Driver | None) -> int:
+    """The compute capability of a device, of the one in use, or of a usual one where there is none."""
+    if driver is None:
+        try:
+            driver = _library(None).driver
+        except DiffgraphError:
+            return USUAL_CAPABILITY
+    return driver.capability
 
 
 _libraries: dict[str, DeviceLibrary] = {}

@@ -33,16 +33,16 @@ class _Around:
         for name in self.batched:
             width, kind = _words(planner.bytes(name) // max(1, self.batch))
             places = tuple(map(Place, (name, f"{name} (column)", "(order)", "(cursor)")))
-            planner.launch(planner.entry(f"gather_{kind}"), self.batch * width, places, (self.batch, width))
+            planner.launch(f"gather_{kind}", self.batch * width, places, (self.batch, width))
         planner.step()
         for number, root in enumerate(self.kept):
             name = planner.roots[root]
             count, kind = _words(planner.bytes(name))
             places = (Place(f"(kept {number})"), planner.place(name), Place("(cursor)"))
-            planner.launch(planner.entry(f"keep_{kind}"), count, places, (count,))
-        planner.launch(planner.entry("count"), 1, (Place("(cursor)"),), ())
+            planner.launch(f"keep_{kind}", count, places, (count,))
+        planner.launch("count", 1, (Place("(cursor)"),), ())
         if "step" in self.owner.given:
-            planner.launch(planner.entry("count"), 1, (Place(self.owner.given["step"].tensor.name),), ())
+            planner.launch("count", 1, (Place(self.owner.given["step"].tensor.name),), ())
 
 
 def _words(size: int) -> tuple[int, str]:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
-from dataclasses import dataclass
 
-from diffgraph.ir.dimension import Size
 from diffgraph.kernels.grid import Device
 from diffgraph.kernels.loops import Kernel
 from diffgraph.runtime.cache import Cache, default_directory
@@ -15,16 +12,6 @@ from diffgraph.targets.cuda import common
 from diffgraph.targets.cuda.compile import fingerprint, to_ptx
 from diffgraph.targets.cuda.emit import emit, parameters
 from diffgraph.targets.cuda.operations import Driver
-
-
-@dataclass(frozen=True)
-class Code:
-    """A kernel that the device can start: how many blocks and threads, and which sizes it wants to be given."""
-
-    function: object
-    blocks: Size
-    threads: int
-    sizes: tuple[Size, ...]
 
 
 class DeviceLibrary:
@@ -38,16 +25,11 @@ class DeviceLibrary:
         #: How many kernels were compiled, rather than found.
         self.compiled = 0
 
-    def functions(self, kernels: Iterable[Kernel], precision: str, device: Device) -> dict[Kernel, Code]:
-        """Code for each kernel."""
-        found = {}
-        for kernel in kernels:
-            text = emit(plain(kernel), precision, device)
-            readable = emit(kernel, precision, device).source
-            grid = text.grid
-            function = self._load(text.source, readable, parameters(kernel, precision), len(text.sizes), grid.threads)
-            found[kernel] = Code(function, grid.blocks, grid.threads, text.sizes)
-        return found
+    def function(self, kernel: Kernel, precision: str, device: Device) -> object:
+        """A kernel that the device can start."""
+        text, readable = (emit(k, precision, device) for k in (plain(kernel), kernel))
+        kinds = parameters(kernel, precision)
+        return self._load(text.source, readable.source, kinds, len(text.sizes), text.grid.threads)
 
     def entry(self, name: str) -> object:
         """A kernel of `common.ENTRIES`."""

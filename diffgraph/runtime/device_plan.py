@@ -13,9 +13,12 @@ from dataclasses import dataclass
 from diffgraph.diagnostics import error
 from diffgraph.ir.dimension import Size, evaluate
 from diffgraph.kernels.commit import Commits
+from diffgraph.kernels.loops import Kernel
 from diffgraph.kernels.schedule import Copy, Launch, Repeat, Sort, Step
 from diffgraph.runtime.arena import Life, place
 from diffgraph.targets.cuda import operations
+from diffgraph.targets.cuda.common import THREADS
+from diffgraph.targets.cuda.emit import Text
 
 #: Places in a tensor are counted in 32 bits.
 MOST_ELEMENTS = 2**31 - 1
@@ -34,7 +37,7 @@ class Place:
 
 @dataclass(frozen=True)
 class _Launch:
-    function: object
+    function: Kernel | str
     blocks: int
     threads: int
     places: tuple[Place, ...]
@@ -56,8 +59,8 @@ class DevicePlan:
     offsets: Mapping[str, int]
     arena: int
 
-    def at(self, addresses: Callable[[str], int]) -> list[operations.Operation]:
-        """The operations, for the address of every memory."""
+    def at(self, addresses: Callable[[str], int], code: Callable[[Kernel | str], object]) -> list[operations.Operation]:
+        """The operations, for the address of every memory and the code of every kernel (the common ones by name)."""
 
         def address(place: Place) -> int:
             return addresses(place.memory) + place.offset
@@ -65,7 +68,7 @@ class DevicePlan:
         found: list[operations.Operation] = []
         for o in self.operations:
             if isinstance(o, _Launch):
-                found.append(operations.Launch(o.function, o.blocks, o.threads, tuple(map(address, o.places)), o.sizes))
+                found.append(operations.Launch(code(o.function), o.blocks, o.threads, tuple(map(address, o.places)), o.sizes))
             else:
                 found.append(operations.Move(address(o.target), address(o.source), o.size))
         return found
@@ -74,22 +77,20 @@ class DevicePlan:
 class DevicePlanner:
     """Makes the plan for the sizes of one batch.
 
-    bytes_of: the size of an element of each kind. functions: code for each kernel. entry: gives a common kernel by name.
-    given: memories that the caller provides. commit: whether the commits are made. kept_aside: states that are written in
+    bytes_of: the size of an element of each kind. texts: each kernel as text, with its grid and the sizes it takes. given: memories that the caller provides. commit: whether the commits are made. kept_aside: states that are written in
     place and must not change: the plan works on copies of them.
     """
 
     def __init__(
-        self, commits: Commits, sizes: Mapping[str, int], bytes_of: Mapping[str, int], functions, entry, given: frozenset[str],
-        commit: bool, kept_aside: frozenset[str],
+        self, commits: Commits, sizes: Mapping[str, int], bytes_of: Mapping[str, int], texts: Mapping[Kernel, Text],
+        given: frozenset[str], commit: bool, kept_aside: frozenset[str],
     ):  # fmt: skip
         self.commits = commits
         self.tensors = commits.schedule.tensors
         self.memory = commits.schedule.memory
         self.sizes = sizes
         self.bytes_of = bytes_of
-        self.functions = functions
-        self.entry = entry
+        self.texts = texts
         self.given = given
         self.commit = commit
         self.kept_aside = kept_aside
@@ -158,10 +159,8 @@ class DevicePlanner:
         """Copies bytes."""
         self._add(_Move(target, source, size), (target, source))
 
-    def launch(self, function, units: int, places: tuple[Place, ...], sizes: tuple[int, ...]) -> None:
+    def launch(self, function: str, units: int, places: tuple[Place, ...], sizes: tuple[int, ...]) -> None:
         """Starts a common kernel, a thread for each unit."""
-        from diffgraph.targets.cuda.common import THREADS
-
         if units:
             self._add(_Launch(function, -(-units // THREADS), THREADS, places, sizes), places)
 
@@ -179,14 +178,14 @@ class DevicePlanner:
     def _step(self, step: Step) -> None:
         match step:
             case Launch(kernel):
-                code = self.functions[kernel]
+                text = self.texts[kernel]
                 places = tuple(self.place(b.name) for b in kernel.buffers)
                 for buffer in kernel.buffers:
                     self.elements(buffer.name)
-                blocks = self.extent(code.blocks)
+                blocks = self.extent(text.grid.blocks)
                 if blocks > 0:
-                    sizes = tuple(self.extent(s) for s in code.sizes)
-                    self._add(_Launch(code.function, blocks, code.threads, places, sizes), places)
+                    sizes = tuple(self.extent(s) for s in text.sizes)
+                    self._add(_Launch(kernel, blocks, text.grid.threads, places, sizes), places)
             case Sort(tensor, operand, descending):
                 self._sort(tensor, operand, descending)
             case Copy(target, source):
@@ -197,7 +196,7 @@ class DevicePlanner:
     def _sort(self, tensor: str, operand: str, descending: bool) -> None:
         kind = self.tensors[operand].kind
         real = {4: "float32", 8: "float64"}[self.bytes_of["float"]]
-        function = self.entry(f"sort_{ {'float': real, 'int': 'int64', 'bool': 'uint8'}[kind] }".replace(" ", ""))
+        function = "sort_" + {"float": real, "int": "int64", "bool": "uint8"}[kind]
         count, total = self.extent(self.tensors[tensor].shape[-1]), self.elements(tensor)
         sizes = (total // max(1, count), count, int(descending))
         self.launch(function, total, (self.place(tensor), self.place(operand)), sizes)

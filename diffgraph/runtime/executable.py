@@ -45,9 +45,6 @@ def build(
     if target == "reference":
         return ReferenceExecutable(program, precision)
     if target == "cuda":
-        from diffgraph.targets.cuda.compile import require
-
-        require()
         from diffgraph.runtime.device import DeviceExecutable
 
         return DeviceExecutable(program, precision)
@@ -103,6 +100,10 @@ class Executable(ABC):
     def source(self) -> str:
         """The generated text; empty for the interpreter."""
         return ""
+
+    def listing(self) -> str:
+        """The generated text with what its machine code takes, where a target knows."""
+        return self.source()
 
     def memory(self, sizes: Mapping[str, int]) -> tuple[Block, ...]:
         """The memory of a step for given sizes of the symbols; nothing for the interpreter."""

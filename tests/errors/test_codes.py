@@ -30,6 +30,9 @@ WITHOUT_EXAMPLE = {
     "DG941": "depends on what is installed",
     "DG942": "needs the package onnx: tests/interop",
     "DG943": "needs the package onnx: tests/interop",
+    **{code: "depends on what is installed: tests/cuda" for code in ("DG820", "DG821", "DG822", "DG823", "DG824")},
+    "DG825": "takes gigabytes: tests/cuda",
+    "DG826": "takes a long scan on a device",
 }
 
 

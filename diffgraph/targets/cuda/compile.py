@@ -38,6 +38,11 @@ class Resources:
     spills: int
 
 
+def is_installed() -> bool:
+    """Whether kernels can be compiled here."""
+    return all(map(_is_there, _PACKAGES))
+
+
 def require() -> None:
     """DiffgraphError that says what to install, where the extra is missing."""
     missing = [name for module, name in _PACKAGES.items() if not _is_there(module)]

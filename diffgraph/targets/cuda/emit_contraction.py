@@ -82,10 +82,11 @@ class ContractionWriter:
         emitter, block = self.emitter, self.block
         depth = product([u.extent for u in one.depth])
         stages = tuple(block.depth * pitch for pitch in self.pitches)
+        begin, end = self._range(depth)
         emitter.line("turn = int32(1)")
         emitter._open(None)
         emitter.line(f"following = int32(first + {block.depth})")
-        self._fetch(one, depth)
+        self._fetch(one, end)
         if emitter.device.asynchronous:
             emitter.line("copies_sent()")
         emitter._open(None)
@@ -95,18 +96,28 @@ class ContractionWriter:
         step = self._function("step")
         emitter.line(f"{step}(sums, left, right, int32(turn * {stages[0]}), int32(turn * {stages[1]}))")
         emitter.line("barrier()")
-        emitter._close("if first >= 0:")
+        emitter._close(f"if first >= {begin}:")
         emitter.line("turn = int32(1 - turn)")
-        emitter._close(f"for first in range(int32(-{block.depth}), int32({emitter._size(depth)}), int32({block.depth})):")
+        emitter._close(f"for first in range(int32({begin} - {block.depth}), int32({end}), int32({block.depth})):")
 
-    def _fetch(self, one: Product, depth: Size) -> None:
+    def _range(self, depth: Size) -> tuple[str, str]:
+        """Which steps of the depth this block of threads sums."""
+        emitter, part, size = self.emitter, self.contraction.part, self.block.depth
+        if part is None:
+            return "0", emitter._size(depth)
+        length = floor_divide(depth + (part.extent * size - 1), part.extent * size) * size
+        emitter.line(f"begin = int32({emitter.axes[part.axis]} * {emitter._size(length)})")
+        emitter.line(f"end = int32(min(begin + {emitter._size(length)}, {emitter._size(depth)}))")
+        return "begin", "end"
+
+    def _fetch(self, one: Product, end: str) -> None:
         c = self.contraction
         left = ("left", one.left, c.rows, self.row_count, "first_row", self.pitches[0])
         right = ("right", one.right, c.columns, self.column_count, "first_column", self.pitches[1])
         for operand in (left, right):
-            self._operand(*operand, one.depth, depth)
+            self._operand(*operand, one.depth, end)
 
-    def _operand(self, side: str, value: Expr, outer, count: Size, start: str, pitch: int, depth, steps: Size) -> None:
+    def _operand(self, side: str, value: Expr, outer, count: Size, start: str, pitch: int, depth, end: str) -> None:
         """side[1 - turn, k, m] = value at (following + k, start + m), 0 outside; each thread every so many of them."""
         emitter, block = self.emitter, self.block
         size = block.rows if side == "left" else block.columns
@@ -117,7 +128,7 @@ class ContractionWriter:
         emitter.line(f"step = {low if along_depth else high}")
         emitter.line(f"place = {high if along_depth else low}")
         emitter.line(f"at = int32((1 - turn) * {block.depth * pitch} + step * {pitch} + place)")
-        inside = f"following + step < {emitter._size(steps)} and {start} + place < {emitter._size(count)}"
+        inside = f"following + step < {end} and {start} + place < {emitter._size(count)}"
         emitter.line(f"inside = {inside}")
         emitter.line("step = int32(following + step if inside else 0)")
         emitter.line(f"place = int32({start} + place if inside else 0)")

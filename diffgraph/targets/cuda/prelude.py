@@ -14,6 +14,7 @@ from numba.cuda import libdevice as libdevice
 from numba.cuda import types
 from diffgraph.targets.cuda.intrinsics import intrinsic, literal_intrinsic
 
+from diffgraph.ir import special
 from diffgraph.ir.scalar import KERNEL_FUNCTIONS
 from diffgraph.targets.cuda.asynchronous import barrier as barrier
 from diffgraph.targets.cuda.asynchronous import copies_done as copies_done
@@ -272,11 +273,19 @@ def raised_to(x, n):
 
 
 class _Single(ast.NodeTransformer):
-    """Float literals as float32, so that nothing is computed in float64."""
+    """Numbers that are written out as float32, so that nothing is computed in float64; ints too where all are floats."""
+
+    def __init__(self, of_floats: bool):
+        self.kinds = (int, float) if of_floats else (float,)
 
     def visit_Constant(self, node):
-        if not isinstance(node.value, float):
-            return node
+        return self._cast(node) if type(node.value) in self.kinds else node
+
+    def visit_Attribute(self, node):
+        return self._cast(node) if node.attr in ("inf", "nan") else node
+
+    @staticmethod
+    def _cast(node):
         return ast.copy_location(ast.Call(ast.Name("float32", ast.Load()), [node], []), node)
 
 
@@ -285,7 +294,8 @@ def _compiled(functions, single: bool) -> dict:
     known: dict = {"math": math, "np": np, "float32": types.float32, "min": min, "abs": abs}
     for function in functions:
         tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
-        tree = ast.fix_missing_locations(_Single().visit(tree)) if single else tree
+        if single:
+            tree = ast.fix_missing_locations(_Single(function.__module__ == special.__name__).visit(tree))
         exec(compile(tree, inspect.getsourcefile(function), "exec"), known)
         known[function.__name__] = cuda.jit(device=True)(known[function.__name__])
     return {f.__name__: known[f.__name__] for f in functions}
@@ -294,3 +304,10 @@ def _compiled(functions, single: bool) -> dict:
 # The functions of the scalar table that are plain Python, in each precision.
 globals().update({f"single_{name}": f for name, f in _compiled(KERNEL_FUNCTIONS, True).items()})
 globals().update({f"double_{name}": f for name, f in _compiled(KERNEL_FUNCTIONS, False).items()})
+
+
+@cuda.jit(device=True)
+def single_draw(seed, step, site, element):
+    """`draw` in float32, which holds each of its values exactly."""
+    bits = single_drawn_bits(seed, step, site, element)  # noqa: F821
+    return (float32(np.uint32(bits)) * float32(2) + float32(1)) * float32(2.0**-24)

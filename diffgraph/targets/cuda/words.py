@@ -10,7 +10,7 @@ NAMES = frozenset(
     " within whole raised raised_to libdevice math np thread_of_grid thread_of_block block_of_grid barrier"
     " reduction first_extreme team_barrier load4 store4 shared_memory copy copies_sent copies_done products cores unit lane"
     " member alive left right stage sums part step range min max abs thread first_column first_row rest first turn following"
-    " element place at inside line row column kernel".split()
+    " begin end element place at inside line row column kernel".split()
 ) | {f"{precision}_{f.__name__}" for precision in ("single", "double") for f in KERNEL_FUNCTIONS}
 
 #: Words that do without branches, or that mean what the table means for every kind.

@@ -1,0 +1,67 @@
+"""Mistakes planted into generated kernels are found: by the interpreter's checks, or by the numbers."""
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from agreement import program_of
+from simulation import check
+
+from diffgraph.runtime import device_library
+from diffgraph.targets.cuda.ptx.launch import Divergence
+from diffgraph.targets.cuda.ptx.memory import MemoryFault, Race
+
+PRODUCT = "input x[N, 40]\ninput w[24, 40]\ny[n, u] = sum[d](w[u, d] * x[n, d])\noutput y"
+SOFTMAX = "input x[N, 70]\noutput y = softmax(x)"
+COLUMNS = "input x[200, 40]\ny[k] = sum[n](x[n, k])\noutput y"
+POINTWISE = "input x[N, 36]\noutput y = tanh(x) + 1"
+
+#: (program, what is replaced, by what, what happens)
+MISTAKES = {
+    "no barrier before the products": (PRODUCT, r"copies_done\(1\)\n\s*barrier\(\)", "copies_done(1)", Race),
+    "no barrier after the products": (PRODUCT, r"(step_\d+\(.*\))\n\s*barrier\(\)", r"\1", Race),
+    "copies that are not waited for": (PRODUCT, r"copies_done\(1\)", "pass", (AssertionError, Race)),
+    "the wrong stage": (PRODUCT, r"turn = int32\(1 - turn\)", "turn = turn", (AssertionError, Race)),
+    "rows beyond the last": (PRODUCT, r"if row < N and", "if", MemoryFault),
+    "operands beyond the last": (PRODUCT, r"inside = following \+ step < 40 and", "inside =", (AssertionError, MemoryFault)),
+    "results of the wrong row": (PRODUCT, r"row = int32\(first_row \+ ", "row = int32(first_row + 1 - ", (AssertionError, MemoryFault)),
+    "a sum that is not joined": (SOFTMAX, r"value\d+ = team_sum_\d+\(.*\)\n", "pass\n", AssertionError),
+    "a team that is too small": (SOFTMAX, r"reduction\('sum', 'float32', team=32", "reduction('sum', 'float32', team=16", AssertionError),
+    "a step too far": (COLUMNS, r"range\(lane, int32\(200", "range(lane, int32(201", MemoryFault),
+    "units beyond the last": (POINTWISE, r"if unit < .*:", "if unit < 1 << 20:", MemoryFault),
+    "a store out of alignment": (POINTWISE, r"store4\((\w+), (.*?), v", r"store4(\1, \2 + 1, v", MemoryFault),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_is_found(name, monkeypatch, rng):
+    program, what, by, found = MISTAKES[name]
+    changed = []
+
+    def emit(*arguments, original=device_library.emit):
+        text = original(*arguments)
+        source = re.sub(what, by, text.source)
+        changed.append(source != text.source)
+        return replace(text, source=source)
+
+    monkeypatch.setattr(device_library, "emit", emit)
+    with pytest.raises(found):
+        check(program_of(program), 37, rng)
+    assert any(changed)
+
+
+def test_without_mistakes_nothing_is_found(rng):
+    for program in (PRODUCT, SOFTMAX, COLUMNS, POINTWISE):
+        check(program_of(program), 37, rng)
+
+
+def test_threads_that_leave_before_a_barrier(monkeypatch, rng):
+    def emit(*arguments, original=device_library.emit):
+        text = original(*arguments)
+        return replace(text, source=text.source.replace("        barrier()\n        put", "        if thread < 7:\n            barrier()\n        put"))
+
+    monkeypatch.setattr(device_library, "emit", emit)
+    with pytest.raises((Divergence, Race)):
+        check(program_of(PRODUCT), 37, np.random.default_rng(1))
+    _ = rng
