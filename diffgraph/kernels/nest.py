@@ -21,6 +21,7 @@ from diffgraph.ir.form import Form, alone_index
 from diffgraph.ir.program import Provenance, Tensor
 from diffgraph.ir.scalar import kind_of
 from diffgraph.kernels.access import address, cost, reads, strides, usual
+from diffgraph.kernels.blocking import contraction, joined
 from diffgraph.kernels.buffers import collect_loads, renumbered, without_stores
 from diffgraph.kernels.grid import Device
 from diffgraph.kernels.lattice import Box
@@ -28,14 +29,12 @@ from diffgraph.kernels.loops import (
     Address,
     Best,
     Buffer,
-    Contraction,
     Inside,
     Kernel,
     Let,
     Load,
     Local,
     Loop,
-    Product,
     Statement,
     Store,
     Unit,
@@ -105,10 +104,8 @@ class Nest:
             body = nested(loops[len(units) :], body)
             return self._pruned(Kernel(name, tuple(self.buffers), units, body, work, provenance))
         if members[0].style == "contraction":
-            if parts is not None:
-                return self._joined_parts(name, members, parts, provenance)
-            body = (self._contraction(members),)
-            return self._pruned(Kernel(name, tuple(self.buffers), (), body, work, provenance))
+            units, body = joined(self, members, parts) if parts is not None else ((), (contraction(self, members),))
+            return self._pruned(Kernel(name, tuple(self.buffers), units, body, work, provenance))
         shape = members[0].extents
         units = tuple(Unit(self._axis(), shape[k]) for k in range(self._unit_axes(members, shared)))
         body = self._tree(members, len(units), tuple(u.axis for u in units))
@@ -314,71 +311,19 @@ class Nest:
         store = Store(self._numbers[member.tensor.name], place, self.lower(form.body, piece, where), form.op)
         return list(wrap(loops, form.domain, (Loop(inner, member.extents[-1], (store,)),)))
 
-    def _contraction(self, members: Sequence[Member]) -> Contraction:
-        """The sums of products of the first member, and what is computed from each: its other terms, the other members."""
-        first, choice = members[0], members[0].choice
-        axes = tuple(self._axis() for _ in first.extents)
-        products = self._products(first, axes)
-        result = self._local("float")
-        body = self._following(first, axes, result)
-        for member in members[1:]:
-            body += self._element(member, axes)
-        units = (self._units_of(first, axes, p) for p in (choice.batch, choice.rows, choice.columns))
-        return Contraction(*units, products, result, tuple(body), choice.block)
+    def new_local(self, kind: str) -> Local:
+        """A scalar of the kernel that is not in use."""
+        return self._local(kind)
 
-    def parts(self, name: str, member: Member, tensor: Tensor) -> Kernel:
-        """The kernel that leaves the sums of a contraction over each part of its depth in a tensor [parts, ...]."""
-        choice = member.choice
-        number = self._buffer(tensor.name, written=True)
-        part, axes = Unit(self._axis(), choice.parts), tuple(self._axis() for _ in member.extents)
-        products = self._products(member, axes)
-        result = self._local("float")
-        place = address([index(part.axis), *(index(a) for a in axes)], tensor.shape)
-        batch, rows, columns = (self._units_of(member, axes, p) for p in (choice.batch, choice.rows, choice.columns))
-        store = (Store(number, place, result),)
-        body = Contraction((part, *batch), rows, columns, products, result, store, choice.block, part)
-        return Kernel(name, tuple(self.buffers), (), (body,), member.work, member.provenance)
+    def element(self, member: Member, axes: tuple[int, ...]) -> list[Statement]:
+        """The statements of a member at a point of its loops."""
+        return self._element(member, axes)
 
-    def _joined_parts(self, name: str, members: Sequence[Member], parts: Tensor, provenance: Provenance) -> Kernel:
-        """The kernel that sums the parts, and goes on as the contraction would."""
-        first = members[0]
-        units = tuple(Unit(self._axis(), extent) for extent in first.extents)
-        axes = tuple(u.axis for u in units)
-        part, result = self._axis(), self._local("float")
-        place = address([index(part), *map(index, axes)], parts.shape)
-        load = Load(self._buffer(parts.name), place, (), None)
-        sums = (Let(result, identity("sum", "float")), Loop(part, parts.shape[0], (Update(result, "sum", load),)))
-        body = [*sums, *self._following(first, axes, result)]
-        for member in members[1:]:
-            body += self._element(member, axes)
-        work = product(parts.shape)
-        return self._pruned(Kernel(name, tuple(self.buffers), units, tuple(body), work, provenance))
-
-    def _units_of(self, member: Member, axes: tuple[int, ...], positions: tuple[int, ...]) -> tuple[Unit, ...]:
-        return tuple(Unit(axes[p], member.extents[p]) for p in positions)
-
-    def _products(self, member: Member, axes: tuple[int, ...]) -> tuple[Product, ...]:
-        """The terms of a contraction as products of what moves with its rows and what moves with its columns."""
-        products: list[Product] = []
-        for piece, sides in zip((p for p in member.pieces if p.form.reduced), member.choice.factors):
-            depth = [(self._axis(), k) for k in piece.form.reduced]
-            where = dict(zip(piece.axes, axes)) | {k: axis for axis, k in depth}
-            left, right = (self.lower(f[0] if len(f) == 1 else Call("mul", f), piece, where) for f in sides)
-            products.append(Product(tuple(Unit(axis, piece.form.domain[k]) for axis, k in depth), left, right))
-        return tuple(products)
-
-    def _following(self, member: Member, axes: tuple[int, ...], result: Local) -> list[Statement]:
-        """The end of a contraction: its result plus the terms that reduce nothing."""
-        plain = [p for p in member.pieces if not p.form.reduced]
-        values = [result, *(self.lower(p.form.body, p, dict(zip(p.axes, axes))) for p in plain)]
-        total, statements = result, []
-        if plain:
-            total = self._local("float")
-            statements.append(Let(total, Call("add", tuple(values))))
-        statements.append(Store(self._numbers[member.tensor.name], self._own_place(member, axes), total))
+    def store(self, member: Member, axes: tuple[int, ...], value: Expr) -> Store:
+        """The store of an element of a member; those that follow find it at hand."""
         if member.is_whole:
-            self._at_hand[member.tensor.name] = (total, axes)
-        return statements
+            self._at_hand[member.tensor.name] = (value, axes)
+        return Store(self._numbers[member.tensor.name], self._own_place(member, axes), value)
 
     def _own_place(self, member: Member, axes: tuple[int, ...]) -> Address:
         return address(member.place([index(a) for a in axes]), member.tensor.shape)
@@ -439,9 +384,9 @@ class Nest:
         """An expression with the indices of its form at places of the kernel."""
         return self._lowered(e, piece, lambda axis: where[axis])
 
-    def number(self, name: str) -> int:
+    def number(self, name: str, written: bool = False) -> int:
         """The buffer that a tensor is in."""
-        return self._buffer(name)
+        return self._buffer(name, written)
 
     def new_axis(self) -> int:
         """An axis of the kernel that is not in use."""

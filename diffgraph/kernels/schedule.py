@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 
 from diffgraph.ir.dimension import Size
 from diffgraph.ir.program import Argsort, Definition, Program, Provenance, Reshape, Scan, Statement, Table, Tensor
+from diffgraph.kernels.blocking import in_parts
 from diffgraph.kernels.grid import Device
 from diffgraph.kernels.lattice import Box, filled_box
 from diffgraph.kernels.loops import Kernel
@@ -331,7 +332,7 @@ class _Scheduler:
             parts = replace(first.tensor, name=f"{first.tensor.name}.parts", shape=(first.choice.parts, *first.extents))
             self.tensors[parts.name], self.memory[parts.name] = parts, parts.name
             nest_of_parts = Nest(self.tensors, self.memory, frozenset(), self.machine)
-            before = [Launch(nest_of_parts.parts(f"{_title(named)}_parts", first, parts), (parts.name,))]
+            before = [Launch(in_parts(nest_of_parts, f"{_title(named)}_parts", first, parts), (parts.name,))]
         kernel = nest.kernel(_title(named), group.members, group.shared, provenance, parts)
         members = tuple(m.tensor.name for m in group.members)
         return [*before, Launch(kernel, tuple(b.name for b in kernel.buffers if b.written), members)]
