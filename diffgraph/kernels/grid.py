@@ -66,7 +66,7 @@ def grid(kernel: Kernel) -> Grid:
             return Grid(_blocks(units, THREADS), THREADS, THREADS)
         return Grid(_blocks(units, 32), 32 * team, 32, team, False)
     team = _power_of_two(max(32, min(steps // STEPS_PER_THREAD, 512 if count < 512 else 128)))
-    members = max(1, 128 // team)
+    members = 4 if team == 32 else 1
     return Grid(_blocks(units, members), team * members, members, team, True)
 
 

@@ -141,8 +141,12 @@ class _Emitter(cpu._Emitter):
             for name, sign in (("lane", lane), ("member", member)):
                 lines.append(f"{name} = int32(thread {sign} {mask if sign == '&' else shift})")
             lines.append(f"unit = int32(block_of_grid() * {grid.members} + member)")
-            lines.append(f"alive = unit < {self._size(units)}")
-            lines.append(f"unit = unit if alive else int32({self._size(units)} - 1)")
+            if grid.along:
+                # A team is a warp: it may leave, since warps of one block never meet here.
+                lines += [f"if unit >= {self._size(units)}:", "    return"]
+            else:
+                lines.append(f"alive = unit < {self._size(units)}")
+                lines.append(f"unit = unit if alive else int32({self._size(units)} - 1)")
         self.unpack("unit", [(u.axis, u.extent) for u in self.kernel.units])
         for statement in self.kernel.body:
             self._meet_if_it_reads(statement)
@@ -154,13 +158,18 @@ class _Emitter(cpu._Emitter):
                 self._meet_before_it_writes(statement, self._seen | _read(statement))
                 self._open(None)
                 self._statement(statement)
-                self._close("if lane == 0:" if grid.members == 1 else "if lane == 0 and alive:")
+                self._close("if lane == 0 and alive:" if self._stay_beyond else "if lane == 0:")
             elif isinstance(statement, Let):
                 self._statement(statement)
             else:
                 raise CompilerBug("targets.cuda.emit", f"a team cannot do {type(statement).__name__}")
             self._unseen |= _written(statement)
             self._seen |= _read(statement)
+
+    @property
+    def _stay_beyond(self) -> bool:
+        """Whether there may be threads beyond the last unit, which meet the others but touch nothing."""
+        return self.grid.members > 1 and not self.grid.along
 
     def _meet_if_it_reads(self, statement: Statement) -> None:
         """What other threads of the team have written is read only after they have met."""
@@ -191,8 +200,7 @@ class _Emitter(cpu._Emitter):
             self._open(None)
             self.unpack(name, list(axes))
         self._statements(body)
-        # Beyond the last unit there are threads, which meet the others but touch nothing.
-        end = count if self.grid.members == 1 else f"{count} if alive else 0"
+        end = f"{count} if alive else 0" if self._stay_beyond else count
         self._close(f"for {name} in range(lane, int32({end}), int32({self.grid.team})):{tail}")
         if is_reduction(loop):
             self._join(body[0])
