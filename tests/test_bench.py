@@ -41,6 +41,13 @@ def right(case):
         return lambda: np.tanh(case.inputs["x"] @ a.T + b) @ c.T + d
     return lambda: None
 
+def failing(case):
+    step, calls = right(case), []
+    def fail():
+        calls.append(1)
+        return step() if len(calls) < 3 else 1 / 0
+    return fail
+
 def wrong(case):
     step = right(case)
     return lambda: None if step() is None else 2 * step()
@@ -97,14 +104,15 @@ def test_traffic_is_what_goes_in_and_comes_out():
 def test_peers_take_turns_and_must_agree(tmp_path, capsys):
     (tmp_path / "tiny.net").write_text(NET)
     (tmp_path / "tiny_numpy.py").write_text(PEERS.replace("def right", "def tiny").replace("right(case)", "tiny(case)"))
+    peers = [arg for peer in ("failing", "wrong") for arg in ("--against", f"{tmp_path / 'tiny_numpy.py'}:{peer}")]
     command = ["bench", str(tmp_path / "tiny.net"), "--mode", "inference", "--steps", "1", "--rounds", "1", "--json"]
-    wrong = f"{tmp_path / 'tiny_numpy.py'}:wrong"
-    assert run([*command, "--against", "numpy", "--against", wrong]) == 1
+    assert run([*command, "--against", "numpy", *peers]) == 1
     (mode,) = json.loads(capsys.readouterr().out)["modes"]
-    assert [(p["name"], p["agrees"]) for p in mode["against"]] == [
-        ("diffgraph", None),
-        ("tiny_numpy.py:tiny", True),
-        ("tiny_numpy.py:wrong", False),
+    assert [(p["name"], p["agrees"], p["error"]) for p in mode["against"]] == [
+        ("diffgraph", None, ""),
+        ("tiny_numpy.py:tiny", True, ""),
+        ("tiny_numpy.py:failing", True, "ZeroDivisionError: division by zero"),
+        ("tiny_numpy.py:wrong", False, ""),
     ]
     assert mode["macs"] == 8 * (3 * 4 + 4 * 2)
     assert {k["layers"] for k in mode["profile"]["kernels"]} != {""}

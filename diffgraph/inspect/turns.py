@@ -93,8 +93,13 @@ class Side:
 
     def turn(self, number: int, seconds: float) -> tuple[list[float], float]:
         """(seconds of each call, processor time of strangers as a part of the turn) of a configuration."""
-        self.connection.send((number, seconds))
-        return self.connection.recv()
+        try:
+            self.connection.send((number, seconds))
+            found, foreign, problem = self.connection.recv()
+        except (EOFError, OSError):
+            found, foreign, problem = [], 0.0, "the process has died"
+        self.prepared[number][0].error = problem
+        return found, foreign
 
     def _receive(self):
         try:
@@ -150,11 +155,11 @@ def _round(sides: Sequence[Side], effort: Effort) -> None:
             for attempt in range(1 + effort.retries):
                 time.sleep(PAUSE if not attempt else 0.25)
                 found, foreign = side.turn(number, effort.seconds)
-                if foreign < FOREIGN:
+                if foreign < FOREIGN or result.error:
                     break
             else:
                 result.dirty += 1
-            result.seconds.append(statistics.median(found))
+            result.seconds += [statistics.median(found)] if found else []
 
 
 def _judge(sides: Sequence[Side]) -> None:
@@ -192,7 +197,10 @@ def _serve(connection, threads: int, make: Callable, arguments: tuple) -> None:
     connection.send(None)
     while (asked := connection.recv()) is not None:
         number, seconds = asked
-        connection.send(timed(runs[number], seconds))
+        try:
+            connection.send((*timed(runs[number], seconds), ""))
+        except Exception as problem:
+            connection.send(([], 0.0, _said(problem)))
 
 
 def _prepared(configuration: Configuration):
