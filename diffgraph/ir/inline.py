@@ -10,6 +10,7 @@ from functools import cached_property, lru_cache
 
 from diffgraph.diagnostics import CompilerBug
 from diffgraph.ir.affine import is_inside
+from diffgraph.ir.dimension import Size
 from diffgraph.ir.expression import Expr, Read
 from diffgraph.ir.form import Form, alone_index
 from diffgraph.ir.guards import ZERO_OF, inside, kinds_of
@@ -58,7 +59,7 @@ class _Inlining:
             return e
         if e.otherwise is None:
             return self._value(self.producer, e)
-        if self._is_renaming():
+        if self._is_renaming(e):
             moved = self._value(self.producer, e)
             return Read(moved.slot, moved.place, e.otherwise)
         conditions = [
@@ -76,18 +77,22 @@ class _Inlining:
         body = substitute(producer.body, indices, self.joined.domain, self.slots, self.kinds)
         return in_kind(body, self.consumer.operands[self.slot].kind, self.kinds)
 
-    def _is_renaming(self) -> bool:
-        """The producer is a read that is inside exactly where the producer is: a transpose."""
+    def _is_renaming(self, e: Read) -> bool:
+        """Where a guarded read may be outside of the producer, it then is outside of what the producer reads, which is
+        one element at a place of its own: a transpose, a slice along other axes."""
         body = self.producer.body
         if type(body) is not Read or body.otherwise is not None:
             return False
         operand = self.producer.operands[body.slot]
-        places = [alone_index(p) for p in body.place]
-        return (
-            sorted(k for k in places if k is not None) == sorted(self.axes)
-            and all(self.producer.domain[k] == s for k, s in zip(places, operand.shape))
-            and operand.kind == self.consumer.operands[self.slot].kind
-        )
+        joined = self.joined
+        sides = zip(self.axes, e.place, self.producer.shape)
+        guarded = {k for k, p, s in sides if not is_inside(p, s, joined.domain, joined.operands)}
+        alone = {k for p, s in zip(body.place, operand.shape) if (k := alone_index(p)) in guarded and self._runs_over(k, s)}
+        others = frozenset().union(*(p.indices for p in body.place if alone_index(p) not in alone))
+        return alone == guarded and not others & guarded and operand.kind == self.consumer.operands[self.slot].kind
+
+    def _runs_over(self, axis: int, extent: Size) -> bool:
+        return self.producer.domain[axis] == extent
 
     @cached_property
     def guarded(self) -> Form:

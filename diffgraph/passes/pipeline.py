@@ -10,6 +10,7 @@
     cse            finds the sums that hoist has made equal
     compose        once sums are plain contractions, and before fuse hides what is linear in functions that are not
     hoist, contract   again: sums that became one are put in order (a mean of a 1x1 convolution is that of a mean)
+    merge          once filters are what they will be, and before fuse puts functions into other sums
     lift           before fuse, which would put what is the same in every step of a scan back into its steps
     fuse           last of the large steps, because substitution hides what those before it look at
     unflatten      after fuse, since a map with `//` fuses and a view does not
@@ -42,6 +43,7 @@ from diffgraph.passes.halo import halo
 from diffgraph.passes.hoist import hoist
 from diffgraph.passes.layout import layout
 from diffgraph.passes.lift import lift
+from diffgraph.passes.merge import merge
 from diffgraph.passes.order import order
 from diffgraph.passes.report import Report
 from diffgraph.passes.unflatten import unflatten
@@ -60,6 +62,7 @@ PIPELINE: tuple[tuple[str, Pass], ...] = (
     ("compose", compose),
     ("hoist", hoist),
     ("contract", contract),
+    ("merge", merge),
     ("lift", lift),
     ("fuse", fuse),
     ("unflatten", unflatten),

@@ -200,3 +200,47 @@ def test_training_folds_nothing():
     report = Report()
     optimize(network.program, report)
     assert not any(e.done and e.step == "compose" for e in report.entries)
+
+
+# ------------------------------------------------------------------------------------------------ one sum of several
+
+
+def merged(report) -> list[str]:
+    return [e.text for e in report.entries if e.step == "merge" and e.done]
+
+
+JOINED = "\noutput y = concat(a, b, axis = 1)"
+
+
+@pytest.mark.parametrize(
+    ("text", "sums"),
+    [
+        ("input x[N, 9]\noutput a = x -> linear(3)\noutput b = x -> linear(2)", 1),
+        ("input x[N, 9]\na = x -> linear(3, bias = false) -> tanh\nb = x -> linear(4) -> tanh" + JOINED, 1),
+        ("input x[N, 9]\nq = x -> linear(4)\nk = x -> linear(4)\nv = x -> linear(6)\n"
+         "s[n, m] = sum[d](q[n, d] * k[m, d])\ny[n, d] = sum[m](s[n, m] * v[m, d])\noutput y", 1),
+        (X + "a = x -> conv(3, 1) -> relu\nb = x -> conv(2, 1) -> relu -> conv(5, 3, pad = 1)" + JOINED, 1),
+        (X + "output a = x -> conv(3, 3, pad = 1)\noutput b = x -> conv(2, 1)", 0),
+        ("input x[N, 9]\na = x -> linear(3) -> tanh\nb = x -> linear(4) -> relu" + JOINED, 0),
+        ("input x[N, 9]\noutput a = x -> linear(300)\noutput b = x -> linear(200)", 0),
+    ],
+)
+def test_narrow_sums_of_one_tensor_become_one(text, sums):
+    assert len(merged(check(text))) == sums
+
+
+def test_narrow_branches_of_an_inception_block():
+    report = check(INCEPTION)
+    assert len(merged(report)) == 1
+    _, found, _ = compiled(INCEPTION)
+    names = work(found)
+    terms = [t for s in found.statements if s.results[0].name in names for t in s.terms if t.form.op == "sum"]
+    assert sum(bool(t.form.reduced) for t in terms) == 4, "three branches begin as one"
+
+
+@pytest.mark.parametrize("text", [RESNET, MOBILENET, INCEPTION], ids=["resnet", "mobilenet", "inception"])
+def test_blocks_run_as_they_are_meant(text):
+    ours, theirs = (dg.loads(text, target=target, precision="f64", seed=3) for target in ("cpu", "reference"))
+    (port,) = ours.network().inputs
+    x = np.random.default_rng(2).standard_normal((3, *port.tensor.shape[1:]))
+    np.testing.assert_allclose(ours(x=x)["y"], theirs(x=x)["y"], rtol=1e-9, atol=1e-12)
