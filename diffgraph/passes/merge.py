@@ -24,8 +24,8 @@ ANY = 1_000_003
 
 def merge(program: Program, report: Report) -> Program:
     """Makes one sum of those that read one tensor in one way, each with a filter of its own that does not depend on a
-    run: what they read is read once, and vectors are full. Done where they are narrow, such as two heads of a network or
-    the narrow branches of an inception block; functions that follow all of them are merged as well.
+    run: what they read is read once, and vectors are full. Done where they are narrow, such as two heads of a network
+    or the narrow branches of an inception block; functions that follow all of them are merged as well.
 
     Before:
         input x[N, 8]
@@ -157,7 +157,8 @@ class _Merging:
         if len(reader.terms) != 1 or reader.gradient is not None or reader.terms[0].operands != (name,):
             return None
         form = reader.terms[0].form
-        return reader if form.is_pointwise and form.op == "sum" and form.shape == found.definition.tensor.shape else None
+        same = form.is_pointwise and form.op == "sum" and form.shape == found.definition.tensor.shape
+        return reader if same else None
 
     # ------------------------------------------------------------------------------------------------- merging
 
