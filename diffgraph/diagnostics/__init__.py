@@ -168,9 +168,9 @@ def suggest(name: str, known: Iterable[str]) -> str | None:
     return f"did you mean `{meant}`?" if meant else None
 
 
-def nearest(name: str, known: Iterable[str]) -> str | None:
-    """What was probably meant: the same but for upper and lower case, else what few edits away, else what has most of
-    its letters in the same order; None when nothing is near."""
+def nearest(name: str, known: Iterable[str], loose: bool = True) -> str | None:
+    """What was probably meant: the same but for upper and lower case, else what is few edits away, else (`loose`) what
+    has most of its letters in the same order; None when nothing is near."""
     from difflib import get_close_matches
 
     plain = {k.lower(): k for k in known if isinstance(k, str) and k and k != name}
@@ -182,7 +182,7 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     distances = {k: d for k in plain if (d := _edits(wanted, k, most)) <= most}
     if distances:
         return plain[min(distances, key=distances.get)]
-    near = get_close_matches(wanted, plain, n=1, cutoff=0.6) if len(wanted) > 3 else []
+    near = get_close_matches(wanted, plain, n=1, cutoff=0.6) if loose and len(wanted) > 3 else []
     return plain[near[0]] if near else None
 
 

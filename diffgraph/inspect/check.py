@@ -92,7 +92,13 @@ def _check_nets(module: Module, net: str | None, settings: dict | None, found: _
     from diffgraph.language.elaborate import elaborate
 
     for name in [net] if net else list(module.nets):
+        before = len(found.problems)
         network = found.attempt(elaborate, module, name, settings or {}, training=True)
+        own = found.problems[before:]
+        if own:
+            from diffgraph.inspect.repairs import with_repairs
+
+            found.problems[before:] = with_repairs(own, module, name, settings or {})
         found.attempt(elaborate, module, name, settings or {}, training=False)
         if network is not None:
             yield network

@@ -48,7 +48,7 @@ def describe(value: Any) -> str:
     """What a value is, for messages."""
     value = only_output(value)
     if is_tensor(value):
-        return f"a tensor {show_shape(value.shape)}"
+        return f"a tensor {show_shape(value.shape)}" if value.shape else "a tensor of rank 0"
     if isinstance(value, Indexed):
         return "a number of the index notation"
     if isinstance(value, bool):

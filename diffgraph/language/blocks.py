@@ -300,6 +300,8 @@ class _Reader:
             return
         if name and "." not in name and self.module.find(name) is None:
             hint = suggest(name, self._optimizers()) or f"there are {', '.join(self._optimizers())}"
+            if name == "optimizer":
+                raise error("DG606", "it is not said which optimizer", call.span, help="optimizer adam(lr = 1e-3)")
             raise error("DG606", f"there is no optimizer `{name}`", call.span, help=hint)
         value = self.value(one.value)
         if not _is_optimizer(value):

@@ -164,6 +164,9 @@ def _out_size(call: Call, size, kernel, stride, pad_, dilation) -> Any:
     for name, value in (("size", size), ("kernel", kernel), ("stride", stride), ("pad", pad_), ("dilation", dilation)):
         if not is_number(value) and not _is_size(value):
             raise error("DG334", f"the {name} of a window is a number, not {describe(value)}", call.span)
+        least = 0 if name in ("size", "pad") else 1
+        if is_number(value) and value < least:
+            raise error("DG334", f"the {name} of a window is at least {least}, not {value}", call.span)
     reach = sizes.add(sizes.multiply(dilation, sizes.add(kernel, -1)), 1)
     room = sizes.add(sizes.add(size, sizes.multiply(2, pad_)), sizes.multiply(reach, -1))
     count = sizes.add(sizes.floor_of(room, stride), 1)

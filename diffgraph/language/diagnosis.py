@@ -50,7 +50,7 @@ def _missing_separator(stop: Stop) -> Diagnosis | None:
     if opener is not None and "," in stop.accepted:
         closer = OPENING[opener.kind]
         message = f"expected `,` or `{closer}` before {stop.found}"
-        help = f"write `{shortened(stop.previous.text)}, {shortened(stop.token.text)}` if these are two"
+        help = "put a comma or an operator between the two"
         problem = Diagnostic("DG150", message, stop.place, _bracket_note(stop, opener), help=help)
         # Read on as if the comma stood here, so that what follows is looked at, too.
         return Diagnosis(problem, [Token(",", ",", stop.token.start, stop.token.start), stop.token])
@@ -85,6 +85,8 @@ def _in_words(stop: Stop) -> str:
     elif "NAME" in rest:
         words.append("a name")
         rest -= {"NAME", "TEMPLATE", "INT"}
+    if {"=", "<-", "~"} <= rest:
+        rest -= {",", ".", "["}  # They would go on with what is bound, which goes without saying.
     if "STRING" in rest:
         words.append("the name of a file in quotes")
         rest -= {"STRING"}

@@ -235,6 +235,11 @@ def _list_item(value: Any, parts: list, session: Session, node: syntax.Subscript
         help = f"unpack them: `{', '.join('abcdefgh'[: len(value)])} = ...`"
         raise error("DG224", f"these are {len(value)} values, not one of several axes", node.span, help=help)
     if isinstance(part, tuple):
+        for end in part:
+            if end is not None and (isinstance(end, bool) or not isinstance(end, int)):
+                raise error("DG224", f"{describe(end)} is not a place in {describe(value)}", node.span)
+        if not isinstance(value, (list, range, str, tuple)):
+            raise error("DG223", f"{describe(value)} has no elements", node.span)
         value = value[part[0] : part[1]]
         value = list(value) if isinstance(value, range) else value
         return [_list_item(v, rest, session, node) for v in value] if rest else value

@@ -11,6 +11,7 @@ def without_follow_ups(problems: Sequence[Diagnostic]) -> list[Diagnostic]:
     """The problems of a text in its order, without what would vanish when an earlier one is mended."""
     kept: list[Diagnostic] = []
     reserved: set[str] = set()
+    without_brace = {(p.span.source, p.span.line) for p in problems if p.code == "DG132"}
     body: Diagnostic | None = None
     for problem in problems:
         span = problem.span
@@ -18,6 +19,8 @@ def without_follow_ups(problems: Sequence[Diagnostic]) -> list[Diagnostic]:
             body = None
         if problem.code == "DG110" and span.text in reserved:
             continue  # `state = x` is reported; `output state` reads what it would have bound.
+        if problem.code == "DG110" and (span.source, span.line) in without_brace:
+            continue  # The block has no `{`, which is reported.
         if body is not None and problem.code in ("DG142", "DG145"):
             continue  # `def f(x):` is reported; the lines of its body are taken for declarations.
         if problem.code == "DG111":

@@ -5,7 +5,7 @@ Each function knows one mistake: it looks at the place where reading stopped and
 
 from __future__ import annotations
 
-from diffgraph.diagnostics import Span, suggest
+from diffgraph.diagnostics import Span, nearest
 from diffgraph.language.expressions import shortened
 from diffgraph.language.lexing import GOES_ON, Token
 from diffgraph.language.stop import (
@@ -166,6 +166,8 @@ def _binding_as_comparison(stop: Stop) -> Diagnosis | None:
     if stop.token.kind != "=" or "==" not in stop.accepted:
         return None
     message = "`=` binds a name; it does not compare"
+    if stop.next.kind in ("{", ")", "]", *ENDS):
+        return found("DG143", message, stop.span(stop.token), "remove it", [])
     return found("DG143", message, stop.span(stop.token), "write `==` to compare", [_renamed(stop.token, "==", "==")])
 
 
@@ -352,8 +354,7 @@ def _several_variables(stop: Stop) -> Diagnosis | None:
 
 
 def _nearest(word: str, words: list[str]) -> str | None:
-    hint = suggest(word, sorted(words))
-    return hint.split("`")[1] if hint else None
+    return nearest(word, sorted(words), loose=False)
 
 
 def _renamed(token: Token, text: str, kind: str = "NAME") -> Token:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -48,7 +49,7 @@ def as_size(value: Any, session: Session, span: Span | None) -> Size:
 def described(value: Any, span: Span | None) -> str:
     """`width is the number 8.5`: a value, with the text that it comes from where that says more."""
     text = " ".join(span.text.split()) if span is not None else ""
-    if not text or len(text) > 40 or text == str(value):
+    if not re.fullmatch(r"[^\W\d][\w.]*", text):
         return f"this is {describe(value)}"
     return f"`{text}` is {describe(value)}"
 
@@ -302,16 +303,17 @@ def _agree_beside(first: Pending, other: Pending, axis: int, session: Session, s
                 f"{name}{where} of {shapes}: {first.shape[k]} against {other.shape[k]} on axis {k}",
                 span,
                 *notes,
+                Note("all other axes must be equal" if axis >= 0 else "all shapes must be equal"),
                 help=_join_repair(name, differing, first, other, axis),
             )
 
         session.require_equal(first.shape[k], other.shape[k], problem, span, f"from {name}")
 
 
-def _join_repair(name: str, differing: list[int], first: Pending, other: Pending, axis: int) -> str:
+def _join_repair(name: str, differing: list[int], first: Pending, other: Pending, axis: int) -> str | None:
     if len(differing) == 1 and (axis < 0 or first.shape[axis] == other.shape[axis]):
         return f"they can be joined along axis {differing[0]}: concat(..., axis = {differing[0]})"
-    return "all other axes must be equal" if name == "concat" else "all shapes must be equal"
+    return None
 
 
 def _joined(places, axis: int, shape, session: Session, span) -> TensorValue:
