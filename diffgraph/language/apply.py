@@ -103,6 +103,9 @@ def _called(problem: DiffgraphError, declaration: syntax.Function, span: Span) -
 
 def call_builtin(function: BuiltinFunction, positional: list, keywords: dict, session: Session, span: Span) -> Any:
     """The value of a core function, or a partial application."""
+    if function.name not in CORE:
+        help = f"call it by itself: `{function.name}(...)`"
+        raise error("DG227", f"`{function.name}` is no function of values", span, help=help)
     spans = keywords.spans if isinstance(keywords, Keywords) else None
     keywords = Keywords({**dict(function.given), **keywords}, spans)
     result = call_core(CORE[function.name], positional, keywords, session, span)

@@ -23,7 +23,7 @@ from diffgraph.language.arithmetic import (
     is_tensor,
     only_output,
 )
-from diffgraph.language.numbers import is_list
+from diffgraph.language.numbers import MOST_ITEMS, is_list, show
 from diffgraph.language.program_files import constant_file
 from diffgraph.language.reductions import REDUCTIONS, matmul, norm, reduce_axes
 from diffgraph.language.session import Session
@@ -162,11 +162,12 @@ def _length(call: Call, x) -> Any:
 def _out_size(call: Call, size, kernel, stride, pad_, dilation) -> Any:
     """How many windows fit: floor((size + 2 pad - dilation (kernel - 1) - 1) / stride) + 1."""
     for name, value in (("size", size), ("kernel", kernel), ("stride", stride), ("pad", pad_), ("dilation", dilation)):
-        if not is_number(value) and not _is_size(value):
+        if not is_number(value) and (name == "stride" or not _is_size(value)):
             raise error("DG334", f"the {name} of a window is a number, not {describe(value)}", call.span)
         least = 0 if name in ("size", "pad") else 1
-        if is_number(value) and value < least:
-            raise error("DG334", f"the {name} of a window is at least {least}, not {value}", call.span)
+        if is_number(value) and (value < least or value != value // 1):
+            text = f"the {name} of a window is a whole number of at least {least}, not {show(value)}"
+            raise error("DG334", text, call.span)
     reach = sizes.add(sizes.multiply(dilation, sizes.add(kernel, -1)), 1)
     room = sizes.add(sizes.add(size, sizes.multiply(2, pad_)), sizes.multiply(reach, -1))
     count = sizes.add(sizes.floor_of(room, stride), 1)
@@ -185,6 +186,8 @@ def _least_pad(size: int, reach: int) -> int:
 
 
 def _pair(call: Call, k, count) -> list:
+    if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count <= MOST_ITEMS:
+        raise error("DG332", f"`pair` makes a list of as many numbers as an int says, not {describe(count)}", call.span)
     if isinstance(k, (list, range)):
         if len(k) != count:
             raise error("DG332", f"{len(k)} numbers are given where {count} are wanted", call.span)

@@ -15,6 +15,7 @@ from diffgraph.ir.simplify import call, constant, mul, where
 from diffgraph.language.arithmetic import (
     apply_scalar,
     as_pending,
+    describe,
     binary,
     broadcast_shapes,
     int_bound,
@@ -28,6 +29,13 @@ from diffgraph.language.values import Indexed, Pending, TensorValue
 REDUCTIONS = ("sum", "prod", "max", "min", "mean", "argmax", "argmin", "any", "all")
 
 
+def axis_of(axis: Any, rank: int, span: Span | None) -> int:
+    """`axis = 1` or `axis = -1` as a number from 0."""
+    if axis is None or isinstance(axis, (list, range, tuple)):
+        raise error("DG340", "one axis is wanted here", span, help="axis = 0, for example")
+    return axes_of(axis, rank, span)[0]
+
+
 def axes_of(axis: Any, rank: int, span: Span | None) -> list[int]:
     """`axis = 1`, `axis = [0, 2]`, `axis = -2..0` or None for all, as sorted numbers from 0."""
     if axis is None:
@@ -37,7 +45,8 @@ def axes_of(axis: Any, rank: int, span: Span | None) -> list[int]:
     for a in given:
         if isinstance(a, bool) or not isinstance(a, int) or not -rank <= a < rank:
             hint = f"its axes are 0 to {rank - 1}, or -{rank} to -1 from behind" if rank else None
-            raise error("DG340", f"there is no axis {a} in a tensor of {rank} axes", span, help=hint)
+            what = f"axis {a}" if isinstance(a, int) else f"axis like {describe(a)}"
+            raise error("DG340", f"there is no {what} in a tensor of {rank} axes", span, help=hint)
         found.append(a % rank)
     if len(set(found)) != len(found):
         raise error("DG341", "an axis is named twice", span)

@@ -27,7 +27,7 @@ from diffgraph.language.arithmetic import (
     show_shape,
 )
 from diffgraph.language.numbers import is_exact
-from diffgraph.language.reductions import axes_of
+from diffgraph.language.reductions import axis_of
 from diffgraph.language.session import Session
 from diffgraph.language.values import Pending, TensorValue
 
@@ -135,7 +135,7 @@ def transpose(value: Any, a: Any, b: Any, session: Session, span: Span | None) -
     if rank < 2 and (a, b) == (-2, -1):
         raise error("DG340", f"transpose wants two axes, and the tensor has {rank}", span)
     axes = list(range(rank))
-    first, second = (axes_of(k, rank, span)[0] for k in (a, b))
+    first, second = (axis_of(k, rank, span) for k in (a, b))
     axes[first], axes[second] = second, first
     shape = [x.shape[k] for k in axes]
     return moved(x, shape, {old: index(new) for new, old in enumerate(axes)})
@@ -225,6 +225,8 @@ def last_row(value: Any, session: Session, span: Span | None) -> Any:
     """The last element along the first axis; of a list, its last element."""
     value = only_output(value)
     if isinstance(value, (list, tuple, range)):
+        if not value:
+            raise error("DG330", "an empty list has no last element", span)
         return value[-1]
     x = as_pending(value, session, span)
     if not x.shape:
@@ -235,7 +237,7 @@ def last_row(value: Any, session: Session, span: Span | None) -> Any:
 def split(value: Any, parts: Any, axis: int, session: Session, span: Span | None) -> tuple:
     """Equal parts (a count) or parts of given sizes (a list) along an axis."""
     x = as_pending(value, session, span)
-    (axis,) = axes_of(axis, len(x.shape), span)
+    axis = axis_of(axis, len(x.shape), span)
     size = x.shape[axis]
     if isinstance(parts, (list, range)):
         lengths = [as_size(p, session, span) for p in parts]
@@ -274,7 +276,7 @@ def concat(values: list, axis: Any, session: Session, span: Span | None) -> Any:
         raise error("DG357", "concat wants at least one tensor", span)
     parts = [as_pending(v, session, span) for v in values]
     rank = len(parts[0].shape)
-    (axis,) = axes_of(axis, rank, span)
+    axis = axis_of(axis, rank, span)
     for part in parts[1:]:
         _agree_beside(parts[0], part, axis, session, span)
     offset: Size = 0
@@ -363,7 +365,7 @@ def stack(values: list, axis: Any, session: Session, span: Span | None) -> Any:
     if not parts:
         raise error("DG357", "stack wants at least one tensor", span)
     rank = len(parts[0].shape) + 1
-    (axis,) = axes_of(axis, rank, span)
+    axis = axis_of(axis, rank, span)
     for part in parts[1:]:
         _agree_beside(parts[0], part, -1, session, span)
     wide = []
@@ -383,6 +385,7 @@ def pad(value: Any, widths: Any, fill: Any, session: Session, span: Span | None)
     rank = len(x.shape)
     if len(pairs) > rank or any(len(p) != 2 for p in pairs):
         raise error("DG359", f"pad wants [before, behind] for at most {rank} axes", span)
+    pairs = [[as_width(w, span) for w in pair] for pair in pairs]
     pairs = [[0, 0]] * (rank - len(pairs)) + pairs
     filling = constant_expr(fill)
     if filling is None:
@@ -391,6 +394,14 @@ def pad(value: Any, widths: Any, fill: Any, session: Session, span: Span | None)
     shape = [as_size(s + before + behind, session, span) for s, (before, behind) in zip(x.shape, pairs)]
     place = tuple(affine(0, ((index(k), 1), (at(before), -1))) for k, (before, _) in enumerate(pairs))
     return Pending(tuple(shape), x.kind, Read(0, place, filling), (x.tensor,), None, span)
+
+
+def as_width(value: Any, span: Span | None) -> Size:
+    """How many places are added on one side."""
+    value = only_output(value)
+    if not is_exact(value) or not sizes.is_whole(value):
+        raise error("DG359", f"pad adds whole numbers of places, not {describe(value)}", span)
+    return value
 
 
 def _width_list(widths) -> list:
@@ -445,7 +456,7 @@ def order(value: Any, axis: Any, descending: bool, values_too: bool, session: Se
     x = as_pending(value, session, span)
     if not x.shape:
         raise error("DG340", "a tensor of rank 0 has nothing to sort", span)
-    (axis,) = axes_of(axis, len(x.shape), span)
+    axis = axis_of(axis, len(x.shape), span)
     swapped = materialize(transpose(x, axis, -1, session, span) if axis != len(x.shape) - 1 else x, session, "x", span)
     session.at(span)
     tensor = Tensor(session.builder.fresh("order"), swapped.shape, "int", swapped.shape[-1])
@@ -469,7 +480,7 @@ def top_k(value: Any, k: Any, axis: Any, session: Session, span: Span | None) ->
     """(the k largest elements, in descending order; their places) along an axis."""
     x = as_pending(value, session, span)
     rank = len(x.shape)
-    (axis,) = axes_of(axis, rank, span)
+    axis = axis_of(axis, rank, span)
     count = as_size(k, session, span)
     if sizes.at_least(x.shape[axis], count) is False:
         raise error("DG362", f"there are no {count} largest elements on an axis of {x.shape[axis]}", span)
