@@ -27,7 +27,7 @@ def command(file, weights, block, output, net_name, assignments, target, precisi
     from diffgraph.language.module import load_module
 
     if output.suffix not in (".safetensors", ".npz"):
-        raise error("DG944", f"nothing is exported as `{output.suffix}`", help="write to a .safetensors or .npz file")
+        raise error("DG954", f"nothing is exported as `{output.suffix}`", help="write to a .safetensors or .npz file")
     net = Net(load_module(file), net_name, read_assignments(assignments), block, target, precision, seed, threads)
     net.load(weights)
     if output.suffix == ".safetensors":

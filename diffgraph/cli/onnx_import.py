@@ -27,7 +27,7 @@ def command(file: Path, output: Path | None, sizes: tuple[str, ...], as_json: bo
 
     output = output or file.with_suffix(".net")
     if output.suffix != ".net":
-        raise error("DG944", f"a net's file ends in .net, not in `{output.suffix}`",
+        raise error("DG954", f"a net's file ends in .net, not in `{output.suffix}`",
         help=str(output.with_suffix(".net")))
     found = import_onnx(file, taken_everywhere(), _read_sizes(sizes))
     text = format_file(Source(str(output), f"# From {file.name}.\n{found.text}"))

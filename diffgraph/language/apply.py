@@ -18,6 +18,7 @@ from diffgraph.language.instances import path_for, record, settings_text
 from diffgraph.language.own_gradient import with_own_gradient
 from diffgraph.language.scopes import Scope
 from diffgraph.language.session import MOST_DEPTH, Frame, Session
+from diffgraph.language.tensors import as_size
 from diffgraph.language.values import (
     BuiltinFunction,
     Composition,
@@ -253,7 +254,7 @@ def _bind_size(node, size, parameter, value, scope: Scope, session: Session, spa
     if isinstance(node, syntax.Name) and node.name not in scope.values:
         scope.bind(node.name, size)
         return
-    known = only_output(expressions.evaluate(node, scope, session))
+    known = as_size(only_output(expressions.evaluate(node, scope, session)), session, node.span)
 
     def problem():
         text = node.span.text

@@ -176,4 +176,4 @@ def test_refusals(tmp_path, capsys):
     onnx.save(model, str(tmp_path / "det.onnx"))
     assert run(["import", str(tmp_path / "det.onnx")]) == 2
     said = capsys.readouterr().err
-    assert "DG940" in said and "operations that cannot be imported: Det" in said
+    assert "DG953" in said and "operations that cannot be imported: Det" in said

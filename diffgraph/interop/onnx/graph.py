@@ -73,9 +73,9 @@ def read_graph(path: str | Path, sizes: Mapping[str, int] = {}, known: Container
     try:
         model = onnx.load(str(path))
     except OSError as problem:
-        raise error("DG940", f"{path} cannot be read: {problem.strerror or problem}") from None
+        raise error("DG950", f"{path} cannot be read: {problem.strerror or problem}") from None
     except Exception as problem:  # Protocol buffers raise whatever they like.
-        raise error("DG940", f"{path} is no ONNX model: {problem}") from None
+        raise error("DG950", f"{path} is no ONNX model: {problem}") from None
     return graph_of(model, sizes, known)
 
 
@@ -87,13 +87,13 @@ def graph_of(model, sizes: Mapping[str, int] = {}, known: Container[str] = ()) -
     onnx = _onnx()
     version = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 1)
     if version < _OLDEST:
-        raise error("DG940", f"the model is of version {version} of ONNX's operations; {_OLDEST} is the oldest known")
+        raise error("DG950", f"the model is of version {version} of ONNX's operations; {_OLDEST} is the oldest known")
     model = _with_sizes(model, sizes)
     for _ in range(_MOST_ROUNDS):
         try:
             model = onnx.shape_inference.infer_shapes(model, data_prop=True)
         except onnx.shape_inference.InferenceError as problem:
-            raise error("DG940", f"the model is wrong: {problem}") from None
+            raise error("DG950", f"the model is wrong: {problem}") from None
         values = _values(onnx, model)
         folded = _fold(onnx, model, values)
         if not folded and not functions.expand(onnx, model, known):
@@ -164,7 +164,7 @@ def _onnx():
         import onnx.numpy_helper
         import onnx.shape_inference
     except ImportError:
-        raise error("DG941", "ONNX models need the package onnx", help="pip install 'diffgraph[onnx]'") from None
+        raise error("DG951", "ONNX models need the package onnx", help="pip install 'diffgraph[onnx]'") from None
     return onnx
 
 
@@ -187,11 +187,11 @@ _KINDS = {1: "float", 10: "float", 11: "float", 16: "float", 9: "bool"}
 
 def _declared(info) -> Value:
     if not info.type.HasField("tensor_type"):
-        raise error("DG942", f"`{info.name}` is no tensor")
+        raise error("DG952", f"`{info.name}` is no tensor")
     tensor = info.type.tensor_type
     kind = _KINDS.get(tensor.elem_type, "int")
     if tensor.elem_type in (8, 14, 15) or tensor.elem_type >= 17:
-        raise error("DG942", f"`{info.name}` holds elements of a type that is not known here")
+        raise error("DG952", f"`{info.name}` holds elements of a type that is not known here")
     shape = None
     if tensor.HasField("shape"):
         shape = tuple(d.dim_value if d.HasField("dim_value") else d.dim_param or "?" for d in tensor.shape.dim)
@@ -202,7 +202,7 @@ def _declared(info) -> Value:
 
 def _constant(name: str, array: np.ndarray) -> Value:
     if array.dtype.kind not in "fiub":
-        raise error("DG942", f"`{name}` holds elements of a type that is not known here")
+        raise error("DG952", f"`{name}` holds elements of a type that is not known here")
     kind = {"f": "float", "b": "bool"}.get(array.dtype.kind, "int")
     return Value(name, kind, tuple(array.shape), array)
 

@@ -43,7 +43,7 @@ def text_of(graph: Graph, taken: frozenset[str]) -> Imported:
     if unknown:
         near = get_close_matches(unknown[0], OPERATORS, 1)
         help = f"it is near to `{near[0]}`" if near else None
-        raise error("DG943", f"operations that cannot be imported: {', '.join(unknown)}", help=help)
+        raise error("DG953", f"operations that cannot be imported: {', '.join(unknown)}", help=help)
     return _Writer(graph, taken).imported()
 
 
@@ -112,7 +112,7 @@ class _Writer:
 
     def _declared(self, value: Value) -> str:
         if value.shape is None:
-            raise error("DG942", f"the shape of the input `{value.name}` is not known")
+            raise error("DG952", f"the shape of the input `{value.name}` is not known")
         shape = f"[{', '.join(map(str, value.shape))}]" if value.shape else ""
         return shape + ("" if value.kind == "float" else f": {value.kind}")
 

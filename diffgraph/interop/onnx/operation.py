@@ -190,7 +190,7 @@ class Operation:
 
     def refused(self, why: str) -> DiffgraphError:
         where = f" ({self.node.name})" if self.node.name else ""
-        return error("DG943", f"`{self.node.op}`{where} {why} cannot be imported")
+        return error("DG953", f"`{self.node.op}`{where} {why} cannot be imported")
 
     def _known(self, name: str) -> Value:
         if name not in self.graph.values:
