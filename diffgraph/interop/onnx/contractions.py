@@ -92,10 +92,8 @@ def conv_transpose(op: Operation) -> str:
         reach = (size - 1) * window.strides[k] + window.dilations[k] * (kernel[k] - 1) + 1
         total = reach + op.attribute("output_padding", [0] * len(kernel))[k] - result[2 + k]
         if op.attribute("output_shape", None) or op.attribute("auto_pad", "NOTSET").startswith("SAME"):
-            upper = op.attribute("auto_pad", "NOTSET") != "SAME_UPPER"
-            window.before[k] = max(total - total // 2 if upper else total // 2, 0)
-            if op.attribute("auto_pad", "NOTSET") == "NOTSET":
-                window.before[k] = max(total // 2, 0)
+            less_first = op.attribute("auto_pad", "NOTSET") == "SAME_UPPER"
+            window.before[k] = max(total // 2 if less_first else total - total // 2, 0)
     i = op.indices(bounded=1)
     names = op.bare(i)
     inner, outer = [f"p{k}" for k in range(len(kernel))], [f"h{k}" for k in range(len(kernel))]
