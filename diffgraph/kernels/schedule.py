@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from diffgraph.ir.dimension import Size
+from diffgraph.ir.dimension import Size, product
 from diffgraph.ir.program import Argsort, Definition, Program, Provenance, Reshape, Scan, Statement, Table, Tensor
 from diffgraph.kernels.blocking import in_parts
 from diffgraph.kernels.grid import Device
@@ -25,9 +25,13 @@ from diffgraph.kernels.loops import Kernel
 from diffgraph.kernels.member import Member, Piece, follows, member
 from diffgraph.kernels.nest import Nest, can_share, preserved_axes
 from diffgraph.kernels.tiles import Machine
+from diffgraph.passes.cost import usual
 
 #: Kernels are not made larger than this: compiling takes longer than linearly in their size.
 MOST_MEMBERS = 12
+
+#: From so many elements on, the memory of a result weighs more than starting a kernel.
+LARGE = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -262,8 +266,15 @@ class _Scheduler:
         if shared == 0:
             scalars = not new.extents and all(not m.extents for m in group.members)
             return 0 if scalars else None
-        reads_it = any(self.memory[o] in group.names for o in new.operands)
-        return shared if reads_it or shared == new.depth == group.shared else None
+        if any(self.memory[o] in group.names for o in new.operands):
+            return shared
+        return shared if shared == new.depth == group.shared and self._are_siblings(group, new) else None
+
+    def _are_siblings(self, group: _Group, new: Member) -> bool:
+        """Members that do not need each other share a kernel if they read something in common, or are small: large results
+        that are made before they are needed would only take memory."""
+        read = {self.memory[o] for m in group.members for o in m.operands}
+        return not read.isdisjoint(self.memory[o] for o in new.operands) or usual(product(new.tensor.shape)) < LARGE
 
     def _follows_tile(self, group: _Group, new: Member) -> int | None:
         """The rank if a pointwise member can be computed on the vectors of the tile that the group makes."""
