@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from diffgraph.ir.affine import affine, index
 from diffgraph.ir.dimension import Size, floor_divide
 from diffgraph.ir.expression import Affine, Call, Const, Expr, Extent, Index
+from diffgraph.kernels.access import usual
 from diffgraph.kernels.loops import Lanes, Loop, Statement, When
 from diffgraph.kernels.tiles import Choice, Machine
 
@@ -55,6 +56,11 @@ class Blocks:
                 body = (Loop(axis, extent, body),)
             statements += body if not block.conditions else (When(_all(block.conditions), body),)
         return loops, tuple(statements)
+
+    def count(self) -> int:
+        """How many blocks of lanes and rows there are."""
+        lanes = -(-usual(self.shape[self.choice.lane]) // (self.machine.lanes * self.choice.columns))
+        return lanes * (1 if self.choice.row is None else -(-usual(self.shape[self.choice.row]) // self.choice.rows))
 
     def plain(self, position: int):
         """A level: one place after the other."""

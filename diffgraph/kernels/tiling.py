@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from diffgraph.ir.affine import affine, index
 from diffgraph.ir.dimension import Size, floor_divide
 from diffgraph.ir.expression import Affine, Call, Const, Expr, Index, Read
-from diffgraph.kernels.access import address, step, strides
+from diffgraph.kernels.access import address, step, strides, usual
 from diffgraph.kernels.blocks import Block, Blocks, fixed_place, size_expr
 from diffgraph.kernels.loops import (
     Lanes,
@@ -33,6 +33,10 @@ from diffgraph.kernels.loops import (
 from diffgraph.kernels.member import Member, Piece
 from diffgraph.kernels.chunks import LARGE_FILTER, chunked_axis, filter_bytes, guards_of_factors
 from diffgraph.kernels.tiles import Choice, Machine, loop_order, unsafe
+
+
+#: Fewer units than these are not shared out evenly.
+FEW_UNITS = 4
 
 
 class Tiling:
@@ -82,9 +86,16 @@ class Tiling:
 
     def _in_chunks(self, plain, rows, axis: int, size: int):
         """Sums over more than a core keeps close, chunk by chunk: for each, all results of a unit are gone through. Units
-        are the blocks of lanes and rows, so that each reads as little as can be."""
+        are the blocks of lanes and rows, so that each reads as little as can be, and where these are few also the places
+        on further axes."""
         form = self.members[0].pieces[0].form
         extent = form.domain[axis]
+        levels = [self.blocks.lanes, *rows]
+        shared = self.blocks.count()
+        while plain and shared < FEW_UNITS:
+            levels.append(self.blocks.plain(plain[0]))
+            shared *= usual(self.shape[plain[0]])
+            plain = plain[1:]
 
         def inside(block: Block) -> tuple[Statement, ...]:
             def go(over) -> tuple[Statement, ...]:
@@ -103,7 +114,7 @@ class Tiling:
                 statements += go((axis, fixed_place(full * size), rest))
             return tuple(statements)
 
-        return self.blocks.inside([self.blocks.lanes, *rows], inside)
+        return self.blocks.inside(levels, inside)
 
     # ------------------------------------------------------------------------------------------------ lanes
 

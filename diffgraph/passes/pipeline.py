@@ -18,6 +18,7 @@
     canonicalize, cse, dce   again: the last steps make new forms, some of them equal
     layout         on the tensors that there will be: it changes where their elements are, not what is computed
     halo           after layout, since a guard only costs where it is tested for each element of a row
+    split          after layout, which says what is outermost in memory
     order          last: nothing is made or removed any more
 
 Derivatives are taken before all of this: the adjoint of an unfused program is a program that fuses as well.
@@ -46,6 +47,7 @@ from diffgraph.passes.lift import lift
 from diffgraph.passes.merge import merge
 from diffgraph.passes.order import order
 from diffgraph.passes.report import Report
+from diffgraph.passes.split import split
 from diffgraph.passes.unflatten import unflatten
 
 Pass = Callable[[Program, Report], Program]
@@ -72,6 +74,7 @@ PIPELINE: tuple[tuple[str, Pass], ...] = (
     ("dce", dce),
     ("layout", layout),
     ("halo", halo),
+    ("split", split),
     ("order", order),
 )
 

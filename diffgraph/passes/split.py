@@ -1,0 +1,101 @@
+"""Sums that leave little are taken in two steps, so that several threads find work."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+
+from diffgraph.ir.affine import index
+from diffgraph.ir.dimension import product
+from diffgraph.ir.expression import Expr, Read
+from diffgraph.ir.form import Form, Operand
+from diffgraph.ir.program import Builder, Definition, Program, Statement, Tensor, Term
+from diffgraph.passes.cost import nodes, usual
+from diffgraph.passes.report import Report
+
+#: Reductions whose value is that of parts, reduced in turn.
+OPS = ("sum", "max", "min")
+
+#: Results that are enough to share out by themselves.
+ENOUGH_RESULTS = 1024
+
+#: Points from which a reduction is worth sharing out.
+LARGE = 1 << 16
+
+#: Parts of a reduction: enough for the threads, and not more than are quickly put together.
+FEWEST, MOST = 8, 4096
+
+
+def split(program: Program, report: Report) -> Program:
+    """Reduces first over all axes but one, the outermost in memory, and then over that one. The parts are the same for any
+    number of threads, and so is the result.
+
+    Before:
+        input x[N, 64, 64, 16]
+        y[c] = sum[n, i, j](x[n, i, j, c])
+        output y
+
+    After:
+        input x[N, 64, 64, 16]
+        p[n, c] = sum[i, j](x[n, i, j, c])
+        y[c] = sum[n](p[n, c])
+        output y
+    """
+    names = Builder(program)
+    statements: list[Statement] = []
+    for statement in program.statements:
+        if isinstance(statement, Definition) and statement.tensor.kind == "float" and len(statement.terms) == 1:
+            statements += _split(statement, names, report)
+        else:
+            statements.append(statement)
+    return program.with_(statements=tuple(statements))
+
+
+def _split(definition: Definition, names: Builder, report: Report) -> list[Definition]:
+    (term,) = definition.terms
+    axis = part_axis(term.form)
+    if axis is None or definition.gradient is not None:
+        return [definition]
+    tensor = definition.tensor
+    form = _parts(term.form, axis)
+    parts = Tensor(names.fresh(f"{tensor.name}_parts"), form.shape)
+    names.tensors[parts.name] = parts
+    report.did(f"{tensor.name}: is reduced in {form.shape[0]} parts", term.provenance)
+    whole = Term(_joined(parts.operand, term.form.op), (parts.name,), term.provenance)
+    return [Definition(parts, (replace(term, form=form),)), replace(definition, terms=(whole,))]
+
+
+@cache
+def part_axis(form: Form) -> int | None:
+    """The axis of a reduction by whose values it is best taken apart; None where it is as good as it is."""
+    if form.op not in OPS or not form.is_projection or len(form.reduced) < 2:
+        return None
+    results = product(usual(s) for s in form.shape)
+    if results >= ENOUGH_RESULTS or product(usual(s) for s in form.shape[:-1]) >= FEWEST:
+        return None
+    if product(usual(s) for s in form.domain) < LARGE:
+        return None
+    reads = [n for n in nodes(form.body) if type(n) is Read]
+    fitting = [k for k in form.reduced if FEWEST <= usual(form.domain[k]) <= MOST and _is_read(k, reads)]
+    return min(fitting, key=lambda k: (_depth(k, reads), k), default=None)
+
+
+def _is_read(axis: int, reads: list[Read]) -> bool:
+    return any(axis in r.indices for r in reads)
+
+
+def _depth(axis: int, reads: list[Read]) -> float:
+    """How far inside in memory an axis is: 0 for the outermost axis of what is read."""
+    return min(at / len(r.place) for r in reads for at, p in enumerate(r.place) if axis in p.indices)
+
+
+def _parts(form: Form, axis: int) -> Form:
+    shape = (form.domain[axis], *form.shape)
+    return Form(form.domain, form.op, (index(axis), *form.write), shape, form.operands, form.body)
+
+
+def _joined(parts: Operand, op: str) -> Form:
+    """The reduction over the first axis."""
+    places = tuple(index(k) for k in range(len(parts.shape)))
+    body: Expr = Read(0, places, None)
+    return Form(parts.shape, op, places[1:], parts.shape[1:], (parts,), body)
