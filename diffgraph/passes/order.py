@@ -65,12 +65,12 @@ class _Order:
         self.readers: dict[str, dict[int, None]] = {}
         self.missing: list[int] = []
         self.reading: dict[str, list[int]] = {}
-        made = {t.name for s in program.statements for t in s.results}
+        self.maker = {t.name: at for at, s in enumerate(program.statements) for t in s.results}
         for at, statement in enumerate(program.statements):
             for name in statement.operands:
                 self.readers.setdefault(self.memory[name], {})[at] = None
                 self.reading.setdefault(name, []).append(at)
-            self.missing.append(sum(name in made for name in statement.operands))
+            self.missing.append(sum(name in self.maker for name in statement.operands))
         self.done = [False] * len(program.statements)
         self.found: list[Statement] = []
 
@@ -80,8 +80,9 @@ class _Order:
             pending = [at]
             while pending:
                 chosen = pending.pop()
-                if not self.done[chosen] and (chosen == at or self._frees(chosen)):
-                    pending += self._take(chosen)
+                if not self.done[chosen]:
+                    for step in [at] if chosen == at else self._chain(chosen):
+                        pending += self._take(step)
         return self.found
 
     def _take(self, at: int) -> list[int]:
@@ -101,11 +102,15 @@ class _Order:
                 next_ones += left
         return sorted(set(next_ones), reverse=True)
 
-    def _frees(self, at: int) -> bool:
-        """The statement can be done now, and less memory is needed afterwards."""
+    def _chain(self, at: int) -> list[int]:
+        """The statement, after others that only it needs (such as its operands in another layout), if all can be done now
+        and less memory is needed afterwards; else nothing."""
         statement = self.program.statements[at]
-        if self.missing[at] or isinstance(statement, Reshape):
-            return False
+        if isinstance(statement, Reshape):
+            return []
+        before = self._only_for(at, statement) if self.missing[at] else []
+        if before is None:
+            return []
         made = 0
         for result in statement.results:
             state = self.state_of.get(result.name)
@@ -113,10 +118,26 @@ class _Order:
                 made += bytes_of(result)
             elif any(r != at for r in self.readers.get(state, ())):
                 # Somebody still reads the old value: the new one could not take its place.
-                return False
-        return made < sum(bytes_of(self.tensors[m]) for m in self._last_read(at, statement))
+                return []
+        chain = [*before, at]
+        return chain if made < sum(bytes_of(self.tensors[m]) for m in self._last_read(chain)) else []
 
-    def _last_read(self, at: int, statement: Statement) -> set[str]:
-        """The memories that nothing else reads."""
-        sources = {self.memory[name] for name in statement.operands} & self.freeable
-        return {m for m in sources if list(self.readers[m]) == [at]}
+    def _only_for(self, at: int, statement: Statement) -> list[int] | None:
+        """The statements that make what a statement still misses; None if one of them is not for it alone, or misses
+        something itself."""
+        found: dict[int, None] = {}
+        for name in statement.operands:
+            maker = self.maker.get(name)
+            if maker is None or self.done[maker] or maker in found:
+                continue
+            results = self.program.statements[maker].results
+            if self.missing[maker] or any(list(self.readers.get(self.memory[t.name], ())) != [at] for t in results):
+                return None
+            found[maker] = None
+        return sorted(found)
+
+    def _last_read(self, chain: list[int]) -> set[str]:
+        """The memories that there are, and that nothing but some statements reads."""
+        operands = {self.memory[n] for at in chain for n in self.program.statements[at].operands}
+        own = {self.memory[t.name] for at in chain for t in self.program.statements[at].results}
+        return {m for m in operands & self.freeable - own if self.readers[m].keys() <= set(chain)}
