@@ -25,7 +25,7 @@ from diffgraph.kernels.access import coefficient, cost, reads, step, strides, us
 #: Functions that a target can compute on whole vectors.
 VECTOR_FUNCTIONS = frozenset(
     "add mul sub neg div recip sqrt abs relu max min exp expm1 log log1p tanh sigmoid softplus erf sin cos powi"
-    " stop_gradient float".split()
+    " stop_gradient float clamp".split()
 )
 
 #: Those that compare floats: what they give is a condition, for `where` and for each other.

@@ -311,6 +311,16 @@ def tile_float(x: Real | Condition) -> Real:
     return x.real() if isinstance(x, Condition) else x
 
 
+def tile_max(a: Real | float, b: Real | float) -> Real:
+    """The greater one; NaN if either is."""
+    return a.intrinsic("maximum", b) if isinstance(a, Real) else b.intrinsic("maximum", a)
+
+
+def tile_min(a: Real | float, b: Real | float) -> Real:
+    """The lesser one; NaN if either is."""
+    return a.intrinsic("minimum", b) if isinstance(a, Real) else b.intrinsic("minimum", a)
+
+
 def tile_power(x: Real, n: int) -> Real:
     """x to an int power that is known."""
     result = x.constant(1.0)

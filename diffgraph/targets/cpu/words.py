@@ -61,8 +61,9 @@ _TILE_WORDS = {
     "abs": "abs({0})",
     "sqrt": '{0}.intrinsic("sqrt")',
     "relu": "tile_relu({0})",
-    "max": '{0}.intrinsic("maximum", {1})',
-    "min": '{0}.intrinsic("minimum", {1})',
+    "max": "tile_max({0}, {1})",
+    "min": "tile_min({0}, {1})",
+    "clamp": "tile_min(tile_max({0}, {1}), {2})",
 }
 
 
