@@ -60,7 +60,8 @@ def layout(program: Program, report: Report) -> Program:
     """
     inner = _innermost(program)
     if not _is_worthwhile(program, inner):
-        inner = {}
+        # Not for all together: then for each by itself.
+        inner = {t: a for t, a in inner.items() if _gain(program.tensors[t].shape, a) > 0}
     movable = _movable(program)
     orders = {t: _moved_last(a, len(program.tensors[t].shape)) for t, a in inner.items() if t in movable}
     names = Builder(program)
@@ -150,10 +151,14 @@ def _is_worthwhile(program: Program, inner: Mapping[str, int]) -> bool:
     for statement in program.statements:
         if not isinstance(statement, Definition) or statement.tensor.name not in inner:
             continue
-        shape = statement.tensor.shape
-        use, now = (_use(usual(shape[k])) for k in (inner[statement.tensor.name], -1))
-        gain += (use - now) * sum(product(usual(e) for e in t.form.domain) for t in statement.terms if t.form.reduced)
+        own = _gain(statement.tensor.shape, inner[statement.tensor.name])
+        gain += own * sum(product(usual(e) for e in t.form.domain) for t in statement.terms if t.form.reduced)
     return gain >= 0
+
+
+def _gain(shape, axis: int) -> float:
+    """How much more of its lanes vectors along an axis fill than those along the last one."""
+    return _use(usual(shape[axis])) - _use(usual(shape[-1]))
 
 
 def _use(extent: int) -> float:
