@@ -60,6 +60,7 @@ class _Composing:
         self.steady = set(self.steady_before)
         self.statements: list[Statement] = []
         self.told: set[str] = set()
+        self.roots = frozenset(program.roots)
         self.maker: dict[str, Definition] = {}
         self.readers: dict[str, list[Statement]] = {}
         for statement in program.statements:
@@ -151,7 +152,7 @@ class _Composing:
 
     def _vanishes(self, name: str) -> bool:
         """Nothing but one definition needs the tensor."""
-        return len(self.readers.get(name, ())) == 1 and name not in self.before.roots and name not in self.steady
+        return len(self.readers.get(name, ())) == 1 and name not in self.roots and name not in self.steady
 
     def _sums(self, name: str) -> bool:
         """The tensor is made by a reduction."""
