@@ -1,6 +1,7 @@
 """Every workload of the table against every peer that is installed.
 
     python -m benchmarks [WORKLOAD...] [--peers torch,jax,onnxruntime] [--rounds K] [--json FILE] [--threads 2]
+    python -m benchmarks --target cuda [WORKLOAD...] [--precision f32|tf32|bf16]         on a machine with a GPU
 
 A workload may be named by its beginning. For each: our time, that of every configuration of every peer, the ratio to
 the fastest, the part of the machine's limit that we reach, peak memory.
@@ -16,7 +17,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from benchmarks import measure, memory, report, start
+from benchmarks import cuda, measure, memory, report, start
 from benchmarks.workloads import WORKLOADS, Workload, named
 from diffgraph.inspect.turns import Effort
 
@@ -70,6 +71,10 @@ def versions() -> dict[str, str]:
 
 def main(given: list[str] | None = None) -> None:
     """Measures, prints, writes."""
+    words = sys.argv[1:] if given is None else given
+    if words[:2] == ["--target", "cuda"]:
+        cuda.main(words[2:])
+        return
     asked = arguments(given)
     if asked.list:
         for work in WORKLOADS:
