@@ -277,6 +277,9 @@ class Net(Compiler):
         directory: where the run is kept, or gone on from with `resume`. Afterwards the net has the final, averaged
         weights.
         """
+        if isinstance(data, str):
+            # A source, as the field of the block has it: `data = "spiral(n = 500)"`.
+            overrides, data = {**overrides, "data": data}, None
         plan = self.plan(**overrides)
         run = assemble(self, plan, dataset_of(plan, data, held_out, self, self.folder))
         run.progress = progress or Progress()

@@ -13,7 +13,7 @@ import sys
 
 import click
 
-from diffgraph.diagnostics import CompilerBug, DiffgraphError, suggest
+from diffgraph.diagnostics import CompilerBug, DiffgraphError, error, suggest
 
 #: verb -> (module under diffgraph.cli, what it does)
 COMMANDS = {
@@ -53,8 +53,7 @@ class Verbs(click.Group):
     def resolve_command(self, context, args):
         name = args[0] if args else ""
         if name and self.get_command(context, name) is None and not name.startswith("-"):
-            hint = suggest(name, self.list_commands(context))
-            context.fail(f"no command `{name}`" + (f"; {hint}" if hint else ""))
+            raise _misspelt(f"there is no command `{name}`", name, self.list_commands(context), context)
         return super().resolve_command(context, args)
 
     def format_commands(self, context, formatter):
@@ -91,8 +90,7 @@ def run(arguments: list[str], debug: bool = False) -> int:
     except click.exceptions.Exit as stop:
         return stop.exit_code
     except click.ClickException as problem:
-        problem.show()
-        return 2
+        return _report(_as_diagnostic(problem))
     except (KeyboardInterrupt, click.exceptions.Abort):
         click.echo("interrupted", err=True)
         return 130
@@ -104,6 +102,22 @@ def run(arguments: list[str], debug: bool = False) -> int:
         if debug:
             raise
         return _report(problem)
+
+
+def _misspelt(message: str, word: str, known: list[str], context: click.Context) -> DiffgraphError:
+    help = suggest(word, known) or f"`{context.command_path} --help` lists them"
+    return error("DG900", message, help=help)
+
+
+def _as_diagnostic(problem: click.ClickException) -> DiffgraphError:
+    """What is wrong with a command line, in the form of all other errors."""
+    context = getattr(problem, "ctx", None)
+    if isinstance(problem, click.NoSuchOption) and context is not None:
+        options = [name for p in context.command.get_params(context) for name in p.opts]
+        return _misspelt(f"there is no option `{problem.option_name}`", problem.option_name, options, context)
+    message = problem.format_message().rstrip(".")
+    help = f"{context.get_usage().removeprefix('Usage: ')}" if context is not None else None
+    return error("DG900", message[:1].lower() + message[1:], help=help)
 
 
 def _report(problem: Exception) -> int:

@@ -17,12 +17,15 @@ def command(files, net_name, target, precision, threads, as_json, quiet, **_) ->
     """Check every claim of the `expect` blocks of FILES."""
     from diffgraph.compiler import net_of_block
     from diffgraph.inspect.expectations import verdicts
+    from diffgraph.language.elaborate import refuse_unknown_net
     from diffgraph.language.module import load_module
 
     failed = count = 0
     found = []
     for path in files:
         module = load_module(path)
+        if net_name is not None:
+            refuse_unknown_net(module, net_name)
 
         def make(block, module=module, **options):
             return net_of_block(

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from diffgraph.diagnostics import Diagnostic, DiffgraphError, RunFailed, error
+from diffgraph.diagnostics import Diagnostic, DiffgraphError, RunFailed, error, suggest
 
 #: The metadata stand as JSON in one entry of the file: the library orders several entries anew in each process, and
 #: equal arrays are to make equal files.
@@ -51,7 +51,11 @@ def read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     try:
         content = path.read_bytes()
     except OSError as problem:
-        raise error("DG740", f"{path} cannot be read: {problem.strerror or problem}") from problem
+        folder = path.parent
+        there = sorted(p.name for p in folder.glob("*.safetensors")) if folder.is_dir() else []
+        inside = path / "last.safetensors"
+        help = f"its weights are {inside}" if inside.exists() else suggest(path.name, there)
+        raise error("DG740", f"{path} cannot be read: {problem.strerror or problem}", help=help) from problem
     try:
         arrays, metadata = load(content), _metadata(content)
     except (SafetensorError, ValueError, KeyError, struct.error) as problem:

@@ -92,7 +92,7 @@ def find_block(module: Module, net: str | None = None, name: str | None = None) 
         named = [b for b in blocks if (b.name or b.net) == name]
         if not named:
             known = [b.name or b.net for b in blocks]
-            hint = suggest(name, known) or (f"there are {', '.join(known)}" if known else None)
+            hint = suggest(name, known) or (f"the blocks are {', '.join(known)}" if known else None)
             raise error("DG601", f"there is no train block `{name}`", help=hint)
         return named[0]
     if not blocks and not module.nets:

@@ -136,6 +136,12 @@ def net_value(module: Module, name: str) -> LayerValue:
     return value
 
 
+def refuse_unknown_net(module: Module, name: str) -> None:
+    """Refuses the name of a net that the file does not have."""
+    if name.split(".")[0] not in {*module.nets, *module.imported}:
+        raise _no_net(module, name)
+
+
 def _no_net(module: Module, name: str) -> DiffgraphError:
     names = list(module.nets)
     help = suggest(name, names) or (f"it has {', '.join(names)}" if names else "it has no net at all")

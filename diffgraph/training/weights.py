@@ -12,6 +12,9 @@ from diffgraph.diagnostics import Diagnostic, DiffgraphError, Note, error, sugge
 MOST_NAMED = 6
 
 
+_FITS = "the net must have the settings that it was trained with: --set NAME=VALUE, --train NAME"
+
+
 def fit(stored: Mapping[str, np.ndarray], wanted: Mapping[str, np.ndarray], what: str) -> dict[str, np.ndarray]:
     """The stored arrays, by path, in the types of the wanted ones.
 
@@ -20,7 +23,7 @@ def fit(stored: Mapping[str, np.ndarray], wanted: Mapping[str, np.ndarray], what
     """
     problems = _names(stored, wanted) + _shapes(stored, wanted)
     if problems:
-        raise DiffgraphError(Diagnostic("DG743", f"{what} does not fit the net", None, tuple(map(Note, problems))))
+        raise DiffgraphError(Diagnostic("DG743", f"{what} does not fit the net", None, tuple(map(Note, problems)), _FITS))
     fitted = {}
     for path, array in wanted.items():
         if np.issubdtype(stored[path].dtype, np.floating) and not np.isfinite(stored[path]).all():
