@@ -15,7 +15,7 @@ from importlib import import_module
 
 from diffgraph.diagnostics import CompilerBug, Diagnostic, DiffgraphError, RunFailed
 
-__all__ = ["CompilerBug", "Diagnostic", "DiffgraphError", "Net", "RunFailed", "load", "load_artifact", "loads"]
+__all__ = ["CompilerBug", "Diagnostic", "DiffgraphError", "Net", "RunFailed", "load", "load_artifact", "loads", "set_limits"]
 
 #: Name -> the module that is loaded when it is first asked for.
 _LATER = {
@@ -23,6 +23,7 @@ _LATER = {
     "load": "diffgraph.compiler",
     "loads": "diffgraph.compiler",
     "load_artifact": "diffgraph.artifact",
+    "set_limits": "diffgraph.language.limits",
 }
 
 

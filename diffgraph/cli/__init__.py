@@ -82,9 +82,24 @@ def main(arguments: list[str] | None = None) -> None:
     sys.exit(run([a for a in arguments if a != "--debug"], debug))
 
 
+def _without_limits(arguments: list[str]) -> list[str]:
+    """The arguments without `--limit NAME=VALUE`, which every command takes; sets those limits."""
+    rest, waiting = [], iter(arguments)
+    for argument in waiting:
+        name, equals, text = argument.partition("=")
+        if name != "--limit":
+            rest.append(argument)
+            continue
+        from diffgraph.language.limits import read_limits
+
+        read_limits(text if equals else next(waiting, ""))
+    return rest
+
+
 def run(arguments: list[str], debug: bool = False) -> int:
     """Runs a command line; gives its exit status. Prints failures to the standard error stream."""
     try:
+        arguments = _without_limits(arguments)
         result = diffgraph.main(arguments, prog_name="diffgraph", standalone_mode=False)
         return result if isinstance(result, int) else 0
     except click.exceptions.Exit as stop:

@@ -162,6 +162,10 @@ def error(code: str, message: str, span: Span | None = None, *notes: Note, help:
     return DiffgraphError(Diagnostic(code, message, span, notes, help))
 
 
+#: Of more names than this, those with the same first letter are compared, and no more than so many.
+MOST_COMPARED = 1_000
+
+
 def suggest(name: str, known: Iterable[str]) -> str | None:
     """"did you mean `conv`?", or None when nothing known is near."""
     meant = nearest(name, known)
@@ -177,6 +181,9 @@ def nearest(name: str, known: Iterable[str], loose: bool = True) -> str | None:
     wanted = name.lower()
     if wanted in plain:
         return plain[wanted]
+    if len(plain) > MOST_COMPARED:
+        plain = {k: v for k, v in plain.items() if k[:1] == wanted[:1]}
+        plain = dict(list(plain.items())[:MOST_COMPARED])
     # A third of the letters may be wrong, as in rustc; names of one letter are like all others.
     most = max(len(wanted), 3) // 3 if len(wanted) > 1 else 0
     distances = {k: d for k in plain if (d := _edits(wanted, k, most)) <= most}

@@ -21,7 +21,8 @@ from diffgraph.diagnostics import Span
 from diffgraph.ir.dimension import Dimension
 from diffgraph.ir.program import Tensor
 from diffgraph.language.module import Module
-from diffgraph.language.session import MOST_DEFINITIONS, MOST_DEPTH, MOST_INSTANCES, MOST_STEPS, Session
+from diffgraph.language.limits import limits
+from diffgraph.language.session import Session
 from diffgraph.language.template import Template, Unfit, written
 from diffgraph.language.values import BuiltinFunction, FunctionValue, LayerValue, Pending, TensorValue
 
@@ -95,11 +96,11 @@ def _repeated(template: Template, session: Session, path: str, tensors, argument
     error evaluation gives, or where the instances inside have other numbers."""
     calls, frames = session.depth
     if (
-        len(session.instances) + len(template.instances) >= MOST_INSTANCES
-        or len(session.main.statements) + len(template.main.statements) >= MOST_DEFINITIONS
-        or session.steps + template.steps >= MOST_STEPS
-        or calls + template.height[0] >= MOST_DEPTH
-        or frames + template.height[1] >= 4 * MOST_DEPTH
+        len(session.instances) + len(template.instances) >= limits().nodes
+        or len(session.main.statements) + len(template.main.statements) >= limits().nodes
+        or session.steps + template.steps >= limits().nodes
+        or calls + template.height[0] >= limits().nesting
+        or frames + template.height[1] >= 4 * limits().nesting
         or not template.is_numbered_alike(session, path)
     ):
         return None

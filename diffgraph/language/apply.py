@@ -17,7 +17,8 @@ from diffgraph.language.core_functions import CORE, call_core
 from diffgraph.language.instances import path_for, record, settings_text
 from diffgraph.language.own_gradient import with_own_gradient
 from diffgraph.language.scopes import Scope
-from diffgraph.language.session import MOST_DEPTH, Frame, Session
+from diffgraph.language.limits import limits
+from diffgraph.language.session import Frame, Session
 from diffgraph.language.tensors import as_size
 from diffgraph.language.values import (
     BuiltinFunction,
@@ -81,8 +82,8 @@ def _run_function(declaration: syntax.Function, given: dict, outer: Scope, sessi
 @contextmanager
 def _calling(declaration: syntax.Function, session: Session, span: Span) -> Iterator[None]:
     """Refuses nesting without end. Cycles of names have been refused before; functions given to themselves end here."""
-    if len(session.calls) >= MOST_DEPTH:
-        raise error("DG590", f"calls are nested deeper than {MOST_DEPTH}", span)
+    if len(session.calls) >= limits().nesting:
+        raise error("DG590", f"calls are nested deeper than {limits().nesting}", span)
     session.count_step(span)
     session.calls.append(declaration)
     session.deepest = max(session.deepest[0], len(session.calls)), session.deepest[1]

@@ -43,6 +43,8 @@ class _Closing:
         self.session.at(self.notation.span)
         self.session.count_definitions(self.notation.span)
         self.session.refuse_enormous((self.extents[k] for k in outputs), self.notation.span)
+        for form, _ in terms:
+            self.session.refuse_endless(form.domain, self.notation.span)
         bound = int_bound(terms[0][0]) if kind == "int" else None
         return self.session.builder.define(hint, *terms, kind=kind, bound=bound)
 

@@ -301,6 +301,7 @@ class _Elaboration:
                 settings = dict(scope.values)
                 body = NetScope(scope.parent, self.ports)
                 body.values.update(settings)
+                session.expect_steps(span, session.scale.weight(value.declaration, value.scope))
                 statements.run_block(value.declaration.body, body, session)
                 if extend is not None:
                     extend(session, self.ports)

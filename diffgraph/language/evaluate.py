@@ -147,6 +147,10 @@ def _ternary(node: syntax.Ternary, scope, session) -> Any:
     return choose(*values, session, node.span)
 
 
+#: Numbers of a range, which takes no memory of its own.
+MOST_NUMBERS = 1_000_000
+
+
 def _range(node: syntax.RangeOf, scope, session) -> range | SizeRange:
     start, stop = (only_output(evaluate(n, scope, session)) for n in (node.start, node.stop))
     step = 1 if node.step is None else whole(evaluate(node.step, scope, session), node.step.span)
@@ -158,8 +162,8 @@ def _range(node: syntax.RangeOf, scope, session) -> range | SizeRange:
         return SizeRange(start, stop, step)
     start, stop = whole(start, node.start.span), whole(stop, node.stop.span)
     result = range(start, stop, step)
-    if abs(stop - start) // abs(step) > numbers.MOST_ITEMS:
-        raise error("DG594", f"the range holds more than {numbers.MOST_ITEMS:,} numbers", node.span)
+    if abs(stop - start) // abs(step) > MOST_NUMBERS:
+        raise error("DG594", f"the range holds more than {MOST_NUMBERS:,} numbers", node.span)
     return result
 
 
@@ -370,6 +374,7 @@ def call_value(function: Any, positional: list, keywords: dict, node: syntax.Cal
 def _grad(arguments: list, node: syntax.CallOf, session: Session) -> Any:
     """`grad(e, x)`: the derivative of sum(e) by a named tensor."""
     from diffgraph.autodiff.differentiate import gradients
+    from diffgraph.autodiff.reach import behind
 
     if len(arguments) != 2:
         raise error("DG231", f"`grad` takes an expression and a tensor, not {len(arguments)} arguments", node.span,
@@ -389,6 +394,8 @@ def _grad(arguments: list, node: syntax.CallOf, session: Session) -> Any:
         )  # fmt: skip
     session.at(node.span)
     names = [session.operand(t.tensor, node.span) for t in (of, by)]
+    # A derivative has about three statements for each that it goes through; of towers of them each is that much larger.
+    session.expect_steps(node.span, 12 * len(behind(session.builder.statements, names[:1])[0]))
     found = gradients(session.builder, [(names[0], None)], [names[1]])[names[1]]
     if found is None:
         return filled(list(by.shape), 0.0, session, node.span)

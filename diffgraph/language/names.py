@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import islice
 
 from diffgraph.diagnostics import Diagnostic, Span, suggest
 from diffgraph.language import syntax
 from diffgraph.language.calls import unknown_keyword
 from diffgraph.language.core_functions import CORE
 from diffgraph.language.cycles import bound_names
+from diffgraph.language.lexing import MOST_PROBLEMS
 from diffgraph.language.scopes import Scope
 from diffgraph.language.traversal import walk
 from diffgraph.language.words import READABLE, REDUCTIONS, RESERVED
@@ -37,7 +39,7 @@ def unknown_names(module) -> list[Diagnostic]:
     problems: list[Diagnostic] = []
     for declaration in module.declarations.values():
         if isinstance(declaration, (syntax.Function, syntax.Layer, syntax.Net)):
-            problems += _problems(declaration, module)
+            problems += islice(_problems(declaration, module), MOST_PROBLEMS - len(problems))
     return problems
 
 
@@ -45,9 +47,10 @@ def _problems(declaration: syntax.Declaration, module: Scope) -> Iterator[Diagno
     own = {*bound_names(declaration), *_sizes(declaration), *_instances(declaration)}
     paths = {id(_root(node)) for node in walk(declaration) if isinstance(node, syntax.Attribute)}
     paths |= {id(node.scope) for node in walk(declaration) if isinstance(node, syntax.Loss)}
+    known: list[str] = []
     for node in walk(declaration):
         if isinstance(node, syntax.Name) and id(node) not in paths and not _is_known(node.name, own, module):
-            known = [*own, *module.names(), *CORE, *SPECIAL]
+            known = known or [*own, *module.names(), *CORE, *SPECIAL]
             yield Diagnostic("DG201", f"`{node.name}` is not known here", node.span, (), suggest(node.name, known))
         elif isinstance(node, syntax.CallOf) and isinstance(node.function, syntax.Name):
             if node.function.name not in own:

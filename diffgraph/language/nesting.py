@@ -11,9 +11,7 @@ from collections.abc import Iterable, Iterator
 from diffgraph.diagnostics import Diagnostic, DiffgraphError, Note, Source, Span
 from diffgraph.language.braces import Fix, fixes
 from diffgraph.language.lexing import CLOSING, CONTINUES, GOES_ON, MOST_PROBLEMS, OPENING, Token
-
-#: How deep brackets may nest.
-DEEPEST_NESTING = 64
+from diffgraph.language.limits import limits, raise_by
 
 #: How many operations may stand inside one another, those of surrounding brackets included. What walks a syntax tree
 #: calls itself two or three times an operation, and Python allows a thousand calls.
@@ -33,17 +31,23 @@ def refuse_depth(source: Source, tokens: Iterable[Token]) -> Iterator[Token]:
     Tokens as they come from the text may be checked before anything else is done with them, so that a text made to
     exhaust the machine costs no more than reading up to there; but a line that goes on in the next counts from zero
     there. Tokens whose line ends all separate are measured exactly."""
+    deepest = limits().nesting
     base = [0]
     depth = [0]
     in_parentheses = [False]
-    for token in tokens:
+    most = 2 * limits().nodes
+    for number, token in enumerate(tokens):
+        if number >= most:
+            span = Span(source, token.start, token.end)
+            text = f"the text has more than {most:,} words and signs"
+            raise DiffgraphError(Diagnostic("DG101", text, span, help=raise_by("nodes")))
         kind = token.text if token.kind == "NAME" else token.kind
         if kind in OPENING:
             base.append(depth[-1] + 1)
             depth.append(depth[-1] + 1)
             in_parentheses.append(kind != "{")
-            if len(base) > DEEPEST_NESTING + 1:
-                raise _too_deep("DG108", f"brackets nest more than {DEEPEST_NESTING} deep here", source, token)
+            if len(base) > deepest + 1:
+                raise _too_deep("DG108", f"brackets nest more than {deepest} deep here", source, token)
         elif kind in CLOSING:
             if len(base) > 1:
                 base.pop()
@@ -202,14 +206,15 @@ class _Pairs:
     def _is_inside_line(self, level: int, index: int) -> bool:
         """Whether parentheses above this level close later in the line: then a brace between them is one too many."""
         depth = len(self.open) - 1 - level
-        for token in self.tokens[index + 1 :]:
+        for at in range(index + 1, len(self.tokens)) if depth > 0 else ():
+            token = self.tokens[at]
             if depth <= 0 or token.kind == "_LINE_END":
                 break
             depth += (token.kind in ("(", "[")) - (token.kind in (")", "]"))
         return level + 1 < len(self.open) and depth <= 0
 
     def _line_ends_between(self, first: int, last: int) -> bool:
-        return any(token.kind == "_LINE_END" for token in self.tokens[first:last])
+        return any(self.tokens[k].kind == "_LINE_END" for k in range(last - 1, first - 1, -1))
 
     def _give_up(self, level: int, noticed: int) -> None:
         while len(self.open) > level:

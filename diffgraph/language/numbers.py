@@ -18,14 +18,12 @@ from diffgraph.diagnostics import DiffgraphError, Span, error
 from diffgraph.ir.dimension import Dimension
 from diffgraph.ir.scalar import FUNCTIONS, result_kind
 from diffgraph.language import sizes
+from diffgraph.language.limits import limits, raise_by
 from diffgraph.language.values import Undecided
 
 #: An exact number with more bits than this becomes a float, and a longer text is refused: a model file is untrusted.
 MOST_BITS = 1 << 12
 MOST_CHARACTERS = 1 << 16
-
-#: A list with more values than this is refused.
-MOST_ITEMS = 1_000_000
 
 COMPARISONS = {
     "eq": operator.eq, "ne": operator.ne, "lt": operator.lt, "le": operator.le, "gt": operator.gt, "ge": operator.ge,
@@ -108,8 +106,8 @@ def limited(value: list, span: Span | None) -> list:
     while waiting:
         items = waiting.pop()
         count += len(items)
-        if count > MOST_ITEMS:
-            raise error("DG594", f"the list holds more than {MOST_ITEMS:,} values", span)
+        if count > limits().nodes:
+            raise error("DG594", f"the list holds more than {limits().nodes:,} values", span, help=raise_by("nodes"))
         waiting += [i for i in items if isinstance(i, (list, tuple))]
     return value
 

@@ -6,11 +6,8 @@ from pathlib import Path
 
 from diffgraph.diagnostics import DiffgraphError, Source, error
 from diffgraph.language import syntax
+from diffgraph.language.limits import limits, raise_by
 from diffgraph.language.reader import Reader, Taken
-
-#: The longest text that is read, in bytes.
-LARGEST_TEXT = 1 << 20
-
 
 def parse(source: Source) -> syntax.File:
     """The syntax tree of a file. Raises a `DiffgraphError` with all syntax errors found."""
@@ -25,7 +22,8 @@ def parse_with_tokens(source: Source) -> tuple[syntax.File, Taken]:
 
 def _parse(source: Source, taken: Taken | None) -> syntax.File:
     # Every character takes at least a byte, so a text that is far too long is not encoded to learn that.
-    if len(source.text) > LARGEST_TEXT or len(source.text.encode("utf-8", "surrogatepass")) > LARGEST_TEXT:
+    most = limits().text
+    if len(source.text) > most or len(source.text.encode("utf-8", "surrogatepass")) > most:
         raise _too_large(source.name)
     reader = Reader(source)
     file = reader.read("file", 0, len(source.text), taken)
@@ -53,7 +51,7 @@ def parse_expression(text: str, name: str = "<text>", before: str = "") -> synta
     """The syntax tree of a text that is one expression, such as a setting given on the command line; messages show it
     behind `before`, what it is given to."""
     reader = Reader(Source(name, before + text))
-    if len(text) > LARGEST_TEXT:
+    if len(text) > limits().text:
         raise _too_large(name)
     value = reader.read("interpolation", len(before), len(before) + len(text))
     if problems := reader.problems():
@@ -64,8 +62,8 @@ def parse_expression(text: str, name: str = "<text>", before: str = "") -> synta
 def read_source(path: str | Path) -> Source:
     """The text of a file. Raises a `DiffgraphError` where it is too large or is not UTF-8."""
     with open(path, "rb") as file:
-        data = file.read(LARGEST_TEXT + 1)
-    if len(data) > LARGEST_TEXT:
+        data = file.read(limits().text + 1)
+    if len(data) > limits().text:
         raise _too_large(str(path))
     try:
         return Source(str(path), data.decode("utf-8-sig"))
@@ -77,4 +75,5 @@ def read_source(path: str | Path) -> Source:
 
 
 def _too_large(name: str) -> DiffgraphError:
-    return error("DG101", f"{name} is larger than {LARGEST_TEXT >> 20} MiB", help='split it: `import "other.net"`')
+    help = f'split it: `import "other.net"`; {raise_by("text")}'
+    return error("DG101", f"{name} is larger than {limits().text:,} bytes", help=help)

@@ -89,6 +89,7 @@ def _elaborated(
             loop.bind(name, value)
         loop.bind(node.index, _index_value(t, start, step, session, node))
         session.iteration.append((t, length))
+        session.refuse_long_scan(node.span)
         session.loops.append(loop.checks)
         try:
             statements.run_block(node.body, loop, session)

@@ -13,17 +13,16 @@ from diffgraph.diagnostics import DiffgraphError, Note, Span, error
 from diffgraph.ir.dimension import Size, symbols
 from diffgraph.ir.program import Builder, Check, Input, Origin, Table, Tensor
 from diffgraph.language import sizes
+from diffgraph.language.limits import limits, raise_by
 from diffgraph.language.network import Instance, Variable
 from diffgraph.language.paths import matches, site_of
 from diffgraph.language.requirements import Requirements
 from diffgraph.language.values import TensorValue, Undecided
+from diffgraph.language.weight import Scale
 
-#: What a model may ask for before it is refused: instances, definitions, steps of compile-time loops, nesting of calls.
-MOST_INSTANCES = 100_000
+#: Elements of a tensor that a program only passes through, and points of a loop; the machine that runs it may be another.
 MOST_ELEMENTS = 2**40
-MOST_DEFINITIONS = 100_000
-MOST_STEPS = 300_000
-MOST_DEPTH = 64
+MOST_POINTS = 2**50
 
 
 @dataclass
@@ -166,6 +165,8 @@ class Session:
         self.updates: dict[str, str] = {}
         self._required = Requirements()
         self.steps = 0
+        self.bytes = 0
+        self.scale = Scale()
         self.failed = False
         self.draws: dict[str, int] = {}
         self.calls: list[Any] = []
@@ -226,8 +227,8 @@ class Session:
         frame.frozen = frame.frozen or any(matches(pattern, frame.path) for pattern in self.freeze)
         self.frames.append(frame)
         self.deepest = max(self.deepest[0], len(self.calls)), max(self.deepest[1], len(self.frames))
-        if len(self.frames) > MOST_DEPTH * 4:
-            raise error("DG590", f"layers are nested deeper than {MOST_DEPTH * 4}", frame.span)
+        if len(self.frames) > limits().nesting * 4:
+            raise error("DG590", f"layers are nested deeper than {limits().nesting * 4}", frame.span)
         self.builder.origin = Origin(frame.path, frame.span, self.phase)
         try:
             yield frame
@@ -264,8 +265,13 @@ class Session:
     def count_step(self, span: Span | None, steps: int = 1) -> None:
         """Counts a step of a compile-time loop, a call, or as much other work."""
         self.steps += steps
-        if self.steps > MOST_STEPS:
-            raise error("DG591", f"elaboration takes more than {MOST_STEPS:,} steps of loops and calls", span)
+        self.expect_steps(span, 0)
+
+    def expect_steps(self, span: Span | None, steps: int) -> None:
+        """Refuses work that would take so many steps more, before it is begun."""
+        if self.steps + steps > limits().nodes:
+            text = f"elaboration takes more than {limits().nodes:,} steps of loops and calls"
+            raise error("DG591", text, span, help=raise_by("nodes"))
 
     def refuse_enormous(self, shape, span: Span | None) -> None:
         """Refuses tensors that no machine holds, before anything is made for them."""
@@ -273,10 +279,31 @@ class Session:
         if known > MOST_ELEMENTS:
             raise error("DG598", f"a tensor of {known:,} elements is more than the {MOST_ELEMENTS:,} allowed", span)
 
+    def refuse_endless(self, domain, span: Span | None) -> None:
+        """Refuses loops over more points than a machine gets through."""
+        known = prod(s for s in domain if isinstance(s, int))
+        if known > MOST_POINTS:
+            raise error("DG598", f"a loop over {known:,} points is more than the {MOST_POINTS:,} allowed", span)
+
+    def refuse_long_scan(self, span: Span | None) -> None:
+        """Refuses scans of too many steps, those of the scans around them counted."""
+        steps = prod(length for _, length in self.iteration if isinstance(length, int))
+        if steps > limits().steps:
+            text = f"the scan takes {steps:,} steps, more than the {limits().steps:,} allowed"
+            raise error("DG598", text, span, help=raise_by("steps"))
+
+    def count_bytes(self, shape, what: str, span: Span | None) -> None:
+        """Counts the memory of something that is made when the program is loaded; refuses what is more than allowed."""
+        self.bytes += 4 * prod(s for s in shape if isinstance(s, int))
+        if self.bytes > limits().bytes:
+            text = f"with {what} the program has more than {limits().bytes:,} bytes of parameters, states and constants"
+            raise error("DG596", text, span, help=raise_by("bytes"))
+
     def count_definitions(self, span: Span | None) -> None:
         """Refuses programs that grow without end."""
-        if len(self.builder.statements) > MOST_DEFINITIONS:
-            raise error("DG592", f"the program has more than {MOST_DEFINITIONS:,} definitions", span)
+        if len(self.builder.statements) > limits().nodes:
+            text = f"the program has more than {limits().nodes:,} definitions"
+            raise error("DG592", text, span, help=raise_by("nodes"))
 
     # ------------------------------------------------------------ how much there is
 

@@ -11,6 +11,7 @@ from fractions import Fraction
 from functools import lru_cache
 from math import ceil, floor, lcm
 
+from diffgraph.diagnostics import error
 from diffgraph.ir.dimension import Atom, Dimension, Floor, Monomial, Size, divide_exactly, floor_divide
 
 Exact = int | Fraction | Dimension  # a number that is known exactly, up to the values of symbols
@@ -53,7 +54,17 @@ def add(a: Exact, b: Exact) -> Exact:
 
 def multiply(a: Exact, b: Exact) -> Exact:
     (top, bottom), (other, under) = ratio(a), ratio(b)
+    if _count(top) * _count(other) > MOST_TERMS:
+        raise error("DG598", f"a size has more than {MOST_TERMS:,} terms")
     return quotient(top * other, bottom * under)
+
+
+#: Terms of one size, as a polynomial of its symbols, before they are collected.
+MOST_TERMS = 2_000
+
+
+def _count(value: Size) -> int:
+    return 1 if isinstance(value, int) else len(value.terms)
 
 
 def divide(a: Exact, b: Exact) -> Exact | None:

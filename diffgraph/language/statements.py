@@ -12,6 +12,7 @@ from diffgraph.ir.rename import rename_results
 from diffgraph.language import apply, notation, syntax, variables
 from diffgraph.language import evaluate as expressions
 from diffgraph.language.arithmetic import as_pending, describe, is_tensor, materialize, only_output, show_shape
+from diffgraph.language.lexing import MOST_PROBLEMS
 from diffgraph.language.reductions import reduce_axes
 from diffgraph.language.scans import LoopScope
 from diffgraph.language.scopes import FAILED, MISSING, Scope
@@ -64,7 +65,7 @@ def run_block(block: syntax.Block, scope: Scope, session: Session) -> None:
             problems += failure.diagnostics
             for name in _binds(statement, scope):
                 scope.bind(name, FAILED)
-            if block.span.source.is_library or _decides(statement, scope):
+            if block.span.source.is_library or _decides(statement, scope) or len(problems) >= MOST_PROBLEMS:
                 break
     if failed:
         raise DiffgraphError(*problems)
@@ -170,6 +171,10 @@ def _if(node: syntax.If, scope: Scope, session: Session) -> None:
         run_block(node.otherwise, scope, session)
 
 
+#: A loop of fewer rounds is not weighed before it is run.
+MANY_ROUNDS = 100
+
+
 def _for(node: syntax.For, scope: Scope, session: Session) -> None:
     values = only_output(expressions.evaluate(node.values, scope, session))
     if isinstance(values, SizeRange):
@@ -179,6 +184,8 @@ def _for(node: syntax.For, scope: Scope, session: Session) -> None:
         raise error("DG509", f"`for` runs over a list or a range, not over {describe(values)}", node.values.span)
     outer = scope.values.get(node.name)
     had = node.name in scope.values
+    if len(values) >= MANY_ROUNDS:
+        session.expect_steps(node.span, len(values) * (1 + session.scale.weight(node.body, scope)))
     for value in values:
         session.count_step(node.span)
         scope.bind(node.name, value)

@@ -252,8 +252,9 @@ def split(value: Any, parts: Any, axis: int, session: Session, span: Span | None
             help = f"give their lengths: split(x, [...]), which make {size}"
             return error("DG356", f"an axis of {size} does not split into {parts} equal parts", span, help=help)
 
-        if not isinstance(parts, int) or parts <= 0:
+        if not isinstance(parts, int) or parts <= 0 or isinstance(size, int) and parts > size:
             raise problem()
+        session.expect_steps(span, parts)
         lengths = [session.whole(sizes.divide(size, parts), problem, span)] * parts
     pieces = []
     start: Size = 0

@@ -181,19 +181,13 @@ def _new_variable(node: syntax.Variable, path: str, shape, scope: Scope, session
             "DG505", f"the {role} `{path}` {show_shape(shape)} depends on the batch, which may have any size", node.span,
             help="give it a shape that the settings and the other sizes decide",
         )  # fmt: skip
-    if product(s for s in shape if isinstance(s, int)) > MOST_ELEMENTS:
-        text = f"the {role} `{path}` {show_shape(shape)} has more than {MOST_ELEMENTS:,} elements"
-        raise error("DG596", text, node.span)
+    session.count_bytes(shape, f"the {role} `{path}` {show_shape(shape)}", node.span)
     tensor = session.root.input(path, shape, role, path=path, span=node.span)
     session.variables[path] = Variable(path, tensor, trained, node.span)
     value = TensorValue(tensor, node.span)
     session.by_path[path] = value
     _initial(node, path, shape, scope, session)
     return value
-
-
-#: Elements of one parameter or state.
-MOST_ELEMENTS = 2**32
 
 
 def _initial(node: syntax.Variable, path: str, shape, scope: Scope, session: Session) -> None:

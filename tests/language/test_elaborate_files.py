@@ -6,6 +6,7 @@ import time
 
 import numpy as np
 import pytest
+from diffgraph.language.limits import Limits
 from elaboration import body, network, problem, values_of
 
 from diffgraph.diagnostics import DiffgraphError
@@ -157,10 +158,7 @@ def test_tables_stay_inside_and_hold_no_code(tmp_path):
 @pytest.fixture
 def small_limits(monkeypatch):
     """Limits that are reached sooner, so that these tests are short."""
-    monkeypatch.setattr("diffgraph.language.instances.MOST_INSTANCES", 2_000)
-    monkeypatch.setattr("diffgraph.language.session.MOST_DEFINITIONS", 2_000)
-    monkeypatch.setattr("diffgraph.language.session.MOST_STEPS", 20_000)
-    monkeypatch.setattr("diffgraph.language.numbers.MOST_ITEMS", 20_000)
+    monkeypatch.setattr("diffgraph.language.limits._current", Limits(nodes=5_000))
 
 
 @pytest.mark.parametrize("statements", [
