@@ -58,7 +58,7 @@ def read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
         raise error("DG740", f"{path} cannot be read: {problem.strerror or problem}", help=help) from problem
     try:
         arrays, metadata = load(content), _metadata(content)
-    except (SafetensorError, ValueError, KeyError, struct.error) as problem:
+    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, struct.error) as problem:
         raise error(
             "DG741", f"{path} is not a whole safetensors file: {problem}", help="it may be half copied"
         ) from problem

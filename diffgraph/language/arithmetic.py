@@ -105,7 +105,8 @@ def only_output(value: Any) -> Any:
 def constant_expr(value: Any) -> Expr | None:
     """A number known now, a size or an undecided comparison of sizes as a scalar expression; None for anything else."""
     if isinstance(value, int):
-        return Const(value)
+        # What no int64 holds is computed with as a float.
+        return Const(float(value) if isinstance(value, int) and abs(value) >= 1 << 63 else value)
     if isinstance(value, (float, Fraction)):
         return constant(value)
     if isinstance(value, Dimension):

@@ -133,6 +133,10 @@ def _is_size(value) -> bool:
 
 def _reduce_list(op: str, values: list, call: Call) -> Any:
     """A reduction of numbers that are known now."""
+    if not values and op not in ("any", "all", "sum", "prod"):
+        raise error("DG330", f"an empty list has no {op}", call.span)
+    if op in ("argmax", "argmin") and not all(is_number(v) for v in values):
+        raise error("DG330", f"`{op}` compares sizes that are not known when compiling", call.span)
     if op in ("any", "all"):
         return any(values) if op == "any" else all(values)
     if op in ("argmax", "argmin"):
@@ -192,7 +196,13 @@ def _pair(call: Call, k, count) -> list:
         if len(k) != count:
             raise error("DG332", f"{len(k)} numbers are given where {count} are wanted", call.span)
         return list(k)
+    if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count <= MOST_PAIRED:
+        raise error("DG332", f"`pair` makes a list of a few equal numbers, not of {describe(count)}", call.span)
     return [k] * count
+
+
+#: Axes of a window, at most.
+MOST_PAIRED = 64
 
 
 def _list(call: Call, x) -> list:

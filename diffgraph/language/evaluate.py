@@ -394,8 +394,9 @@ def _grad(arguments: list, node: syntax.CallOf, session: Session) -> Any:
         )  # fmt: skip
     session.at(node.span)
     names = [session.operand(t.tensor, node.span) for t in (of, by)]
-    # A derivative has about three statements for each that it goes through; of towers of them each is that much larger.
-    session.expect_steps(node.span, 12 * len(behind(session.builder.statements, names[:1])[0]))
+    # A derivative has several terms for each that it goes through; of towers of derivatives each is that much larger.
+    path, _ = behind(session.builder.statements, names[:1])
+    session.expect_steps(node.span, 12 * sum(len(getattr(s, "terms", ())) for s in path))
     found = gradients(session.builder, [(names[0], None)], [names[1]])[names[1]]
     if found is None:
         return filled(list(by.shape), 0.0, session, node.span)

@@ -17,7 +17,8 @@ UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 @dataclass(frozen=True)
 class Limits:
-    """
+    """How much of what.
+
     text: bytes of one file. nesting: brackets in one another, and calls in one another. nodes: steps of elaboration
     (calls, rounds of loops, layers, definitions), values of a list, and half the words and signs of a file.
     bytes: of everything that a program makes of itself: parameters, states, constants, made data, one tensor that a
@@ -66,7 +67,8 @@ def changed(start: Limits, text: str) -> Limits:
         _refuse_unknown(name)
         digits, unit = (number[:-1], UNITS[number[-1].upper()]) if number[-1:].upper() in UNITS else (number, 1)
         if not digits.isascii() or not digits.isdigit() or int(digits) < 1:
-            raise error("DG905", f"the limit `{name}` wants a positive int, not `{number}`", help="write nodes=200000 or bytes=16G")
+            help = "write nodes=200000 or bytes=16G"
+            raise error("DG905", f"the limit `{name}` wants a positive int, not `{number}`", help=help)
         values[name] = int(digits) * unit
     return replace(start, **values)
 
@@ -74,7 +76,8 @@ def changed(start: Limits, text: str) -> Limits:
 def _refuse_unknown(name: str) -> None:
     known = [f.name for f in fields(Limits)]
     if name not in known:
-        raise error("DG905", f"there is no limit `{name}`", help=suggest(name, known) or f"the limits are {', '.join(known)}")
+        help = suggest(name, known) or f"the limits are {', '.join(known)}"
+        raise error("DG905", f"there is no limit `{name}`", help=help)
 
 
 def raise_by(name: str) -> str:

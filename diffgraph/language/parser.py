@@ -61,6 +61,8 @@ def parse_expression(text: str, name: str = "<text>", before: str = "") -> synta
 
 def read_source(path: str | Path) -> Source:
     """The text of a file. Raises a `DiffgraphError` where it is too large or is not UTF-8."""
+    if Path(path).exists() and not Path(path).is_file():
+        raise error("DG206", f"{path} is not a file")
     with open(path, "rb") as file:
         data = file.read(limits().text + 1)
     if len(data) > limits().text:

@@ -79,7 +79,10 @@ def unpack(arrays: Arrays, metadata: Mapping[str, str], storage: Arrays, what: s
 
 def _position(text: str) -> Position:
     known = {f.name for f in fields(Position)}
-    return Position(**{k: v for k, v in json.loads(text).items() if k in known})
+    try:
+        return Position(**{k: v for k, v in json.loads(text).items() if k in known})
+    except (ValueError, AttributeError, TypeError) as problem:
+        raise error("DG745", f"the place where the run stopped cannot be read: {problem}") from None
 
 
 def check_same_run(found: Position, now: Position, what: str) -> None:

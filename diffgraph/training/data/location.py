@@ -13,14 +13,18 @@ def inside(directory: Path, name: str) -> Path:
     """The file or folder of that name inside the program's directory. A model file is untrusted: it cannot look
     elsewhere. Errors: a path that leaves the directory, one that is not there."""
     root = directory.resolve()
-    path = (root / name).resolve()
+    try:
+        path = (root / name).resolve()
+        there = path.is_file() or path.is_dir()
+    except (OSError, ValueError, RuntimeError):
+        raise error("DG704", "the name of a file is too long, or holds a character 0, or goes in circles") from None
     if not path.is_relative_to(root):
         raise error(
             "DG704",
             f'"{name}" is outside the directory of the program',
             help=f"put the data under {root}",
         )
-    if not path.exists():
+    if not there:
         here = sorted(p.name for p in path.parent.iterdir()) if path.parent.is_dir() else []
         meant = nearest(path.name, here)
         help = f'did you mean "{name[: len(name) - len(path.name)]}{meant}"?' if meant else f"put it under {root}"

@@ -20,7 +20,7 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 
 #: More pixels than this are refused before anything is unpacked.
-LARGEST = 1 << 26
+LARGEST = 1 << 24
 
 
 def read_png(path: Path) -> np.ndarray:
@@ -30,7 +30,7 @@ def read_png(path: Path) -> np.ndarray:
         raise _wrong(path, "it is not a PNG file", "convert it to PNG first")
     try:
         return _decode(data, path)
-    except (struct.error, zlib.error, IndexError, ValueError) as problem:
+    except (struct.error, zlib.error, IndexError, ValueError, StopIteration) as problem:
         raise _wrong(path, f"it is damaged ({problem})", None) from problem
 
 

@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from diffgraph.diagnostics import error
+from diffgraph.language.program_files import UNREADABLE
 from diffgraph.runtime.values import DTYPES
 from diffgraph.training.data.dataset import Dataset, refuse_non_finite
 from diffgraph.training.data.images import fitted
 from diffgraph.training.data.png import read_png
 from diffgraph.training.data.slots import fill, slots_of
-from diffgraph.training.data.tables import read_csv, read_npz
+from diffgraph.training.data.tables import read_csv, read_npz, refuse_false_header
 
 
 def read_inputs(paths: Sequence[Path], net) -> dict[str, np.ndarray]:
@@ -45,8 +46,10 @@ def _columns(path: Path, network) -> dict[str, np.ndarray]:
         return dict(read_csv(path, None, None, ",").columns)
     if path.suffix == ".npy":
         try:
+            with path.open("rb") as stream:
+                refuse_false_header(stream, path.stat().st_size)
             values = np.load(path, allow_pickle=False)
-        except ValueError as problem:
+        except UNREADABLE as problem:
             raise error("DG771", f"{path} is not an array: {problem}") from None
         refuse_non_finite(values, str(path))
         return {network.inputs[0].name: values}

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from diffgraph.diagnostics import error, suggest
+from diffgraph.language.limits import limits
+from diffgraph.language.program_files import UNREADABLE
 from diffgraph.training.data.dataset import Dataset
 
 #: What stands for a missing value.
@@ -22,9 +24,10 @@ TEST_PREFIX = "test_"
 def read_npz(path: Path) -> Dataset:
     """The arrays of a NumPy archive in order. `test_x` beside `x` is held out. Bytes of images are scaled to [0, 1]."""
     try:
+        _refuse_bomb(path)
         with np.load(path, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError) as problem:
+    except (*UNREADABLE, zipfile.BadZipFile) as problem:
         raise error("DG706", f"{path.name} is not a NumPy archive of plain arrays: {problem}") from problem
     if not arrays:
         raise error("DG706", f"{path.name} holds no arrays")
@@ -35,6 +38,30 @@ def read_npz(path: Path) -> Dataset:
     return Dataset(
         path.name, {n: _scaled(a) for n, a in columns.items()}, {n: _scaled(a) for n, a in test.items()} or None
     )
+
+
+def _refuse_bomb(path: Path) -> None:
+    """Refuses an archive that unpacks to more than a program may hold, or whose arrays claim to be larger than they are,
+    before anything is unpacked. ValueError."""
+    total = 0
+    with zipfile.ZipFile(path) as archive:
+        for member in archive.infolist():
+            total += member.file_size
+            if total > limits().bytes:
+                raise ValueError(f"it unpacks to more than {limits().bytes:,} bytes")
+            with archive.open(member) as stream:
+                refuse_false_header(stream, member.file_size)
+
+
+def refuse_false_header(stream, size: int) -> None:
+    """Refuses a `.npy` file whose header claims more elements than its bytes can hold. ValueError."""
+    if stream.read(len(np.lib.format.MAGIC_PREFIX)) != np.lib.format.MAGIC_PREFIX:
+        return
+    major, _ = stream.read(2)
+    read = np.lib.format.read_array_header_1_0 if major == 1 else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(stream)
+    if math.prod(shape) * max(1, dtype.itemsize) > size or any(s < 0 for s in shape):
+        raise ValueError(f"a header claims the shape {list(shape)}, which does not fit into the file")
 
 
 def _scaled(values: np.ndarray) -> np.ndarray:
