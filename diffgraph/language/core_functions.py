@@ -23,7 +23,7 @@ from diffgraph.language.arithmetic import (
     is_tensor,
     only_output,
 )
-from diffgraph.language.numbers import MOST_ITEMS, is_list, show
+from diffgraph.language.numbers import is_list, show
 from diffgraph.language.program_files import constant_file
 from diffgraph.language.reductions import REDUCTIONS, matmul, norm, reduce_axes
 from diffgraph.language.session import Session
@@ -190,19 +190,17 @@ def _least_pad(size: int, reach: int) -> int:
 
 
 def _pair(call: Call, k, count) -> list:
-    if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count <= MOST_ITEMS:
+    if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count <= MOST_PAIRED:
         raise error("DG332", f"`pair` makes a list of as many numbers as an int says, not {describe(count)}", call.span)
     if isinstance(k, (list, range)):
         if len(k) != count:
             raise error("DG332", f"{len(k)} numbers are given where {count} are wanted", call.span)
         return list(k)
-    if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count <= MOST_PAIRED:
-        raise error("DG332", f"`pair` makes a list of a few equal numbers, not of {describe(count)}", call.span)
     return [k] * count
 
 
-#: Axes of a window, at most.
-MOST_PAIRED = 64
+#: A list of equal numbers is a window, with a number for each axis, or a few settings of layers.
+MOST_PAIRED = 100_000
 
 
 def _list(call: Call, x) -> list:
