@@ -33,9 +33,19 @@ LAYERS = """net layers {
 OWN_FLOAT64 = re.compile(r"math\.(sin|cos|tan)\(")
 
 
+#: So many kernels of a file are taken, evenly spread; all with DIFFGRAPH_ALL_KERNELS=1 (some minutes more).
+MOST = 16 if os.environ.get("DIFFGRAPH_ALL_KERNELS", "0") == "0" else 1 << 30
+
+
+def spread(jobs):
+    """Distinct kernels, at most so many of them."""
+    jobs = list({j.source: j for j in jobs}.values())
+    return jobs[:: -(-len(jobs) // MOST)] if len(jobs) > MOST else jobs
+
+
 def all_jobs():
     """Distinct kernels: for the newer generation those of everything, for the older one those of the layers."""
-    jobs = [job for path in EXAMPLES for job in kernels_of_file(path)]
+    jobs = [job for path in EXAMPLES for job in spread(kernels_of_file(path))]
     layers = training_program(elaborate(load_text(LAYERS), training=True))
     for generation in (75, 80):
         jobs += kernels_of(layers, "layers", "f32", generation)
@@ -52,7 +62,7 @@ def made():
 
 
 def test_nothing_spills_and_everything_fits(made):
-    assert len(made) > 300
+    assert len(made) > 200
     for one in made:
         for device, taken in one.resources.items():
             where = f"{one.job.origin} on sm_{device}: {taken}"
