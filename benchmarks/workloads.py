@@ -13,6 +13,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
+
+import diffgraph
 
 #: A shape of a sample, or how many classes an int label has.
 Column = tuple[int, ...] | int
@@ -73,7 +76,9 @@ def ahead(must: float, aim: float) -> tuple[Goal, ...]:
 
 
 PERCEPTRONS, CIFAR = "benchmarks/nets/perceptrons.net", "benchmarks/nets/cifar.net"
-PIECES, VISION = "benchmarks/nets/pieces.net", "diffgraph/std/vision"
+PIECES = "benchmarks/nets/pieces.net"
+#: Where the installed package has them.
+VISION = (Path(diffgraph.__file__).parent / "std" / "vision").as_posix()
 MNIST = {"image": (1, 28, 28), "label": 10}
 COLOUR = {"image": (3, 32, 32), "label": 10}
 

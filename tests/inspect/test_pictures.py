@@ -136,7 +136,7 @@ def test_few_crossings_and_straight_lines():
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="compares with what the script of the page does")
 def test_the_page_puts_boxes_where_the_picture_does(tmp_path):
-    script = (ROOT / "diffgraph" / "inspect" / "page.js").read_text()
+    script = (Path(layered.__file__).parent / "page.js").read_text()
     functions = script[script.index("const GAP") : script.index("const data")]
     functions += script[script.index("function place") : script.index("// " + "-" * 64 + " drawing")]
     cases, expected = [], []

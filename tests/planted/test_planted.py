@@ -195,7 +195,7 @@ MISTAKES = {
     "shapes: one window too many": wrong(core_functions.sizes, "floor_of", lambda a, b: a // b + 1),
     "mean: the count forgotten": wrong(reductions, "Fraction", lambda *a: 1),
     "transpose: the other axes": wrong(
-        tensors, "axes_of", lambda axis, rank, span, real=reductions.axes_of: [(real(axis, rank, span)[0] + 1) % rank]
+        tensors, "axis_of", lambda axis, rank, span, real=reductions.axis_of: (real(axis, rank, span) + 1) % rank
     ),
     "reshape: the count of elements never compared": wrong(tensors, "product", lambda sizes: 1),
 }

@@ -22,7 +22,7 @@ def refusal(text: str, port: str) -> str:
     ("x -> conv(4, 9)", IMAGE, "a window of 9 does not fit into 8"),
     ("x -> conv(4, 3, groups = 2)", IMAGE, "2 groups do not divide the 3 channels"),
     ("x -> conv(4, 3, groups = 3)", IMAGE, "3 groups do not divide 4 channels"),
-    ("x -> conv(4, 3)", ROW, "not 0"),
+    ("x -> conv(4, 3)", ROW, "this is [N, 3]"),
     ("x -> conv(4, [3, 3, 3])", IMAGE, "3 numbers are given where 2 are wanted"),
     ("x -> conv(4, 3, 2, pad = \"same\")", IMAGE, "a stride of 1"),
     ("x -> conv(4, 3, pad = \"full\")", IMAGE, "the pad of a window is a number"),
