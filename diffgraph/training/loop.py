@@ -136,6 +136,9 @@ class _Loop:
     def go(self) -> History:
         """All epochs that are left."""
         run = self.run
+        if not self.position.step:
+            # A disk without room for a checkpoint is known before the work, not after it.
+            self._save()
         run.progress.begin(run.total, self.position.step)
         ended = "done"
         try:

@@ -127,6 +127,13 @@ def test_csv_with_classes(tmp_path):
     assert data.columns["length"].tolist() == [5.1, 6, 4.9]
 
 
+def test_csv_classes_of_which_some_are_numbers(tmp_path):
+    path = tmp_path / "cards.csv"
+    path.write_text("card,worth\nJ,11\n10,10\nQ,12\n9,9\nK,13\n")
+    data = tables.read_csv(path, None, None, ",")
+    assert data.classes["card"] == ("10", "9", "J", "K", "Q") and data.columns["card"].tolist() == [2, 0, 4, 1, 3]
+
+
 def test_csv_without_header(tmp_path):
     path = tmp_path / "t.csv"
     path.write_text("1;2\n3;4\n")
@@ -139,6 +146,7 @@ def test_csv_without_header(tmp_path):
         ("a,b\n1,2\n,4\n", "row 3, column `a` holds nothing"),
         ("a,b\n1,2\n3,NaN\n", "row 3, column `b` holds `NaN`"),
         ("a,b\n1,2\n3,1e999\n", "row 3, column `b` holds `1e999`"),
+        ("a,b\n1,2\n3,oops\n5,6\n", "row 3, column `b` holds `oops`, where other rows hold numbers"),
         ("a,b\n1,2\n3\n", "row 3 has 1 values, the first one 2"),
         ("a,a\n1,2\n", "two columns `a`"),
         ("", "is empty"),

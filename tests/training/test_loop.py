@@ -233,6 +233,17 @@ def test_a_full_disk_is_one_message_and_the_older_checkpoint_stays(tmp_path, mon
     assert (tmp_path / LAST).read_bytes() == before
 
 
+def test_a_disk_without_room_for_a_checkpoint_stops_it_before_the_first_step(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    run = make(tmp_path)
+    with pytest.raises(RunFailed, match="disk is full"):
+        train(run)
+    assert run.steps.calls == []
+
+
 def test_a_directory_that_holds_a_run_is_not_overwritten(tmp_path):
     train(make(tmp_path))
     with pytest.raises(DiffgraphError, match="DG747"):

@@ -74,7 +74,8 @@ def read_csv(path: Path, target: str | list | None, header: bool | None, delimit
 
     target: the column (or columns) that are targets, by name or number from 1; they come last. A column of texts
     becomes a column of ints, the place of each text among the sorted ones. The first line is a header where it holds no
-    number but the lines below do. A missing value, NaN or infinity is an error that names its line and column.
+    number but the lines below do. A missing value, NaN or infinity, and a text among numbers, is an error that names its
+    line and column.
     """
     rows = _read_rows(path, delimiter)
     names, rows, first_line = _with_header(path, rows, header)
@@ -83,6 +84,7 @@ def read_csv(path: Path, target: str | list | None, header: bool | None, delimit
     for k in sorted(range(len(names)), key=lambda k: names[k] in targets):
         texts = [row[k].strip() for row in rows]
         _refuse_missing(path, names[k], texts, first_line)
+        _refuse_mixed(path, names[k], texts, first_line)
         columns[names[k]], found = _values(texts)
         if found:
             classes[names[k]] = found
@@ -142,6 +144,22 @@ def _refuse_missing(path: Path, name: str, texts: list[str], first_line: int) ->
             "DG702",
             f"{path.name}: row {bad[0] + first_line}, column `{name}` holds {shown}, not a value{more}",
             help="remove or fill these rows first: the compiler does not guess data",
+        )
+
+
+def _refuse_mixed(path: Path, name: str, texts: list[str], first_line: int) -> None:
+    """A text in a column of numbers is a mistake: as a class, it would turn every number there into a class as well.
+
+    Half of the values must be numbers for that; where fewer are, they are names of classes (`10` beside `J Q K A`).
+    """
+    others = [k for k, text in enumerate(texts) if not _is_number(text)]
+    if others and len(others) <= len(texts) / 2:
+        more = f" ({len(others) - 1} more like it)" if len(others) > 1 else ""
+        raise error(
+            "DG702",
+            f"{path.name}: row {others[0] + first_line}, column `{name}` holds `{texts[others[0]]}`, where other "
+            f"rows hold numbers{more}",
+            help="mend or remove the row; where these are names of classes, name all of them by texts (`c1`, not `1`)",
         )
 
 
