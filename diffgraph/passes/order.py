@@ -140,4 +140,5 @@ class _Order:
         """The memories that there are, and that nothing but some statements reads."""
         operands = {self.memory[n] for at in chain for n in self.program.statements[at].operands}
         own = {self.memory[t.name] for at in chain for t in self.program.statements[at].results}
-        return {m for m in operands & self.freeable - own if self.readers[m].keys() <= set(chain)}
+        reading = set(chain)
+        return {m for m in (operands - own) & self.freeable if self.readers[m].keys() <= reading}
