@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from diffgraph.diagnostics import DiffgraphError, Note, Span, error, suggest
-from diffgraph.ir.dimension import product
 from diffgraph.ir.expression import Call, Const, Expr, Extent, Index, Read
 from diffgraph.ir.program import Output
 from diffgraph.ir.simplify import call

@@ -70,7 +70,7 @@ def parses(text: str) -> bool:
 @pytest.mark.parametrize("declaration", DECLARATIONS)
 def test_settings_are_documented(declaration):
     """Where a comment lists settings, it lists no others, and each is named in the signature or by a reference."""
-    listed = re.findall(r"^  ([\w, ]+?)  +\S", declaration.doc, re.MULTILINE)
+    listed = re.findall(r"^ *(\w[\w, ]*?)  +\S", declaration.doc, re.MULTILINE)
     names = {n.strip() for group in listed for n in group.split(",")}
     given = declaration.parameters if isinstance(declaration, syntax.Function) else getattr(declaration, "settings", ())
     assert names <= {s.name for s in given}

@@ -100,7 +100,7 @@ class _device_of:
 def _under_one_name(ptx: str) -> str:
     """The kernel's long name as `kernel`, and without the global that Numba adds."""
     name = re.search(r"\.visible\s+\.entry\s+([\w$]+)", ptx).group(1)
-    ptx = re.sub(rf"[^\n]*\.global[^\n]*NumbaEnv[^\n]*\n", "", ptx)
+    ptx = re.sub(r"[^\n]*\.global[^\n]*NumbaEnv[^\n]*\n", "", ptx)
     return ptx.replace(f"{name}_param_", "parameter_").replace(name, "kernel")
 
 
