@@ -41,3 +41,22 @@ def test_a_wrong_address_is_caught(text, inputs, monkeypatch):
     executable.bind({p: np.ones(i.tensor.shape) for p, i in executable.stored.items()})
     with pytest.raises(CompilerBug, match="outside"):
         executable.run(inputs)
+
+
+def test_what_is_refused_is_not_touched(monkeypatch):
+    """The sums of a tile go into the memory of a state, which lies in the middle of an array of ours."""
+
+    def shifted(place, shape, right=access.address):
+        found = right(place, shape)
+        return replace(found, constant=found.constant + 7)
+
+    for module in ("nest", "tiling"):
+        monkeypatch.setattr(f"diffgraph.kernels.{module}.address", shifted)
+    text = "input x[N, 80]\ninput d[N, 100]\nstate g[80, 100] = 0\ns[u, k] = sum[n](x[n, u] * d[n, k])\ng <- s\noutput y = x"
+    executable = build(program_of(text, training=True), "cpu", "f64")
+    around = np.full(80 * 100 + 128, 0.5)
+    executable.bind({"g": around[64:-64].reshape(80, 100)})
+    with pytest.raises(CompilerBug, match="outside"):
+        executable.run({"x": np.ones((9, 80)), "d": np.ones((9, 100))}, commit=True)
+    assert (around[64:-64] != 0.5).any()
+    assert (around[:64] == 0.5).all() and (around[-64:] == 0.5).all()
