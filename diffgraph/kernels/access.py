@@ -64,6 +64,13 @@ def step(place: Sequence[Affine], sizes: Sequence[Size], axis: int) -> tuple[int
     return total, next(iter(panels), None)
 
 
+def usual_step(place: Sequence[Affine], shape: Sequence[Size], axis: int) -> int:
+    """How far apart neighbouring values of an index read, where symbolic extents are usual ones: 0 where that is uneven."""
+    distances = strides(tuple(usual(s) for s in shape))
+    found = step(place, distances, axis)[0]
+    return 0 if found is None else abs(found)
+
+
 def _digit_of(atom: Expr) -> tuple[int, int] | None:
     """(axis, radix) of index // radix or index % radix."""
     match atom:

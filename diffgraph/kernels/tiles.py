@@ -20,7 +20,7 @@ from diffgraph.ir.affine import is_inside
 from diffgraph.ir.expression import Affine, Call, Const, Expr, Index, Read
 from diffgraph.ir.form import Form
 from diffgraph.ir.scalar import kind_of
-from diffgraph.kernels.access import coefficient, cost, reads, step, strides, usual
+from diffgraph.kernels.access import coefficient, cost, reads, step, strides, usual, usual_step
 
 #: Functions that a target can compute on whole vectors.
 VECTOR_FUNCTIONS = frozenset(
@@ -195,8 +195,7 @@ def loop_order(form: Form) -> tuple[int, ...]:
     """The reduced axes from the outermost loop to the innermost: what reads from afar goes outside."""
 
     def reach(axis: int) -> int:
-        steps = [a.strides[axis] for a in accesses_of(form)]
-        return max((abs(s) for s in steps if s is not None), default=0)
+        return max((usual_step(r.place, form.operands[r.slot].shape, axis) for r in reads(form.body)), default=0)
 
     return tuple(sorted(form.reduced, key=lambda k: (-reach(k), k))) if form.op != "prod" else form.reduced
 

@@ -241,3 +241,11 @@ for round in range(6):
     environment = os.environ | {"PYTHONPATH": path}
     done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_floats_too_small_to_be_normal_are_0_while_a_plan_runs():
+    """They would take a hundred times as long. Around a run the thread takes floats as before."""
+    small = np.full((2, 3), 2e-38, np.float32)
+    executable = build(program_of("input x[N, 3]\ny[n, i] = x[n, i] * 0.25\noutput y"), "cpu", "f32")
+    assert np.all(executable.run({"x": small})["y"] == 0.0)
+    assert np.all(small * np.float32(0.25) > 0.0)

@@ -1,7 +1,8 @@
 """The one native call: what runs a plan (see `rows.py`), alone or as a team of threads.
 
 The threads of a team go through the plan together. Between rows they wait for each other by counting arrivals in one word,
-which costs some 50 ns where every thread has a core of its own.
+which costs some 50 ns where every thread has a core of its own. While a plan runs, floats too small to be normal are 0:
+what vanishes (a gradient over a thousand steps, the square of one in an optimizer) would take a hundred times as long.
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ from diffgraph.targets.cpu.native import (
     call_kernel,
     clock,
     copy_bytes,
+    flush_subnormals,
     give_way,
     relax,
+    restore_floats,
     words_at,
 )
 from diffgraph.targets.cpu.rows import (
@@ -145,13 +148,16 @@ def start(plan, rows, addresses, counters, barrier, threads, mailboxes):
         boxes[box + THREADS] = threads
         atomic_add(boxes, box + JOB, 1)
     table, cells = words_at(addresses), words_at(counters)
+    mode = flush_subnormals()
     _run_rows(words_at(plan), rows, table, cells, words_at(barrier), arrived, 0, threads)
+    restore_floats(mode)
 
 
 def serve(mailbox, done, worker):
     """Does the jobs of a worker until none has come for a while. `done` is the number of the last job that it did; gives
     the same at the end. A job ends when the team has waited for all at the last row."""
     box = words_at(mailbox)
+    mode = flush_subnormals()
     looks = 0
     while looks < SLEEPY:
         relax()
@@ -166,6 +172,7 @@ def serve(mailbox, done, worker):
             plan, rows = words_at(box[PLAN]), box[COUNT_OF_ROWS]
             addresses, counters, barrier = words_at(box[ADDRESSES]), words_at(box[COUNTERS]), words_at(box[BARRIER])
             _run_rows(plan, rows, addresses, counters, barrier, box[ARRIVED], worker, box[THREADS])
+    restore_floats(mode)
     return done
 
 

@@ -120,3 +120,60 @@ def give_way(typing_context):
         return context.get_dummy_value()
 
     return types.void(), code
+
+
+#: Of the control word of x86: results, and operands, that are subnormal count as 0. Of the one of Arm: both.
+FLUSH_X86, FLUSH_ARM = 0x8040, 1 << 24
+
+
+@intrinsic
+def flush_subnormals(typing_context):
+    """From now on this thread takes floats that are too small to be normal as 0. Gives what `restore_floats` wants."""
+
+    def code(context, builder, sig, args):
+        before = _float_mode(builder)
+        if before is None:
+            return WORD(0)
+        bits = FLUSH_X86 if "x86" in str(builder.module.triple) else FLUSH_ARM
+        _set_float_mode(builder, builder.or_(before, WORD(bits)))
+        return before
+
+    return types.int64(), code
+
+
+@intrinsic
+def restore_floats(typing_context, mode):
+    """Takes floats as before `flush_subnormals`."""
+
+    def code(context, builder, sig, args):
+        if _float_mode(builder) is not None:
+            _set_float_mode(builder, args[0])
+        return context.get_dummy_value()
+
+    return types.void(types.int64), code
+
+
+def _float_mode(builder):
+    """The control word of the processor's float unit; None on processors where it is not known."""
+    triple = str(builder.module.triple)
+    if "x86" in triple:
+        cell = builder.alloca(ir.IntType(32))
+        shape = ir.FunctionType(ir.VoidType(), (BYTE.as_pointer(),))
+        store = builder.module.declare_intrinsic("llvm.x86.sse.stmxcsr", (), shape)
+        builder.call(store, (builder.bitcast(cell, BYTE.as_pointer()),))
+        return builder.zext(builder.load(cell), WORD)
+    if "aarch64" in triple or "arm64" in triple:
+        return builder.call(builder.module.declare_intrinsic("llvm.aarch64.get.fpcr", (), ir.FunctionType(WORD, ())), ())
+    return None
+
+
+def _set_float_mode(builder, mode) -> None:
+    if "x86" in str(builder.module.triple):
+        cell = builder.alloca(ir.IntType(32))
+        builder.store(builder.trunc(mode, ir.IntType(32)), cell)
+        shape = ir.FunctionType(ir.VoidType(), (BYTE.as_pointer(),))
+        load = builder.module.declare_intrinsic("llvm.x86.sse.ldmxcsr", (), shape)
+        builder.call(load, (builder.bitcast(cell, BYTE.as_pointer()),))
+    else:
+        shape = ir.FunctionType(ir.VoidType(), (WORD,))
+        builder.call(builder.module.declare_intrinsic("llvm.aarch64.set.fpcr", (), shape), (mode,))
