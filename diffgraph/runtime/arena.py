@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-#: Places begin at multiples of a cache line, so that threads do not write to one line and vectors are aligned.
-LINE = 64
+from diffgraph.runtime.results import LINE, allocate
 
 
 class Arena:
@@ -22,8 +21,8 @@ class Arena:
     def reserve(self, size: int) -> None:
         """Makes room for at least so many bytes; all that was in it may be lost."""
         if self._memory.nbytes < size + LINE:
-            self._memory = np.zeros(size + LINE, np.uint8)
-            self.base = -(-self._memory.ctypes.data // LINE) * LINE
+            self._memory, start = allocate(size)
+            self.base = self._memory.ctypes.data + start
 
     def view(self, offset: int, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
         """What lies at a place, as an array."""
@@ -61,4 +60,5 @@ def place(lives: Mapping[str, Life], sizes: Mapping[str, int]) -> tuple[dict[str
 
 
 def _rounded(size: int) -> int:
+    # Places begin at multiples of a cache line, so that threads do not write to one line and vectors are aligned.
     return max(LINE, -(-size // LINE) * LINE)

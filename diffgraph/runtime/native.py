@@ -69,7 +69,7 @@ class NativeExecutable(Executable):
     def stepper(self, inputs, commit=False):
         arrays = self._arrays(inputs)
         shapes = tuple(a.shape for a in arrays.values())
-        run = self.planned((shapes, commit), self._sizes(arrays), commit, Planner.step)
+        run = self.planned((shapes, commit), self._sizes(arrays), commit, Planner.step, lends=True)
         prepared = run.prepared({self.given[p].tensor.name: a for p, a in arrays.items()})
         if not commit:
             return lambda: run.call(prepared)
@@ -82,13 +82,15 @@ class NativeExecutable(Executable):
 
         return step
 
-    def planned(self, key: tuple, sizes, commit: bool, around: Callable, own: frozenset[str] = frozenset()) -> Run:
-        """The run of a key, planned if need be. `own`: paths of inputs that the plan itself provides memory for."""
+    def planned(
+        self, key: tuple, sizes, commit: bool, around: Callable, own: frozenset[str] = frozenset(), lends: bool = False
+    ) -> Run:
+        """The run of a key, planned if need be; see `Run`."""
         run = self._runs.get(key)
         if run is None:
             if len(self._runs) >= MOST_PLANS:
                 self._runs.pop(next(iter(self._runs)))
-            run = self._runs[key] = Run(self, sizes, commit, around, own)
+            run = self._runs[key] = Run(self, sizes, commit, around, own, lends)
         return run
 
     def dtype(self, tensor: str) -> np.dtype:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from diffgraph.diagnostics import CompilerBug
+from diffgraph.kernels.schedule import Repeat, Step
 from diffgraph.runtime import values
 from diffgraph.runtime.executable import fail_unless
 from diffgraph.runtime.plan import Plan, Planner
+from diffgraph.runtime.results import LARGE, Loan, Pool
 
 
 @dataclass(frozen=True)
@@ -26,9 +29,12 @@ class Run:
     """A plan with its table of addresses, ready to be started again and again.
 
     `own`: paths of inputs that the plan itself provides memory for. `around` writes the plan (see `Planner.plan`).
+    `lends`: large outputs get memory of their own in each run, which only `call` provides.
     """
 
-    def __init__(self, owner, sizes: Mapping[str, int], commit: bool, around: Callable, own: frozenset[str]):
+    def __init__(
+        self, owner, sizes: Mapping[str, int], commit: bool, around: Callable, own: frozenset[str], lends: bool = False
+    ):
         self.owner = owner
         commits = owner.commits
         stored = {i.tensor.name for i in owner.stored.values()}
@@ -44,6 +50,9 @@ class Run:
             commit,
             self.kept_aside,
         )
+        self._lending = self._find_lending() if lends else {}
+        self._pools = self._make_pools()
+        self.planner.given |= frozenset(self._pools)
         self.plan: Plan = self.planner.plan(around)
         self.addresses = np.zeros(len(self.plan.slots) + 1, np.int64)
         self.fault = np.zeros(1, np.int64)
@@ -65,6 +74,28 @@ class Run:
         self._prepared: Prepared | None = None
         self._views: dict[str, np.ndarray] = {}
 
+    def _find_lending(self) -> dict[str, tuple[str, str, np.dtype, tuple[int, ...]]]:
+        """The outputs that are given in the very memory that kernels write: by name (root, memory, type, shape). They are
+        large and computed in the step, and no two of them share memory."""
+        owner, planner = self.owner, self.planner
+        schedule = owner.commits.schedule
+        taken = planner.given | self.kept_aside | set(_carried(schedule.steps))
+        found = {}
+        for output in owner.program.outputs:
+            name = owner.commits.roots[output.tensor]
+            memory = schedule.memory[name]
+            if memory not in taken and planner.bytes(memory) >= LARGE:
+                shape = tuple(planner.extent(s) for s in schedule.tensors[name].shape)
+                found[output.name] = (output.tensor, memory, owner.dtype(name), shape)
+        shared = Counter(memory for _, memory, _, _ in found.values())
+        return {name: place for name, place in found.items() if shared[place[1]] == 1}
+
+    def _make_pools(self) -> dict[str, Pool]:
+        """The pool for each memory that is lent; one for each size."""
+        sizes = {memory: self.planner.bytes(memory) for _, memory, _, _ in self._lending.values()}
+        pools = {size: Pool(size, most) for size, most in Counter(sizes.values()).items()}
+        return {memory: pools[size] for memory, size in sizes.items()}
+
     def prepared(self, arrays: Mapping[str, np.ndarray]) -> Prepared:
         """Arrays for the inputs, by tensor name, looked up once."""
         known = {n: a for n, a in arrays.items() if n in self.plan.slots}
@@ -72,13 +103,25 @@ class Run:
         return Prepared(dict(arrays), slots, np.array([a.ctypes.data for a in known.values()], np.int64))
 
     def call(self, prepared: Prepared) -> dict[str, np.ndarray]:
-        """Runs the plan on inputs; copies of the outputs by name. RunFailed if a check fails."""
+        """Runs the plan on inputs; the outputs by name, in memory that belongs to the caller. RunFailed if a check fails."""
         with self.owner.team.lock:
+            loans = {memory: pool.lend() for memory, pool in self._pools.items()}
+            for memory, loan in loans.items():
+                self.addresses[self.plan.slots[memory]] = loan.address
             self._start(prepared)
             program, views = self.owner.program, self._views
             if program.checks:
                 fail_unless(program.checks, [views[c.tensor] for c in program.checks])
-            return {o.name: views[o.tensor].copy() for o in program.outputs}
+            if loans:
+                views = views | self._lent(loans)
+            return {o.name: views[o.tensor] if o.name in self._lending else views[o.tensor].copy() for o in program.outputs}
+
+    def _lent(self, loans: Mapping[str, Loan]) -> dict[str, np.ndarray]:
+        """What is in lent memory, by root."""
+        found = {}
+        for root, memory, dtype, shape in self._lending.values():
+            found[root] = loans[memory].array(dtype, shape)
+        return found
 
     def execute(self, prepared: Prepared) -> None:
         """Runs the plan; what it gives is in memory that the caller knows."""
@@ -138,3 +181,12 @@ class Run:
         number = int(self.fault[0])
         self.fault[0] = 0
         raise CompilerBug("targets.cpu", f"a kernel reached outside of its buffer {number - 1}")
+
+
+def _carried(steps: Iterable[Step]) -> Iterator[str]:
+    """The memories that change places in scans."""
+    for step in steps:
+        if isinstance(step, Repeat):
+            for state in step.states:
+                yield from (state.inner, state.next)
+            yield from _carried(step.steps)
