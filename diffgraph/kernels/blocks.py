@@ -48,14 +48,8 @@ class Blocks:
         for level in levels:
             loop, made = level()
             loops += loop
-            blocks = [_joined(b, m) for b in blocks for m in made]
-        statements: list[Statement] = []
-        for block in blocks:
-            body = statements_of(block)
-            for axis, extent in reversed(block.loops):
-                body = (Loop(axis, extent, body),)
-            statements += body if not block.conditions else (When(_all(block.conditions), body),)
-        return loops, tuple(statements)
+            blocks = joined(blocks, made)
+        return loops, of_each(blocks, statements_of)
 
     def count(self) -> int:
         """How many blocks of lanes and rows there are."""
@@ -73,23 +67,26 @@ class Blocks:
 
     def rows(self):
         """A level: blocks of rows; where the last one is smaller, it is of another kind."""
+        axis = self.new_axis()
+        extent = self.shape[self.choice.row]
+        return [(axis, floor_divide(extent + self.choice.rows - 1, self.choice.rows))], self.rows_at(index(axis))
+
+    def rows_at(self, number: Affine) -> list[Block]:
+        """The kinds that the block of rows of a number may be of."""
         position, size = self.choice.row, self.choice.rows
         extent = self.shape[position]
         full = floor_divide(extent, size)
         rest = extent - full * size
-        axis = self.new_axis()
-        place = affine(0, ((Index(axis), size),))
+        place = affine(0, ((number, size),))
         if rest == 0:
-            return [(axis, full)], [Block({position: place}, rows=size)]
-        whole, last = self._whole_or_last(axis, full)
+            return [Block({position: place}, rows=size)]
+        whole, last = _whole_or_last(number, full)
         blocks = [Block({position: place}, rows=size, conditions=whole)]
         if isinstance(rest, int):
-            blocks.append(Block({position: fixed_place(full * size)}, rows=rest, conditions=last))
-        else:
-            one = self.new_axis()
-            place = affine(0, ((Index(one), 1), (size_expr(full * size), 1)))
-            blocks.append(Block({position: place}, conditions=last, loops=((one, rest),)))
-        return [(axis, floor_divide(extent + size - 1, size))], blocks
+            return [*blocks, Block({position: fixed_place(full * size)}, rows=rest, conditions=last)]
+        one = self.new_axis()
+        place = affine(0, ((Index(one), 1), (size_expr(full * size), 1)))
+        return [*blocks, Block({position: place}, conditions=last, loops=((one, rest),))]
 
     def lanes(self):
         """A level: blocks of whole vectors, of known length, across the lanes; in the last one only some may be active."""
@@ -106,17 +103,33 @@ class Blocks:
         whole = Block({position: affine(0, ((Index(axis), size),))}, columns=self.choice.columns)
         if rest == 0:
             return [(axis, full)], [whole]
-        is_whole, is_last = self._whole_or_last(axis, full)
+        is_whole, is_last = _whole_or_last(index(axis), full)
         blocks = [replace(whole, conditions=is_whole), replace(last, conditions=is_last)]
         return [(axis, full + 1)], blocks
 
-    def _whole_or_last(self, axis: int, full: Size) -> tuple[tuple[Expr, ...], tuple[Expr, ...]]:
-        is_whole = Call("lt", (Index(axis), size_expr(full)))
-        return (is_whole,), (Call("not", (is_whole,)),)
+
+def _whole_or_last(number: Expr, full: Size) -> tuple[tuple[Expr, ...], tuple[Expr, ...]]:
+    is_whole = Call("lt", (number, size_expr(full)))
+    return (is_whole,), (Call("not", (is_whole,)),)
+
+
+def joined(outer: Sequence[Block], inner: Sequence[Block]) -> list[Block]:
+    """What blocks may be, from what is known of them at two levels."""
+    return [_joined(a, b) for a in outer for b in inner]
+
+
+def of_each(blocks: Sequence[Block], statements_of: Callable) -> tuple[Statement, ...]:
+    """The statements that `statements_of` gives for each kind of block, where a block is of that kind."""
+    statements: list[Statement] = []
+    for block in blocks:
+        body = statements_of(block)
+        for axis, extent in reversed(block.loops):
+            body = (Loop(axis, extent, body),)
+        statements += body if not block.conditions else (When(_all(block.conditions), body),)
+    return tuple(statements)
 
 
 def _joined(a: Block, b: Block) -> Block:
-    """What is known of a block from two levels."""
     return Block(
         {**a.places, **b.places},
         max(a.rows, b.rows),

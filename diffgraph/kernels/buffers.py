@@ -15,10 +15,12 @@ from diffgraph.kernels.loops import (
     Let,
     Load,
     Loop,
+    Prefetch,
     Product,
     Statement,
     Store,
     TileLoad,
+    TilePause,
     TileStart,
     TileStep,
     TileStore,
@@ -102,8 +104,10 @@ class _Renumber:
                 conditions = tuple(self._condition(c) for c in s.conditions)
                 place, value = self._address(s.address), self.expression(s.value)
                 return Store(self.numbers[s.buffer], place, value, s.op, conditions)
-            case TileStart():
+            case TileStart() | TilePause():
                 return s
+            case Prefetch(buffer, place):
+                return Prefetch(self.numbers[buffer], self._address(place))
             case TileStep():
                 return replace(s, operands=self._operands(s.operands), active=self._lanes(s.active))
             case TileStore():

@@ -10,7 +10,8 @@ write to one place, and every unit gives the same bits whoever runs it.
               | Best(local, rank, op, value, at)  the extreme so far, and the place where it stood first
               | Store(buffer, address, value, op) an element of memory: set, or joined to by `op`
               | When(condition, body)
-              | TileStart, TileStep, TileStore        reductions in registers, many results at once
+              | TileStart, TileStep, TilePause, TileStore      reductions in registers, many results at once
+              | Prefetch(buffer, address)         what will soon be read
               | Contraction                           sums of products, a block of results at once
 
 Values are expressions of `ir.expression` in which `Index(k)` is the variable of the loop with axis k, places are flat
@@ -194,10 +195,46 @@ TileOperand = TileLoad | Expr
 
 
 @dataclass(frozen=True)
+class Scratch:
+    """Memory of a kernel of its own, for the results of tiles that are laid aside: `slots` of them, each of at most
+    `vectors` vectors."""
+
+    number: int
+    slots: int
+    vectors: int
+    lanes: int
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A place in a scratch."""
+
+    scratch: Scratch
+    at: Expr
+
+
+@dataclass(frozen=True)
 class TileStart:
-    """Sets every result to the identity of the reduction."""
+    """Sets every result to the identity of the reduction, or to what was laid aside."""
 
     tile: Tile
+    resumed: Slot | None = None
+
+
+@dataclass(frozen=True)
+class TilePause:
+    """Lays the results aside."""
+
+    tile: Tile
+    slot: Slot
+
+
+@dataclass(frozen=True)
+class Prefetch:
+    """Asks for a line of memory that will be read before long. It may lie behind the end of the buffer."""
+
+    buffer: int
+    address: Address
 
 
 @dataclass(frozen=True)
@@ -267,7 +304,7 @@ class Contraction:
     part: Unit | None = None
 
 
-Statement = Loop | Let | Update | Best | Store | When | TileStart | TileStep | TileStore | Contraction
+Statement = Loop | Let | Update | Best | Store | When | TileStart | TileStep | TilePause | TileStore | Prefetch | Contraction
 
 
 @dataclass(frozen=True)

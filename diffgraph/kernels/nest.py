@@ -56,6 +56,9 @@ IDENTITY = {
 #: Enough units for any number of threads that we expect to share a kernel.
 ENOUGH_UNITS = 48
 
+#: Of these, from extents that are known: a batch may be a single sample.
+ENOUGH_KNOWN_UNITS = 16
+
 
 def can_share(reader: Member, tensor: str, preserved: int, depth: int) -> bool:
     """Whether each read of a tensor by a member stays, in the first `depth` axes, at the very place that is written.
@@ -112,14 +115,15 @@ class Nest:
         return self._pruned(Kernel(name, tuple(self.buffers), units, body, work, provenance))
 
     def _outer_units(self, loops: Sequence[tuple[int, Size]]) -> tuple[Unit, ...]:
-        """As many of the outer loops as give enough units."""
+        """As many of the outer loops as give enough units, also where a symbolic extent turns out to be 1."""
         units: list[Unit] = []
-        count = 1
+        count = known = 1
         for axis, extent in loops:
-            if count >= ENOUGH_UNITS:
+            if count >= ENOUGH_UNITS and known >= ENOUGH_KNOWN_UNITS:
                 break
             units.append(Unit(axis, extent))
             count *= usual(extent) if isinstance(extent, int) else 8
+            known *= extent if isinstance(extent, int) else 1
         return tuple(units)
 
     def scatter(self, name: str, tensor: Tensor, piece: Piece, provenance: Provenance) -> Kernel:

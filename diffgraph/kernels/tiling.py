@@ -32,6 +32,7 @@ from diffgraph.kernels.loops import (
 )
 from diffgraph.kernels.member import Member, Piece
 from diffgraph.kernels.chunks import LARGE_FILTER, chunked_axis, filter_bytes, guards_of_factors
+from diffgraph.kernels.strips import StripWriter, strips_of
 from diffgraph.kernels.tiles import Choice, Machine, loop_order, unsafe
 
 
@@ -56,6 +57,9 @@ class Tiling:
         tiled = {choice.row, choice.column} | (set() if choice.along else {choice.lane})
         plain = [p for p in range(len(self.shape)) if p not in tiled]
         rows = [] if choice.row is None else [self.blocks.rows]
+        strips = strips_of(self.members[0], choice, self.machine)
+        if strips is not None:
+            return StripWriter(self, strips, plain).statements()
         chunked = chunked_axis(self.members[0], choice) if len(self.members) == 1 else None
         if chunked is not None:
             return self._in_chunks(plain, rows, *chunked)
@@ -177,7 +181,7 @@ class Tiling:
         statements: list[Statement] = [TileStart(tile)]
         for piece in reducing if over is not None else ():
             statements += self._reduction(tile, piece, places, active, over)
-        return (*statements, self._end(tile, places, active, adds=bool(over)))
+        return (*statements, self.end(tile, places, active, adds=bool(over)))
 
     def _reduction(self, tile: Tile, piece: Piece, places, active, over) -> tuple[Statement, ...]:
         """The loops of a term around its step. Where a guard does not depend on the lanes, and nothing is added outside of
@@ -198,7 +202,7 @@ class Tiling:
         if choice.along:
             body = self._along_the_reduction(tile, piece, where)
         else:
-            body = self._step(tile, piece, where, active)
+            body = self.step(tile, piece, where, active)
         body = _in_loops(inner, domain, body)
         if guards:
             lowered = [(self.nest.lower_at(p, piece, where), extent) for p, extent in guards]
@@ -216,20 +220,21 @@ class Tiling:
         if full != 0:
             axis = self.nest.new_axis()
             start = affine(0, ((Index(axis), lanes),))
-            statements.append(Loop(axis, full, self._step(tile, piece, {**where, lane: start}, None)))
+            statements.append(Loop(axis, full, self.step(tile, piece, {**where, lane: start}, None)))
         if rest != 0:
             start = fixed_place(full * lanes)
             active = Lanes(None, size_expr(rest), False)
-            statements += self._step(tile, piece, {**where, lane: start}, active)
+            statements += self.step(tile, piece, {**where, lane: start}, active)
         return tuple(statements)
 
-    def _step(self, tile: Tile, piece: Piece, where: Mapping[int, Affine], active) -> tuple[Statement, ...]:
+    def step(self, tile: Tile, piece: Piece, where: Mapping[int, Affine], active) -> tuple[Statement, ...]:
+        """One step of a reduction, the indices of its form being at places of the kernel."""
         operands = _Operands(self, piece, where)
         body = operands.lower(piece.form.body)
         step = TileStep(tile, tuple(operands.found), body, active)
         return (step,)
 
-    def _end(self, tile: Tile, places: Mapping[int, Affine], active, adds: bool) -> TileStore:
+    def end(self, tile: Tile, places: Mapping[int, Affine], active, adds: bool = False) -> TileStore:
         """The results plus the terms that reduce nothing (or, where it adds, what is in memory already), then the members
         that follow, and the stores."""
         operands: list[TileOperand] = []

@@ -24,8 +24,10 @@ from diffgraph.kernels.loops import (
     Load,
     Local,
     Loop,
+    Prefetch,
     Statement,
     Store,
+    TilePause,
     TileStart,
     TileStep,
     TileStore,
@@ -187,8 +189,12 @@ class _Emitter:
                 self._best(statement)
             case Store():
                 self._store(statement)
-            case TileStart(tile):
-                self.tiles.start(tile)
+            case TileStart():
+                self.tiles.start(statement)
+            case TilePause():
+                self.tiles.pause(statement)
+            case Prefetch(buffer, place):
+                lines.append(f"prefetch({self.buffers[buffer]}, {self._flat(place)})")
             case TileStep():
                 self.tiles.step(statement)
             case TileStore():
@@ -223,6 +229,10 @@ class _Emitter:
     def line(self, text: str) -> None:
         """Adds a line at this place."""
         self.scopes[-1].lines.append(text)
+
+    def first_line(self, text: str) -> None:
+        """Adds a line before all loops."""
+        self.scopes[0].lines.append(text)
 
     def fresh(self, stem: str) -> str:
         """A name that is not taken."""

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from diffgraph.diagnostics import CompilerBug
 from diffgraph.ir.expression import Call, Const, Expr
-from diffgraph.kernels.loops import Lanes, Tile, TileLoad, TileOperand, TileStep, TileStore, TileValue
+from diffgraph.kernels.loops import (
+    Lanes,
+    Slot,
+    TileLoad,
+    TileOperand,
+    TilePause,
+    TileStart,
+    TileStep,
+    TileStore,
+    TileValue,
+)
 from diffgraph.targets.cpu.words import tile_text
 
 _NAMES = "abcdefgh"
@@ -18,18 +28,43 @@ class TileWriter:
         self.declarations: list[str] = []
         self._tiles: dict[int, str] = {}
         self._results: dict[int, str] = {}
+        self._rooms: dict[int, tuple[str, str]] = {}
         self._functions: dict[str, str] = {}
 
-    def start(self, tile: Tile) -> None:
-        """The results at the identity."""
+    def start(self, start: TileStart) -> None:
+        """The results at the identity, or as they were laid aside."""
+        tile = start.tile
         number = tile.number
         shape = f"tile(rows={tile.rows}, columns={tile.columns}, lanes={tile.lanes}, real=real, op={tile.op!r}"
         more = ", checked=True" if self.emitter.check_bounds else ""
         name = self._declare("tile", f"{shape}, along={tile.along}{more})")
         self._tiles[number] = name
         self._results[number] = self.emitter.fresh("results")
-        start = self._declare("start", f"{name}.start()")
-        self.emitter.line(f"{self._results[number]} = {start}()")
+        if start.resumed is None:
+            function, given = self._declare("start", f"{name}.start()"), ""
+        else:
+            scratch, given = self._slot(start.resumed)
+            function = self._declare("resume", f"{name}.resume({scratch})")
+        self.emitter.line(f"{self._results[number]} = {function}({given})")
+
+    def pause(self, pause: TilePause) -> None:
+        """The results laid aside."""
+        number = pause.tile.number
+        scratch, given = self._slot(pause.slot)
+        function = self._declare("pause", f"{self._tiles[number]}.pause({scratch})")
+        self.emitter.line(f"{function}({self._results[number]}, {given})")
+
+    def _slot(self, slot: Slot) -> tuple[str, str]:
+        """The name of a scratch, and the arguments that say where in it."""
+        of = slot.scratch
+        if of.number not in self._rooms:
+            text = f"scratch(slots={of.slots}, vectors={of.vectors}, lanes={of.lanes}, real=real)"
+            name = self._declare("scratch", text)
+            make = self._declare("room", f"{name}.room()")
+            self._rooms[of.number] = name, self.emitter.fresh("aside")
+            self.emitter.first_line(f"{self._rooms[of.number][1]} = {make}()")
+        name, room = self._rooms[of.number]
+        return name, f"{room}, {self.emitter.cast(slot.at, 'int')}"
 
     def step(self, step: TileStep) -> None:
         """One step of the reduction."""

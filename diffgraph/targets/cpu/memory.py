@@ -65,10 +65,10 @@ def mark(builder, instruction, memory: Memory) -> None:
         instruction.set_metadata("noalias", module.add_metadata(others))
 
 
-def element(context, builder, memory: Memory, base, index):
+def element(context, builder, memory: Memory, base, index, inbounds: bool = True):
     """The address of an element."""
     stored = context.get_data_type(memory.dtype)
-    return builder.gep(builder.bitcast(base, stored.as_pointer()), [index], inbounds=True)
+    return builder.gep(builder.bitcast(base, stored.as_pointer()), [index], inbounds=inbounds)
 
 
 @lower_builtin(operator.getitem, Memory, types.Integer)

@@ -14,9 +14,11 @@ from numba.extending import intrinsic
 from diffgraph.ir.scalar import KERNEL_FUNCTIONS
 from diffgraph.targets.cpu.algebra import Condition, Real
 from diffgraph.targets.cpu.functions import FLOAT32, FLOAT64
+from diffgraph.targets.cpu.memory import BYTE, element
 from diffgraph.targets.cpu.memory import memory as memory
 from diffgraph.targets.cpu.tile import at as at
 from diffgraph.targets.cpu.tile import scalar as scalar
+from diffgraph.targets.cpu.tile import scratch as scratch
 from diffgraph.targets.cpu.tile import tile as tile
 
 boolean = types.boolean
@@ -46,6 +48,22 @@ def quotient(typing_context, a, b):
         return builder.udiv(*args)
 
     return types.int64(types.int64, types.int64), code
+
+
+@intrinsic
+def prefetch(typing_context, buffer, index):
+    """Asks for the line of an element: it should be in the second cache when it is read."""
+
+    def code(context, builder, sig, args):
+        word = ir.IntType(32)
+        place = builder.bitcast(element(context, builder, buffer, *args, inbounds=False), BYTE.as_pointer())
+        shape = ir.FunctionType(ir.VoidType(), (place.type, word, word, word))
+        function = builder.module.declare_intrinsic("llvm.prefetch", (place.type,), shape)
+        read, second_cache, data = (ir.Constant(word, n) for n in (0, 2, 1))
+        builder.call(function, (place, read, second_cache, data))
+        return context.get_dummy_value()
+
+    return types.void(buffer, types.int64), code
 
 
 def _extreme(name: str):

@@ -9,6 +9,11 @@
         for c in range(6): step_1(sums, 0, 0, w, i, x, j)
         store_1(sums, 0, 0, y, k)
 
+Results can be laid aside, and taken up again:
+
+    scratch_1 = scratch(slots=7, vectors=12, lanes=16, real=float32)
+    tile_1.pause(scratch_1)(sums, room, 3);  sums = tile_1.resume(scratch_1)(room, 3)
+
 Each call is written out for all rows and columns. The results live in an array on the stack that LLVM turns into registers.
 """
 
@@ -29,6 +34,9 @@ INT = ir.IntType(32)
 WORD = ir.IntType(64)
 BIT = ir.IntType(1)
 
+#: Elements in the widest vector.
+WIDEST = 16
+
 
 @dataclass(frozen=True)
 class at:
@@ -47,6 +55,31 @@ scalar = None  # an operand that is the same for all
 
 
 @dataclass(frozen=True)
+class scratch:
+    """Room on the stack for the results of `slots` tiles, each of at most `vectors` vectors."""
+
+    slots: int
+    vectors: int
+    lanes: int
+    real: object
+
+    def room(self):
+        """A function that gives the room."""
+
+        @intrinsic
+        def room(typing_context):
+            def code(context, builder, sig, args):
+                vector = ir.VectorType(_element(self.real), self.lanes)
+                memory = cgutils.alloca_once(builder, ir.ArrayType(vector, self.slots * self.vectors))
+                memory.align = 4 * WIDEST
+                return builder.bitcast(memory, BYTE.as_pointer())
+
+            return types.voidptr(), code
+
+        return room
+
+
+@dataclass(frozen=True)
 class tile:
     """rows x columns vectors of results; see `diffgraph.kernels.loops.Tile`. checked: each call is also given the table of
     addresses, and with each place in memory the size and the number of the buffer; a lane outside of it is a fault."""
@@ -62,7 +95,7 @@ class tile:
     @property
     def element(self):
         """The type of an element."""
-        return ir.FloatType() if self.real.bitwidth == 32 else ir.DoubleType()
+        return _element(self.real)
 
     @property
     def vector(self):
@@ -92,6 +125,44 @@ class tile:
             return types.voidptr(), code
 
         return start
+
+    def resume(self, aside: scratch):
+        """A function of a room and a slot that gives the results as they were laid aside there."""
+
+        @intrinsic
+        def resume(typing_context, room, slot):
+            def code(context, builder, sig, args):
+                memory = cgutils.alloca_once(builder, ir.ArrayType(self.vector, self.rows * self.columns))
+                for number in range(self.rows * self.columns):
+                    found = builder.load(self._aside(builder, aside, *args, number))
+                    builder.store(found, self.cell(builder, memory, number))
+                return builder.bitcast(memory, BYTE.as_pointer())
+
+            return types.voidptr(types.voidptr, types.int64), code
+
+        return resume
+
+    def pause(self, aside: scratch):
+        """A function of results, a room and a slot that lays the results aside there."""
+
+        @intrinsic
+        def pause(typing_context, results, room, slot):
+            def code(context, builder, sig, args):
+                memory = self.results(builder, args[0])
+                for number in range(self.rows * self.columns):
+                    found = builder.load(self.cell(builder, memory, number))
+                    builder.store(found, self._aside(builder, aside, *args[1:], number))
+                return context.get_dummy_value()
+
+            return types.void(types.voidptr, types.voidptr, types.int64), code
+
+        return pause
+
+    def _aside(self, builder, aside: scratch, room, slot, number: int):
+        """The address of a vector in a slot."""
+        first = builder.mul(slot, ir.Constant(WORD, aside.vectors))
+        vectors = builder.bitcast(room, self.vector.as_pointer())
+        return builder.gep(vectors, [builder.add(first, ir.Constant(WORD, number))])
 
     def cell(self, builder, memory, number: int):
         """The address of one vector of results."""
@@ -178,6 +249,10 @@ class tile:
         shape = ir.FunctionType(self.element, (self.vector,))
         function = declared(builder.module, f"llvm.vector.reduce.f{self.op}imum.v{self.lanes}{bits}", shape)
         return Real(builder, builder.call(function, (vector.value,)))
+
+
+def _element(real):
+    return ir.FloatType() if real.bitwidth == 32 else ir.DoubleType()
 
 
 def _flat(rest):
