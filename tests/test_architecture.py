@@ -38,7 +38,7 @@ DOORS = {
     "llvmlite": ("targets/", "runtime/"),
     "click": ("cli/",),
     "pygments": ("editors/pygments_lexer.py",),
-    "onnx": ("interop/onnx/graph.py", "interop/onnx/functions.py"),
+    "onnx": ("interop/onnx/graph.py", "interop/onnx/functions.py", "interop/onnx/writing/protocol.py"),
     "pygls": ("editors/server.py",),
     "lsprotocol": ("editors/server.py",),
     "safetensors": ("interop/",),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from diffgraph.cli.options import model_options, read_assignments
+from diffgraph.cli.options import model_options, read_assignments, read_sizes
 from diffgraph.diagnostics import error
 
 
@@ -23,8 +23,8 @@ from diffgraph.diagnostics import error
 @click.option("--steps", type=click.IntRange(1), help="How many steps are timed; as many as take a second by default.")
 @click.option("--kernels", type=click.IntRange(0), default=12, show_default=True, help="How many kernels are listed.")
 @click.option("--against", "peers", multiple=True, metavar="PEER",
-              help="A program of another library to compare with: FILE.py:FUNCTION, or a name such as torch, which "
-              "means the function of the net's name in MODEL_torch.py beside MODEL.net.")  # fmt: skip
+              help="What to compare with: onnxruntime, for inference; FILE.py:FUNCTION, a program of any library; or a "
+              "name such as torch, which means the function of the net's name in MODEL_torch.py beside MODEL.net.")  # fmt: skip
 @click.option("--memory", metavar="AMOUNT", help="Fit a step of training into this much memory: 2GiB.")
 @click.option("--rounds", type=click.IntRange(1), default=7, show_default=True, help="Turns of each peer.")
 @model_options
@@ -49,7 +49,7 @@ def command(
     threads = threads or available_threads()
     options = {"train": train_name, "precision": precision, "seed": seed, "threads": threads, "memory": memory}
     make = partial(load, file, net_name, read_assignments(assignments), **options)
-    sizes = _sizes(open_sizes)
+    sizes = read_sizes(open_sizes)
     net = make()
     against = [_peer(peer, file, net.declared.name) for text in peers for peer in text.split(",")]
     limits = measure(threads, precision)
@@ -71,17 +71,14 @@ def command(
     return 1 if any(r.agrees is False or r.error for m in found for r in m.peers) else 0
 
 
-def _sizes(open_sizes: tuple[str, ...]) -> dict[str, int]:
-    found = {}
-    for name, value in read_assignments(open_sizes, "--size").items():
-        if not value.isdecimal() or int(value) < 1:
-            raise error("DG945", f"`--size {name}={value}`: a size is a whole number of at least 1")
-        found[name] = int(value)
-    return found
+def _peer(peer: str, file: Path, net: str):
+    """What to compare with, by the name that was given."""
+    from diffgraph.inspect.bench import INFERENCE, Peer, peer_of
+    from diffgraph.interop.onnx import running
 
-
-def _peer(peer: str, file: Path, net: str) -> tuple[Path, str]:
-    """(file, function) of a peer."""
+    if peer == running.NAME:
+        running.require()
+        return Peer(running.NAME, running.step_of, (INFERENCE,))
     path, colon, function = peer.rpartition(":")
     if not colon:
         path, function = str(file.with_name(f"{file.stem}_{peer}.py")), net
@@ -90,4 +87,4 @@ def _peer(peer: str, file: Path, net: str) -> tuple[Path, str]:
             "DG943", f"there is no file {path} to compare with",
             help=f"write the net there as a function `{function}`, or name another file: --against FILE.py:FUNCTION",
         )  # fmt: skip
-    return Path(path).resolve(), function
+    return peer_of(Path(path).resolve(), function)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from diffgraph.cli.options import read_sizes
 from diffgraph.diagnostics import error
 
 
@@ -29,7 +30,7 @@ def command(file: Path, output: Path | None, sizes: tuple[str, ...], as_json: bo
     if output.suffix != ".net":
         raise error("DG954", f"a net's file ends in .net, not in `{output.suffix}`",
         help=str(output.with_suffix(".net")))
-    found = import_onnx(file, taken_everywhere(), _read_sizes(sizes))
+    found = import_onnx(file, taken_everywhere(), read_sizes(sizes))
     text = format_file(Source(str(output), f"# From {file.name}.\n{found.text}"))
     output.parent.mkdir(parents=True, exist_ok=True)
     safetensors.write_atomically(output, text.encode())
@@ -41,13 +42,3 @@ def command(file: Path, output: Path | None, sizes: tuple[str, ...], as_json: bo
     made = {"net": str(output), "weights": str(weights), "parameters": count, "tables": sorted(found.tables)}
     click.echo(json.dumps(made) if as_json else f"{output}: {count:,} parameters in {weights}")
     return 0
-
-
-def _read_sizes(sizes: tuple[str, ...]) -> dict[str, int]:
-    found = {}
-    for size in sizes:
-        name, _, number = size.partition("=")
-        if not number.isdigit():
-            raise error("DG901", f"`--size {size}` is not of the form NAME=N", help="write --size batch=1")
-        found[name] = int(number)
-    return found

@@ -34,3 +34,13 @@ def read_assignments(assignments: tuple[str, ...], option: str = "--set") -> dic
             raise error("DG901", f"`{option} {assignment}` is not of the form name=value", help=f"write {option} width=32")
         pairs[name.strip()] = value.strip()
     return pairs
+
+
+def read_sizes(sizes: tuple[str, ...]) -> dict[str, int]:
+    """`--size NAME=N`, for sizes that are open, as a dict."""
+    found = {}
+    for name, value in read_assignments(sizes, "--size").items():
+        if not value.isdecimal() or int(value) < 1:
+            raise error("DG945", f"`--size {name}={value}`: a size is a whole number of at least 1")
+        found[name] = int(value)
+    return found

@@ -71,6 +71,16 @@ class Work:
 
 
 @dataclass(frozen=True)
+class Peer:
+    """Something to compare with. make(work) -> a function that makes one step and returns the outputs, by name or in
+    order, or the loss; it is called in a process of its own. modes: those that it has."""
+
+    name: str
+    make: Callable[[Work], Callable[[], Any]]
+    modes: tuple[str, ...] = (INFERENCE, TRAINING)
+
+
+@dataclass(frozen=True)
 class Measured:
     """What was found about a mode. seconds: the median of a step. macs, moved: multiply-adds, and bytes that must move.
     stored: bytes of parameters, states and the optimizer's states. peers: ours first; empty without peers."""
@@ -236,12 +246,12 @@ def _time(seconds: float) -> str:
 
 def against(
     load: Callable[[], Any], batch: int | None, sizes: Mapping[str, int], mode: str, threads: int,
-    peers: Sequence[tuple[Path, str]], effort: Effort,
+    peers: Sequence[Peer], effort: Effort,
 ) -> list[Result]:  # fmt: skip
-    """Our step of a mode and those of peers, (file, function), taking turns. load() -> net, in any process."""
+    """Our step of a mode and those of peers that have it, taking turns. load() -> net, in any process."""
     common = (load, batch, dict(sizes), mode)
     sides = [partial(turns.Side, threads, _ours, *common)]
-    sides += [partial(turns.Side, threads, _peer, *common, path, function) for path, function in peers]
+    sides += [partial(turns.Side, threads, _theirs, *common, peer) for peer in peers if mode in peer.modes]
     (results,) = turns.compare([sides], effort)
     return results
 
@@ -256,14 +266,14 @@ def _ours(load, batch, sizes, mode) -> Iterator[Configuration]:
     yield Configuration("diffgraph", make)
 
 
-def _peer(load, batch, sizes, mode, path: Path, function: str) -> Iterator[Configuration]:
+def _theirs(load, batch, sizes, mode, peer: Peer) -> Iterator[Configuration]:
     (work,) = works(load(), batch, sizes, (mode,))
 
     def make() -> Prepared:
-        step = function_of(path, function)(work.case)
+        step = peer.make(work)
         return Prepared(step, evidence(step(), mode, [o.name for o in work.program.outputs]))
 
-    yield Configuration(f"{path.name}:{function}", make)
+    yield Configuration(peer.name, make)
 
 
 def evidence(result: Any, mode: str, names: Sequence[str]) -> np.ndarray | None:
@@ -276,6 +286,15 @@ def evidence(result: Any, mode: str, names: Sequence[str]) -> np.ndarray | None:
     else:
         values = [result]
     return np.concatenate([np.asarray(v, np.float64).ravel() for v in values]) if values else None
+
+
+def peer_of(path: Path, function: str) -> Peer:
+    """A function of a Python file as a peer: given a `Case`, it makes a function that makes a step."""
+    return Peer(f"{path.name}:{function}", partial(_step_of_file, path, function))
+
+
+def _step_of_file(path: Path, function: str, work: Work) -> Callable[[], Any]:
+    return function_of(path, function)(work.case)
 
 
 def function_of(path: Path, name: str) -> Callable[[Case], Callable[[], Any]]:

@@ -30,6 +30,7 @@ WITHOUT_EXAMPLE = {
     "DG951": "depends on what is installed",
     "DG952": "needs the package onnx: tests/interop",
     "DG953": "needs the package onnx: tests/interop",
+    "DG946": "depends on what is installed",
     **{code: "depends on what is installed: tests/cuda" for code in ("DG820", "DG821", "DG822", "DG823", "DG824")},
     "DG825": "takes gigabytes: tests/cuda",
     "DG826": "takes a long scan on a device",

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from diffgraph.diagnostics import error
-from diffgraph.interop.onnx.writing.graph import OPSET, GraphWriter
+from diffgraph.interop.onnx.writing import protocol
+from diffgraph.interop.onnx.writing.graph import GraphWriter
 from diffgraph.interop.onnx.writing.program import find_symbols, value_info, write_statements
 from diffgraph.ir import scalar
 from diffgraph.ir.expression import Const
@@ -37,9 +37,7 @@ def onnx_model(program: Program, arrays: Mapping[str, np.ndarray], name: str, pr
     Symbolic sizes stay symbolic. What depends on parameters only is computed here. DiffgraphError if something has no
     counterpart in ONNX, or ONNX is not installed.
     """
-    onnx = _onnx()
-    from onnx import helper, numpy_helper
-
+    protocol.require()
     program, constants = _with_constants(program, arrays)
     real = PRECISIONS[precision]
     graph = GraphWriter(real)
@@ -56,26 +54,12 @@ def onnx_model(program: Program, arrays: Mapping[str, np.ndarray], name: str, pr
     results = []
     for output in program.outputs:
         result = graph.name(output.name)
-        graph.append(helper.make_node("Identity", [values[output.tensor]], [result]))
+        graph.append(protocol.node("Identity", [values[output.tensor]], [result]))
         results.append(value_info(graph, result, program.tensors[output.tensor]))
     nodes, used = _live(graph.nodes, {r.name for r in results})
-    tensors = [numpy_helper.from_array(a, n) for n, a in graph.constants.items() if n in used]
+    constants = {n: a for n, a in graph.constants.items() if n in used}
     inputs = [value_info(graph, i.tensor.name, i.tensor) for i in given]
-    whole = helper.make_graph(nodes, name, inputs, results, tensors)
-    model = helper.make_model(whole, producer_name="diffgraph", opset_imports=[helper.make_opsetid("", OPSET)])
-    model.ir_version = min(model.ir_version, 10)
-    onnx.checker.check_model(model)
-    return model
-
-
-def _onnx():
-    try:
-        import onnx
-        import onnx.checker
-    except ImportError:
-        raise error("DG951", "ONNX models are written with the package onnx, which is not installed",
-                    help='pip install "diffgraph[onnx]"') from None  # fmt: skip
-    return onnx
+    return protocol.model(protocol.graph(name, nodes, inputs, results, constants))
 
 
 def _with_constants(program: Program, arrays: Mapping[str, np.ndarray]) -> tuple[Program, dict[str, np.ndarray]]:
@@ -99,7 +83,11 @@ def _with_constants(program: Program, arrays: Mapping[str, np.ndarray]) -> tuple
 
 def _with_numbers(program: Program, arrays: Mapping[str, np.ndarray]) -> Program:
     """The program with tensors all of whose elements are one number replaced by that: it may be nothing at all."""
-    numbers = {name: a.flat[0].item() for name, a in arrays.items() if a.size and a.dtype.kind == "f" and (a == a.flat[0]).all()}
+    numbers = {
+        name: a.flat[0].item()
+        for name, a in arrays.items()
+        if a.size and a.dtype.kind == "f" and (a == a.flat[0]).all()
+    }
 
     def replaced(term: Term) -> Term:
         form, operands = term.form, term.operands

@@ -5,6 +5,7 @@ The only door to the `onnx` package, which is an extra: `pip install 'diffgraph[
 
 from __future__ import annotations
 
+import math
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -94,6 +95,7 @@ def graph_of(model, sizes: Mapping[str, int] = {}, known: Container[str] = ()) -
             model = onnx.shape_inference.infer_shapes(model, data_prop=True)
         except onnx.shape_inference.InferenceError as problem:
             raise error("DG950", f"the model is wrong: {problem}") from None
+        _name_sizes(onnx, model)
         values = _values(onnx, model)
         folded = _fold(onnx, model, values)
         if not folded and not functions.expand(onnx, model, known):
@@ -123,6 +125,30 @@ def _needed(nodes: Sequence[Node], results: Sequence[str], values: Mapping[str, 
         needed.update(node.inputs[:1] if is_known else node.inputs)
         kept.append(node)
     return tuple(reversed(kept))
+
+
+def _name_sizes(onnx, model) -> None:
+    """Inference makes up a name for the size that a `Reshape` leaves open, though it often is the batch: the number of
+    elements says so."""
+    infos = {i.name: i for i in (*model.graph.input, *model.graph.value_info, *model.graph.output)}
+    shapes = {t.name: tuple(t.dims) for t in model.graph.initializer}
+    shapes |= {name: _sizes(info) for name, info in infos.items() if info.type.tensor_type.HasField("shape")}
+    names: dict[str, str] = {}
+    for node in model.graph.node:
+        if node.op_type == "Reshape" and node.input[0] in shapes and node.output[0] in shapes:
+            before, after = ([names.get(s, s) for s in shapes[n]] for n in (node.input[0], node.output[0]))
+            (open_before, count), (open_after, other) = _parts(before), _parts(after)
+            if len(open_before) == len(open_after) == 1 and count == other and _is_made_up(open_after[0]):
+                names[open_after[0]] = open_before[0]
+    for info in infos.values():
+        for d in info.type.tensor_type.shape.dim:
+            if d.dim_param in names:
+                d.dim_param = names[d.dim_param]
+
+
+def _parts(shape: Sequence[int | str]) -> tuple[list[str], int]:
+    """The symbols of a shape, and the product of its numbers."""
+    return [s for s in shape if isinstance(s, str)], math.prod(s for s in shape if not isinstance(s, str))
 
 
 def _values(onnx, model) -> dict[str, Value]:
@@ -192,12 +218,19 @@ def _declared(info) -> Value:
     kind = _KINDS.get(tensor.elem_type, "int")
     if tensor.elem_type in (8, 14, 15) or tensor.elem_type >= 17:
         raise error("DG952", f"`{info.name}` holds elements of a type that is not known here")
-    shape = None
-    if tensor.HasField("shape"):
-        shape = tuple(d.dim_value if d.HasField("dim_value") else d.dim_param or "?" for d in tensor.shape.dim)
-    # Names that inference makes up stand for sizes that it does not know.
-    is_known = shape is not None and not any(s == "?" or str(s).startswith("unk__") for s in shape)
+    shape = _sizes(info) if tensor.HasField("shape") else None
+    is_known = shape is not None and not any(isinstance(s, str) and _is_made_up(s) for s in shape)
     return Value(info.name, kind, shape if is_known else None)
+
+
+def _sizes(info) -> Shape:
+    dimensions = info.type.tensor_type.shape.dim
+    return tuple(d.dim_value if d.HasField("dim_value") else d.dim_param or "?" for d in dimensions)
+
+
+def _is_made_up(size: str) -> bool:
+    """Names that inference makes up stand for sizes that it does not know."""
+    return size == "?" or size.startswith("unk__")
 
 
 def _constant(name: str, array: np.ndarray) -> Value:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import prod
 
 from diffgraph.interop.onnx.writing.forms import FormWriter
-from diffgraph.interop.onnx.writing.windows import Map, Sweep, Windows, find_windows
+from diffgraph.interop.onnx.writing.windows import Map, Sweep, Windows, find_windows, map_of
 from diffgraph.ir.classify import classify
 from diffgraph.ir.dimension import Size
 from diffgraph.ir.expression import Const, Index, Read
@@ -71,7 +71,7 @@ def find_convolution(form: Form) -> Convolution | None:
     factor = 1.0
     for number in numbers:
         factor *= number
-    result = Map(form.write, form.shape)
+    result = map_of(form, form.write, form.shape)
     # Either could be the filter; it is the one whose sizes are all known, and the smaller one.
     reads.sort(key=lambda r: _largeness(form.operands[r.slot].shape), reverse=True)
     for data, weight in (reads, reads[::-1]):
@@ -89,13 +89,17 @@ def _largeness(shape: Sequence[Size]) -> tuple[int, int]:
 
 
 def _map(form: Form, read: Read) -> Map:
-    return Map(read.place, form.operands[read.slot].shape)
+    return map_of(form, read.place, form.operands[read.slot].shape)
+
+
+def _summed(form: Form) -> frozenset[int]:
+    return frozenset(k for k in form.reduced if form.domain[k] != 1)
 
 
 def _forward(form: Form, data: Read, weight: Read, factor: float, maps) -> Convolution | None:
     wide, narrow, filters = maps
     found = find_windows(form, wide, narrow, filters)
-    if found is None or found.wide_only != frozenset(form.reduced):
+    if found is None or found.wide_only != _summed(form):
         return None
     if data.otherwise is not None and not is_zero(data.otherwise):
         return None
@@ -111,7 +115,7 @@ def _forward(form: Form, data: Read, weight: Read, factor: float, maps) -> Convo
 def _adjoint(form: Form, data: Read, weight: Read, factor: float, maps) -> Convolution | None:
     narrow, wide, filters = maps
     found = find_windows(form, wide, narrow, filters)
-    if found is None or found.narrow_only != frozenset(form.reduced) or data.otherwise is not None:
+    if found is None or found.narrow_only != _summed(form) or data.otherwise is not None:
         return None
     before, after, more = [], [], []
     for sweep, kernel, at in zip(found.sweeps, found.kernel, found.wide[2:]):

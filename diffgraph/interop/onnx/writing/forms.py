@@ -108,7 +108,9 @@ class FormWriter:
     def ranked(self, expr: Expr, kind: str) -> str:
         """The values of an expression with every axis of the domain."""
         value = self.cast(expr, kind)
-        return value if expr.indices else self.graph.node("Reshape", value, self.graph.ints(*[1] * len(self.form.domain)))
+        return (
+            value if expr.indices else self.graph.node("Reshape", value, self.graph.ints(*[1] * len(self.form.domain)))
+        )
 
     # ------------------------------------------------------------------------------------------------ reducing
 

@@ -11,10 +11,8 @@ from math import lcm
 
 import numpy as np
 
+from diffgraph.interop.onnx.writing import protocol
 from diffgraph.ir.dimension import Dimension, Floor, Size
-
-#: The version of ONNX's operators that is written: the first with every attribute that is used here.
-OPSET = 18
 
 #: ONNX's types of what a kind is.
 INT = np.int64
@@ -22,7 +20,7 @@ INT = np.int64
 #: Operations that only move elements, on arrays.
 _MOVES: dict[str, Callable] = {
     "Transpose": lambda a, perm: np.transpose(a, perm),
-    "Reshape": lambda a, shape: a.reshape(shape),
+    "Reshape": lambda a, shape, allowzero=0: a.reshape(shape),
     "Unsqueeze": lambda a, axes: np.expand_dims(a, tuple(int(k) for k in axes)),
     "Squeeze": lambda a, axes: np.squeeze(a, tuple(int(k) for k in axes)),
     "Slice": lambda a, starts, ends, axes, steps: a[_slices(a.ndim, starts, ends, axes, steps)],
@@ -71,10 +69,8 @@ class GraphWriter:
         key = (op, tuple(inputs), repr(sorted(attributes.items())))
         found = self._known(key)
         if found is None:
-            from onnx import helper
-
             found = tuple(self.name(op.lower()) for _ in range(results))
-            self.nodes.append(helper.make_node(op, list(inputs), list(found), **attributes))
+            self.nodes.append(protocol.node(op, inputs, found, **attributes))
             self._equal[key] = found
             self._made.update((name, (op, tuple(inputs))) for name in found)
         return found
@@ -166,14 +162,16 @@ class GraphWriter:
 
     # ------------------------------------------------------------------------------------------------ moving elements
 
-    def reshape(self, value: str, sizes: Sequence[Size]) -> str:
-        """The same elements under another shape; one size that is not known follows from the others."""
-        unknown = [s for s in sizes if not isinstance(s, int)]
-        if len(unknown) == 1 and 0 not in sizes:
-            return self.node("Reshape", value, self.ints(*(s if isinstance(s, int) else -1 for s in sizes)))
+    def reshape(self, value: str, sizes: Sequence[Size], before: Sequence[Size] = ()) -> str:
+        """The same elements under another shape; one size that is not known follows from the others, and those that
+        stand where they stood `before` stay."""
+        kept = [k for k, (new, old) in enumerate(zip(sizes, before)) if new == old and not is_known(new)]
+        unknown = [k for k, n in enumerate(sizes) if not is_known(n) and k not in kept]
+        if len(unknown) <= 1 and 0 not in sizes:
+            numbers = [0 if k in kept else -1 if k in unknown else n for k, n in enumerate(sizes)]
+            return self.node("Reshape", value, self.ints(*numbers))
         # A size of 0 means "as it was" unless it is allowed.
-        zero = {"allowzero": 1} if unknown or 0 in sizes else {}
-        return self.node("Reshape", value, self.shape(sizes), **zero)
+        return self.node("Reshape", value, self.shape(sizes), allowzero=1)
 
     def transpose(self, value: str, order: Sequence[int]) -> str:
         """Axis k of the result is axis order[k] of the value."""
@@ -181,15 +179,18 @@ class GraphWriter:
 
     def unsqueeze(self, value: str, axes: Sequence[int]) -> str:
         """With axes of length 1 at these places of the result."""
-        return self.node("Unsqueeze", value, self.ints(*axes)) if axes else value
+        return self._with_axes("Unsqueeze", "Squeeze", value, axes)
 
     def squeeze(self, value: str, axes: Sequence[int]) -> str:
         """Without these axes, which have length 1."""
+        return self._with_axes("Squeeze", "Unsqueeze", value, axes)
+
+    def _with_axes(self, op: str, inverse: str, value: str, axes: Sequence[int]) -> str:
         if not axes:
             return value
-        axes = self.ints(*axes)
-        op, inputs = self._maker(value)
-        return inputs[0] if op == "Unsqueeze" and inputs[1] == axes else self.node("Squeeze", value, axes)
+        listed = self.ints(*axes)
+        made, inputs = self._maker(value)
+        return inputs[0] if made == inverse and inputs[1] == listed else self.node(op, value, listed)
 
     def expand(self, value: str, sizes: Sequence[Size]) -> str:
         """Repeated along axes of length 1."""
@@ -203,9 +204,7 @@ class GraphWriter:
 
     def cast(self, value: str, kind: str) -> str:
         """The value as a kind: a bool is what is not zero, ints truncate."""
-        from onnx import helper
-
-        return self.node("Cast", value, to=helper.np_dtype_to_tensor_dtype(self.dtype(kind)))
+        return self.node("Cast", value, to=protocol.element_type(self.dtype(kind)))
 
     def dtype(self, kind: str) -> np.dtype:
         """The type of elements of a kind."""

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from diffgraph.diagnostics import error
+from diffgraph.interop.onnx.writing import protocol
 from diffgraph.interop.onnx.writing.convolutions import Convolution, find_convolution, pooled
 from diffgraph.interop.onnx.writing.forms import FormWriter, Written
 from diffgraph.interop.onnx.writing.graph import GraphWriter
@@ -22,10 +23,11 @@ from diffgraph.ir.program import Argsort, Definition, Program, Reshape, Scan, St
 
 
 class ProgramWriter:
-    """Statements over a graph. `values`: the value of each tensor that there is so far."""
+    """Statements of a program over a graph. `values`: the value of each tensor that there is so far."""
 
-    def __init__(self, graph: GraphWriter, values: dict[str, str]):
+    def __init__(self, graph: GraphWriter, program: Program, values: dict[str, str]):
         self.graph = graph
+        self.program = program
         self.values = values
 
     def write(self, statement: Statement) -> None:
@@ -34,7 +36,7 @@ class ProgramWriter:
             case Definition():
                 self.values[statement.tensor.name] = self._definition(statement)
             case Reshape(tensor, operand):
-                self.values[tensor.name] = self.graph.reshape(self.values[operand], tensor.shape)
+                self.values[tensor.name] = self._reshape(tensor, operand)
             case Argsort():
                 self.values[statement.tensor.name] = self._argsort(statement)
             case Scan():
@@ -127,6 +129,9 @@ class ProgramWriter:
         written = self._term(replace(term, form=alone))
         return written.value if written.whole else self.graph.expand(written.value, shape)
 
+    def _reshape(self, tensor: Tensor, operand: str) -> str:
+        return self.graph.reshape(self.values[operand], tensor.shape, self.program.tensors[operand].shape)
+
     def _argsort(self, statement: Argsort) -> str:
         graph, tensor = self.graph, statement.tensor
         length = graph.listed(graph.size(tensor.shape[-1]))
@@ -138,33 +143,33 @@ class ProgramWriter:
 
     def _scan(self, scan: Scan) -> None:
         """ONNX's Scan: its body sees the values around it, so what is the same in every step is just read."""
-        from onnx import helper
-
         graph = self.graph
         inner = GraphWriter(graph.real, within=graph)
         inside = dict(self.values)
         inside |= {name: self.values[outer] for name, outer in scan.constants}
         tensors = {i.tensor.name: i.tensor for i in scan.body.inputs}
-        inside |= {i.tensor.name: _table(graph, i.table.array, i.tensor) for i in scan.body.inputs if i.table is not None}
+        inside |= {
+            i.tensor.name: _table(graph, i.table.array, i.tensor) for i in scan.body.inputs if i.table is not None
+        }
         states = [self._enter(inner, inside, tensors[c.inner]) for c in scan.carries]
         counted = Tensor(scan.index or "step_of_scan", (), "int")
         # A loop has as many steps as what it runs over has rows: the steps themselves, if there is nothing else.
         given = [(tensors[name], self.values[outer]) for name, outer in scan.sequences]
         given.append((counted, self._count(scan.length)))
         rows = [self._enter(inner, inside, tensor) for tensor, _ in given]
-        body = ProgramWriter(inner, inside)
+        body = ProgramWriter(inner, scan.body, inside)
         for statement in scan.body.statements:
             body.write(statement)
         results = [self._leave(inner, inside, c.next, scan.body) for c in scan.carries]
         results += [self._leave(inner, inside, y.inner, scan.body) for y in scan.yields]
-        block = helper.make_graph(inner.nodes, graph.name("step"), [*states, *rows], results)
+        block = protocol.graph(graph.name("step"), inner.nodes, [*states, *rows], results)
         names = [graph.name(t.name) for t in scan.results]
         turned = int(scan.reverse)
         directions = {"scan_input_directions": [turned] * len(given)}
         if scan.yields:
             directions["scan_output_directions"] = [turned] * len(scan.yields)
         operands = [*(self.values[c.initial] for c in scan.carries), *(value for _, value in given)]
-        graph.append(helper.make_node("Scan", operands, names, body=block, num_scan_inputs=len(given), **directions))
+        graph.append(protocol.node("Scan", operands, names, body=block, num_scan_inputs=len(given), **directions))
         self.values.update(zip((t.name for t in scan.results), names))
 
     def _count(self, length: Size) -> str:
@@ -178,9 +183,7 @@ class ProgramWriter:
     def _leave(self, inner: GraphWriter, inside: dict[str, str], name: str, body: Program):
         """A result of a body: a value of its own, that nothing else has given out."""
         result = inner.name(f"{name}_out")
-        from onnx import helper
-
-        inner.append(helper.make_node("Identity", [inside[name]], [result]))
+        inner.append(protocol.node("Identity", [inside[name]], [result]))
         return value_info(inner, result, body.tensors[name])
 
 
@@ -193,7 +196,9 @@ def _is_bias(term: Term, convolution: Convolution) -> bool:
     if len(read.place) != 1 or read.otherwise is not None or form.operands[read.slot].kind != "float":
         return False
     index = alone_index(form.write[convolution.result[1]])
-    return alone_index(read.place[0]) == index and form.operands[read.slot].shape[0] == form.shape[convolution.result[1]]
+    return (
+        alone_index(read.place[0]) == index and form.operands[read.slot].shape[0] == form.shape[convolution.result[1]]
+    )
 
 
 def _table(graph: GraphWriter, array, tensor: Tensor) -> str:
@@ -202,10 +207,8 @@ def _table(graph: GraphWriter, array, tensor: Tensor) -> str:
 
 def value_info(graph: GraphWriter, name: str, tensor: Tensor):
     """A tensor as ONNX declares it; sizes that are not one symbol have none."""
-    from onnx import helper
-
     shape = [s if isinstance(s, int) else _symbol(s) for s in tensor.shape]
-    return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(graph.dtype(tensor.kind)), shape)
+    return protocol.value(name, graph.dtype(tensor.kind), shape)
 
 
 def _symbol(size: Size) -> str | None:
@@ -215,7 +218,7 @@ def _symbol(size: Size) -> str | None:
 
 def write_statements(graph: GraphWriter, program: Program, values: dict[str, str]) -> dict[str, str]:
     """The values of all tensors of a program, given those of its inputs."""
-    writer = ProgramWriter(graph, values)
+    writer = ProgramWriter(graph, program, values)
     for statement in program.statements:
         writer.write(statement)
     return writer.values

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from diffgraph.ir.dimension import Size
 from diffgraph.ir.expression import Affine, Index
@@ -18,20 +19,27 @@ from diffgraph.ir.form import Form, alone_index
 
 @dataclass(frozen=True)
 class Map:
-    """A tensor of a form: where it is read or written, and its shape."""
+    """A tensor of a form: where it is read or written, its shape, and the axes that count: all but those of a single
+    element."""
 
     places: tuple[Affine, ...]
     shape: tuple[Size, ...]
+    axes: tuple[int, ...]
 
-    @property
+    @cached_property
     def indices(self) -> frozenset[int]:
         """The axes of the domain that it depends on."""
-        return frozenset().union(*(p.indices for p in self.places))
+        return frozenset().union(*(self.places[at].indices for at in self.axes))
 
-    @property
-    def axes(self) -> tuple[int, ...]:
-        """The axes that count: all but those of a single element."""
-        return tuple(at for at, p in enumerate(self.places) if p.terms or p.constant != 0 or self.shape[at] != 1)
+
+def map_of(form: Form, places: tuple[Affine, ...], shape: tuple[Size, ...]) -> Map:
+    """A tensor that a form reads or writes at these places."""
+
+    def is_single(at: int) -> bool:
+        place = places[at]
+        return shape[at] == 1 and place.constant == 0 and all(form.domain[k] == 1 for k in place.indices)
+
+    return Map(places, shape, tuple(at for at in range(len(places)) if not is_single(at)))
 
 
 @dataclass(frozen=True)
