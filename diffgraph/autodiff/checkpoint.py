@@ -30,15 +30,16 @@ from diffgraph.ir.program import (
 )
 
 
-def expand_checkpoints(builder: Builder, statement: Statement) -> None:
+def expand_checkpoints(builder: Builder, scan: Scan, moved: set[str]) -> None:
     """Replaces a scan of a builder that has a checkpoint, in place, by scans whose derivative stores no more than that.
 
-    Of those, the ones with `checkpoint` 1 store their carries only."""
-    if not isinstance(statement, Scan) or statement.checkpoint is None:
+    Of those, the ones with `checkpoint` 1 store their carries only. `moved`: the tensors whose gradients are wanted; of
+    the others those that a step reads a slice of are read where they are."""
+    if scan.checkpoint is None:
         return
-    place = next(i for i, s in enumerate(builder.statements) if s is statement)
-    size = statement.checkpoint
-    made, scan = with_sequences(builder, statement)
+    place = next(i for i, s in enumerate(builder.statements) if s is scan)
+    size = scan.checkpoint
+    made, scan = with_sequences(builder, scan, moved)
     if size == 1 or isinstance(scan.length, int) and scan.length <= size:
         made += [replace(scan, checkpoint=1)]
     else:
@@ -175,7 +176,7 @@ class _Split:
                 for y in scan.yields
             ),
             body=body,
-            checkpoint=None,
+            checkpoint=1,
         )
         return inner, chunk
 

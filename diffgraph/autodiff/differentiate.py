@@ -12,8 +12,9 @@ from dataclasses import replace
 from diffgraph.autodiff.adjoint import AUXILIARY, COTANGENT, RESULT, adjoint
 from diffgraph.autodiff.checkpoint import expand_checkpoints
 from diffgraph.autodiff.forms import filled
+from diffgraph.autodiff.invariant import declare_table, lift_costly
 from diffgraph.autodiff.reach import behind, moved_results
-from diffgraph.autodiff.scan import ScanDerivative, declare_table
+from diffgraph.autodiff.scan import ScanDerivative
 from diffgraph.ir.dimension import product
 from diffgraph.ir.form import copied
 from diffgraph.ir.program import (
@@ -55,7 +56,8 @@ class _Sweep:
 
     def run(self, of, wrt) -> dict[str, str | None]:
         for statement in self._path(of, wrt):
-            expand_checkpoints(self.builder, statement)
+            if isinstance(statement, Scan):
+                expand_checkpoints(self.builder, lift_costly(self.builder, statement), self.moved)
         path = self._path(of, wrt)
         self._seed(of)
         result: dict[str, str | None] = {}

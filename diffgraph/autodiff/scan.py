@@ -1,9 +1,10 @@
 """The derivative of a scan is a scan: it runs the other way, and its body is the derivative of the body.
 
-For each step it needs the carries as they were at the start of that step. The forward scan gets further yields for
-them, and for the results of its costly statements; what is pointwise is computed again. With `checkpoint` 1 only the
-carries are kept. Cotangents of carries are carries of the derivative; those of sequences are yielded. The gradient by a
-tensor that is constant over the steps, a weight, leaves the loop: one contraction over all steps at once.
+For each step it needs the carries as they were at the start of that step, and at its end. The forward scan gets further
+yields for them, and where it has few steps for the results of its costly statements; what is pointwise is computed again.
+Of many steps only the carries are kept, as with `checkpoint` 1. Cotangents of carries are carries of the derivative; those
+of sequences are yielded. The gradient by a tensor that is constant over the steps, a weight, leaves the loop as one
+contraction over all steps at once; of many steps it is summed step by step, so that not all cotangents are kept.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from diffgraph.autodiff.forms import filled, summed_over_steps
+from diffgraph.autodiff.invariant import Invariants
 from diffgraph.autodiff.reach import behind, moved_inside, sources
+from diffgraph.autodiff.sequences import axis_of_steps
 from diffgraph.ir.form import copied
 from diffgraph.ir.program import (
     Builder,
@@ -29,6 +32,9 @@ from diffgraph.ir.program import (
     Yield,
 )
 
+#: From so many steps on only the carries are stored: memory that grows with the steps holds nothing else.
+MANY_STEPS = 64
+
 Gradients = Callable[[Builder, list[tuple[str, str]], list[str]], dict[str, str | None]]
 
 
@@ -42,8 +48,13 @@ class ScanDerivative:
         self.inside = moved_inside(scan, moved)
         self.body = Builder(scan.body)
         self.forward = frozenset(scan.body.tensors)
+        many = not isinstance(scan.length, int) or scan.length >= MANY_STEPS
+        self.carries_only = scan.checkpoint is not None or many
+        self.ends = {c.next for c in scan.carries}
+        self.invariants = Invariants(scan, builder, builder.statements)
         # Of the new scan, as they are found:
         self.carries: list[Carry] = []
+        self.steady: dict[str, str] = {}  # cotangents of carries that pass through unchanged: what they are outside
         self.sequences: dict[str, str] = {}
         self.stacked: dict[str, Tensor] = {}  # what the new scan yields: the body's tensor, and its rows
         self.saved: dict[str, str] = {}  # what the forward scan keeps: the body's tensor, and its rows
@@ -101,6 +112,11 @@ class ScanDerivative:
         start = cotangents[carry.final.name] or self._zeros(self.builder, f"d_{carry.final.name}", shape)
         final = Tensor(self.builder.fresh(f"d_{carry.initial}"), shape)
         self._reserve(final)
+        if gradient == incoming:
+            # The same in every step.
+            self.builder.forget(final.name)
+            self.steady[incoming] = start
+            return carry.initial, start
         following = gradient or self._zeros(self.body, f"d_{carry.inner}", shape)
         self.carries.append(Carry(incoming, start, following, final))
         return carry.initial, final.name
@@ -120,7 +136,7 @@ class ScanDerivative:
     def _constant(self, inner: str, outer: str, gradient: str) -> list[tuple[str, Term | str]]:
         maker = next((s for s in self.body.statements if gradient in (t.name for t in s.results)), None)
         is_sum = isinstance(maker, Definition) and all(t.form.op == "sum" for t in maker.terms)
-        if is_sum and self.scan.checkpoint is None:
+        if is_sum and (not self.carries_only or axis_of_steps(self.scan, inner) is not None):
             return [(outer, self._hoisted(term)) for term in maker.terms]
         total = self._free(f"sum_{gradient}", inner)
         shape = self.body.tensors[inner].shape
@@ -134,23 +150,22 @@ class ScanDerivative:
 
     def _hoisted(self, term: Term) -> Term:
         """A term of the body, over all steps at once."""
-        constants = dict(self.scan.constants)
         slot = term.operands.index(self.scan.index) if self.scan.index in term.operands else None
-        stacked = [o not in constants and o != self.scan.index and not self._table(o) for o in term.operands]
+        steady = {self.scan.index, *self.invariants.same, *self.steady}
+        stacked = [o not in steady for o in term.operands]
         form, kept = summed_over_steps(term.form, self.scan.length, stacked, slot)
         return Term(form, tuple(self._over_steps(term.operands[k]) for k in kept), term.provenance)
 
-    def _table(self, inner: str) -> Input | None:
-        return next((i for i in self.scan.body.inputs if i.tensor.name == inner and i.table is not None), None)
-
     def _over_steps(self, inner: str) -> str:
         """The outer tensor that holds a tensor of the body for every step, or its one value if it is constant."""
+        if inner in self.steady:
+            return self.steady[inner]
         if inner in self._outer():
             return self._outer()[inner]
         if inner in self.sequences:
             return self.sequences[inner]
-        if table := self._table(inner):
-            return declare_table(self.builder, table)
+        if inner in self.invariants.same:
+            return self.invariants.outside(inner)
         return self._save(inner) if inner in self.forward else self._stack(inner).name
 
     def _save(self, inner: str) -> str:
@@ -186,7 +201,7 @@ class ScanDerivative:
             scan.index if scan.index in live else "",
             tuple(self.carries),
             tuple((inner, outer) for inner, outer in sequences.items() if inner in live),
-            tuple((inner, outer) for inner, outer in scan.constants if inner in live),
+            tuple((inner, outer) for inner, outer in (*scan.constants, *self.steady.items()) if inner in live),
             tuple(Yield(inner, rows) for inner, rows in self.stacked.items()),
             Program(tuple(inputs), tuple(statements), outputs),
             not scan.reverse,
@@ -210,7 +225,10 @@ class ScanDerivative:
 
     def _is_kept(self, statement: Statement) -> bool:
         """Whether the results of a forward statement are stored for every step."""
-        if self.scan.checkpoint is not None:
+        names = {t.name for t in statement.results}
+        if names <= self.ends:
+            return True
+        if self.carries_only or names <= self.invariants.same:
             return False
         return not isinstance(statement, Definition) or not all(t.form.is_pointwise for t in statement.terms)
 
@@ -232,14 +250,3 @@ class ScanDerivative:
         extended = replace(self.scan, yields=(*self.scan.yields, *more), body=body.with_(outputs=outputs))
         self.builder.statements[place] = extended
 
-
-def declare_table(builder: Builder, given: Input) -> str:
-    """The name of a constant in a builder, for one declared in a body."""
-    known = next((i for i in builder.inputs if i.table is not None and i.table == given.table), None)
-    if known is not None:
-        return known.tensor.name
-    of = given.tensor
-    name = builder.fresh(of.name)
-    builder.tensors[name] = replace(of, name=name)
-    builder.inputs.append(replace(given, tensor=builder.tensors[name]))
-    return name

@@ -17,11 +17,12 @@ from diffgraph.ir.program import Builder, Definition, Scan, Tensor, Term
 from diffgraph.ir.rewrite import rewrite
 
 
-def with_sequences(builder: Builder, scan: Scan) -> tuple[list[Definition], Scan]:
-    """The scan with such constants as sequences, and the definitions to stand before it that put their steps first."""
+def with_sequences(builder: Builder, scan: Scan, moved: set[str]) -> tuple[list[Definition], Scan]:
+    """The scan with such of the constants in `moved` as sequences, and the definitions to stand before it that put their
+    steps first."""
     made: list[Definition] = []
     for inner, outer in scan.constants:
-        axis = _axis_of_steps(scan, inner)
+        axis = axis_of_steps(scan, inner) if outer in moved else None
         if axis is None:
             continue
         tensor = builder.tensors[outer]
@@ -32,7 +33,7 @@ def with_sequences(builder: Builder, scan: Scan) -> tuple[list[Definition], Scan
     return made, scan
 
 
-def _axis_of_steps(scan: Scan, inner: str) -> int | None:
+def axis_of_steps(scan: Scan, inner: str) -> int | None:
     """The axis that every read of a constant takes at the number of the step, if there is one."""
     axes: set[int | None] = set()
     for statement in scan.body.statements:

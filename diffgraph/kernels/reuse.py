@@ -38,6 +38,8 @@ class _Reuse:
         self.taken = {self.memory[i.tensor.name] for i in program.inputs}
         self.taken |= {self.memory[t] for t in commits.roots.values()} | set(commits.before.values())
         self.taken |= {self.memory[n] for copy in commits.copies for n in (copy.target, copy.source)}
+        # What lies in others is read under their names too.
+        self.taken |= schedule.parts.keys()
         self.states = {self.memory[i.tensor.name] for i in program.inputs}
 
     def commits(self) -> Commits:

@@ -1,10 +1,6 @@
 """Which definitions form a kernel, and what happens in which order.
 
-    schedule(program) -> Schedule(tensors, memory, steps, ...)
-    Step = Launch(kernel)                                  run a kernel
-         | Sort(tensor, operand, descending)               the order of the last axis
-         | Copy(to, from)                                  the elements of a tensor
-         | Repeat(length, index, ..., steps)               a scan
+    schedule(program) -> Schedule(tensors, memory, steps, ...)       see `steps`
 
 A schedule is symbolic: it holds for every batch size. Names are those of the program; tensors of the body of a scan have
 the name of the scan before theirs. Definitions are taken in their order and put into the last kernel that they may join:
@@ -23,7 +19,9 @@ from diffgraph.kernels.grid import Device
 from diffgraph.kernels.lattice import Box, filled_box
 from diffgraph.kernels.loops import Kernel
 from diffgraph.kernels.member import Member, Piece, follows, member
+from diffgraph.kernels.loop_memory import LoopMemory
 from diffgraph.kernels.nest import Nest, can_share, preserved_axes
+from diffgraph.kernels.steps import Copy, Launch, Part, Repeat, Row, Schedule, Sort, State, Step  # noqa: F401
 from diffgraph.kernels.tiles import Machine
 from diffgraph.passes.cost import usual
 
@@ -34,103 +32,16 @@ MOST_MEMBERS = 12
 LARGE = 1 << 18
 
 
-@dataclass(frozen=True)
-class Launch:
-    """Run a kernel. Its buffers are tensors by name. `results`: the tensors that it leaves in memory; `members`: all whose
-    definitions it computes, wholly or in part."""
-
-    kernel: Kernel
-    results: tuple[str, ...]
-    members: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Sort:
-    """tensor = the stable order of the operand's last axis."""
-
-    tensor: str
-    operand: str
-    descending: bool
-    provenance: Provenance = ()
-
-
-@dataclass(frozen=True)
-class Copy:
-    """target = source, element by element; both have one shape."""
-
-    target: str
-    source: str
-
-
-@dataclass(frozen=True)
-class Row:
-    """A tensor `inner` of a body that is, in step t, the row t of `outer`."""
-
-    inner: str
-    outer: str
-
-
-@dataclass(frozen=True)
-class State:
-    """A carry of a scan: `inner` is read in a step and `next` is written; then they change places."""
-
-    inner: str
-    next: str
-
-
-@dataclass(frozen=True)
-class Repeat:
-    """for t in range(length), downwards if reverse: the steps, with `index` holding t, each row being the row t of its
-    tensor; after each step the two memories of each state change places."""
-
-    length: Size
-    index: str
-    rows: tuple[Row, ...]
-    states: tuple[State, ...]
-    steps: tuple[Step, ...]
-    reverse: bool
-    results: tuple[str, ...] = ()
-
-
-Step = Launch | Sort | Copy | Repeat
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """Everything that a step of a program does.
-
-    tensors: by name. memory: the tensor in whose memory each tensor is: itself, or that which it is a view of.
-    tables: the constants.
-    """
-
-    tensors: Mapping[str, Tensor]
-    memory: Mapping[str, str]
-    steps: tuple[Step, ...]
-    tables: Mapping[str, Table] = field(default_factory=dict)
-
-    @property
-    def kernels(self) -> tuple[Kernel, ...]:
-        """Every kernel, in order of first use."""
-        return tuple(dict.fromkeys(k for s in self.steps for k in _kernels(s)))
-
-
-def _kernels(step: Step):
-    if isinstance(step, Launch):
-        yield step.kernel
-    elif isinstance(step, Repeat):
-        for inner in step.steps:
-            yield from _kernels(inner)
-
-
 def schedule(program: Program, machine: Machine | Device | None = None) -> Schedule:
     """The schedule of a program; reductions are tiled for a machine, if one is given."""
     tensors: dict[str, Tensor] = {}
     memory: dict[str, str] = {}
     tables: dict[str, Table] = {}
-    maker = _Scheduler(tensors, memory, tables, "", machine)
+    parts: dict[str, Part] = {}
+    maker = _Scheduler(tensors, memory, tables, parts, "", machine)
     maker.declare(program)
     steps = maker.steps(program, frozenset(program.roots))
-    return Schedule(tensors, memory, steps, tables)
+    return Schedule(tensors, memory, steps, tables, parts)
 
 
 @dataclass
@@ -149,8 +60,9 @@ class _Group:
 class _Scheduler:
     """Schedules the statements of one program: the whole one, or the body of a scan (names get a prefix)."""
 
-    def __init__(self, tensors, memory, tables, prefix: str, machine: Machine | Device | None):
+    def __init__(self, tensors, memory, tables, parts, prefix: str, machine: Machine | Device | None):
         self.machine = machine
+        self.parts: dict[str, Part] = parts
         self.tensors = tensors
         self.memory = memory
         self.tables = tables
@@ -370,67 +282,25 @@ class _Scheduler:
     def _scan(self, scan: Scan) -> list[Step]:
         """Copies of the initial carries, the loop, copies of the final ones."""
         prefix = f"{self.name(scan.results[0].name)}."
-        inside = _Scheduler(self.tensors, self.memory, self.tables, prefix, self.machine)
+        inside = _Scheduler(self.tensors, self.memory, self.tables, self.parts, prefix, self.machine)
         inside.declare(scan.body)
         for inner, outer in scan.constants:
             self.memory[inside.name(inner)] = self.memory[self.name(outer)]
         wanted = [*(c.next for c in scan.carries), *(y.inner for y in scan.yields)]
         body = inside.steps(scan.body, frozenset(wanted))
-        placed = _Placed(inside, {s.name for s in _made(scan.body)})
-        for y in scan.yields:
-            placed.row(inside.name(y.inner), self.name(y.stacked.name))
-        states = tuple(placed.state(c, inside) for c in scan.carries)
-        given = tuple(Row(inside.name(i), self.name(o)) for i, o in scan.sequences)
+        made = (inside.name(t.name) for t in _made(scan.body))
+        loop = LoopMemory(scan, self, inside, {n for n in made if self.memory[n] == n})
+        loop.place()
         repeat = Repeat(
             scan.length,
             inside.name(scan.index) if scan.index else "",
-            (*given, *placed.rows),
-            states,
-            (*body, *placed.copies),
+            tuple(loop.rows),
+            tuple(loop.states),
+            (*body, *loop.copies),
             scan.reverse,
             tuple(self.name(t.name) for t in scan.results),
         )
-        before = [Copy(inside.name(c.inner), self.name(c.initial)) for c in scan.carries]
-        after = [Copy(self.name(c.final.name), inside.name(c.inner)) for c in scan.carries]
-        return [*before, repeat, *after]
-
-
-class _Placed:
-    """Where the results of a scan's body go: straight to a row or to the next state where that is free, else by a copy."""
-
-    def __init__(self, inside: _Scheduler, made: set[str]):
-        self.inside = inside
-        self.free = {inside.name(n) for n in made if inside.memory[inside.name(n)] == inside.name(n)}
-        self.rows: list[Row] = []
-        self.copies: list[Copy] = []
-
-    def row(self, inner: str, stacked: str) -> None:
-        """A yield."""
-        if inner in self.free:
-            self.free.discard(inner)
-            self.rows.append(Row(inner, stacked))
-            return
-        target = self._own(inner, "row")
-        self.copies.append(Copy(target, inner))
-        self.rows.append(Row(target, stacked))
-
-    def state(self, carry, inside: _Scheduler) -> State:
-        """A carry."""
-        name, follower = inside.name(carry.inner), inside.name(carry.next)
-        if follower in self.free:
-            self.free.discard(follower)
-            return State(name, follower)
-        target = self._own(name, "next")
-        self.copies.append(Copy(target, follower))
-        return State(name, target)
-
-    def _own(self, like: str, what: str) -> str:
-        """A new tensor with memory of its own, shaped like another."""
-        count = len(self.copies)
-        name = f"{like}.{what}{count or ''}"
-        self.inside.tensors[name] = replace(self.inside.tensors[like], name=name)
-        self.inside.memory[name] = name
-        return name
+        return [*loop.before, repeat, *loop.after]
 
 
 def _by_lattice(pieces: Sequence[Piece]) -> list[tuple[Piece, ...]]:

@@ -31,21 +31,22 @@ def cse(program: Program, report: Report) -> Program:
         y[n, i] = a[n, i] + a[n, i]
         output y
     """
-    return _merge(program, program.roots, report)[0]
+    # A result stays apart from an input, which may be overwritten or belong to somebody else.
+    return _merge(program, program.roots, {i.tensor.name for i in program.inputs}, report)[0]
 
 
-def _merge(program: Program, roots: Collection[str], report: Report) -> tuple[Program, dict[str, str]]:
-    """The program without duplicates, and what each tensor that went is called now."""
+def _merge(
+    program: Program, roots: Collection[str], fixed: Collection[str], report: Report
+) -> tuple[Program, dict[str, str]]:
+    """The program without duplicates, and what each tensor that went is called now. A root is none of the `fixed` ones."""
     first: dict[tuple, int] = {}
     names: dict[str, str] = {}
     kept: list[Statement] = []
-    # A result stays apart from an input, which may be overwritten or belong to somebody else.
-    fixed = {i.tensor.name for i in program.inputs}
     copies = 0
     for statement in program.statements:
         statement = rename_statement(statement, names)
         if isinstance(statement, Scan):
-            statement = _merge_body(statement, report)
+            statement = _merge_yields(_merge_body(statement, report), names)
         source = _copied(statement, program.tensors)
         if source is not None and not (source in fixed and statement.results[0].name in roots):
             names[statement.results[0].name] = source
@@ -72,14 +73,23 @@ def _merge(program: Program, roots: Collection[str], report: Report) -> tuple[Pr
 
 def _merge_body(scan: Scan, report: Report) -> Scan:
     """The scan with a body without duplicates: what it carries and yields follows."""
-    results = {*(c.next for c in scan.carries), *(y.inner for y in scan.yields)}
-    body, names = _merge(scan.body, results, report)
+    body, names = _merge(scan.body, (), (), report)
     return replace(
         scan,
         body=body,
         carries=tuple(replace(c, next=names.get(c.next, c.next)) for c in scan.carries),
         yields=tuple(replace(y, inner=names.get(y.inner, y.inner)) for y in scan.yields),
     )
+
+
+def _merge_yields(scan: Scan, names: dict[str, str]) -> Scan:
+    """The scan with what is yielded twice yielded once; `names` gets what the other one is called now."""
+    first: dict[str, Tensor] = {}
+    for y in scan.yields:
+        kept = first.setdefault(y.inner, y.stacked)
+        if kept is not y.stacked:
+            names[y.stacked.name] = kept.name
+    return replace(scan, yields=tuple(y for y in scan.yields if first[y.inner] is y.stacked))
 
 
 def _copied(statement: Statement, tensors: Mapping[str, Tensor]) -> str | None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from diffgraph.autodiff.scan import declare_table
+from diffgraph.autodiff.invariant import Invariants
 from diffgraph.ir.affine import index
 from diffgraph.ir.canonical import canonical_term
 from diffgraph.ir.expression import Expr, Read
 from diffgraph.ir.form import Form, alone_index
 from diffgraph.ir.letters import reads_of
 from diffgraph.ir.program import Builder, Definition, Input, Program, Reshape, Scan, Statement, Tensor, Term
-from diffgraph.ir.rename import rename_results, rename_statement
 from diffgraph.ir.rewrite import rewrite
 from diffgraph.passes.cost import cost
 from diffgraph.passes.report import Report
@@ -71,54 +70,10 @@ class _Loop:
 
     def move(self) -> None:
         """Moves the statements that are worth it, and a copy of what they depend on."""
-        same = self._same()
-        outside: dict[str, str] = dict(self.scan.constants)
-        moved: list[str] = []
-        for statement in self.scan.body.statements:
-            if all(t.name in same for t in statement.results) and not _is_cheap(statement):
-                moved += [t.name for t in statement.results if self._move(t.name, outside)]
-                name = statement.results[0].name
-                self.report.did(f"{name}: the same in every step, left the scan", statement.provenance)
-        if not moved:
-            return
-        body = self.scan.body
-        tensors = body.tensors
-        self.scan = replace(
-            self.scan,
-            constants=(*self.scan.constants, *((name, outside[name]) for name in moved)),
-            body=body.with_(
-                inputs=(*body.inputs, *(Input(tensors[name], "free", name) for name in moved)),
-                statements=tuple(s for s in body.statements if not {t.name for t in s.results} & set(moved)),
-            ),
-        )
-
-    def _same(self) -> set[str]:
-        """The tensors of the body that are the same in every step."""
-        same = {inner for inner, _ in self.scan.constants}
-        same |= {i.tensor.name for i in self.scan.body.inputs if i.table is not None}
-        for statement in self.scan.body.statements:
-            own = isinstance(statement, Definition) and statement.gradient is not None
-            if not own and same.issuperset(statement.operands):
-                same.update(t.name for t in statement.results)
-        return same
-
-    def _move(self, name: str, outside: dict[str, str]) -> bool:
-        """Makes a tensor of the body outside of it, with all that it depends on; False if that has been done."""
-        if name in outside:
-            return False
-        body = self.scan.body
-        if (table := next((i for i in body.inputs if i.tensor.name == name), None)) is not None:
-            outside[name] = declare_table(self.names, table)
-            return True
-        statement = body.maker[name]
-        for operand in statement.operands:
-            self._move(operand, outside)
-        fresh = {}
-        for tensor in statement.results:
-            outside[tensor.name] = fresh[tensor.name] = self.names.fresh(tensor.name)
-            self.names.tensors[fresh[tensor.name]] = tensor
-        self.before.append(rename_results(rename_statement(statement, outside), fresh))
-        return True
+        invariants = Invariants(self.scan, self.names, self.before)
+        self.scan, moved = invariants.lifted(lambda s: not _is_cheap(s))
+        for statement in moved:
+            self.report.did(f"{statement.results[0].name}: the same in every step, left the scan", statement.provenance)
 
     # ------------------------------------------------------------------------------------------------- turning
 

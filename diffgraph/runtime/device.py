@@ -94,7 +94,8 @@ class DeviceExecutable(Executable):
         planner = _planner(self, sizes, False, None, frozenset())
         plan = planner.plan()
         own = [Block(n, planner.bytes(n)) for n in sorted(planner.given & planner.first.keys() & planner.tensors.keys())]
-        lives = ((n, at, (planner.first[n], planner.last[n])) for n, at in plan.offsets.items())
+        shared = [(n, at) for n, at in plan.offsets.items() if n in planner.first]
+        lives = ((n, at, (planner.first[n], planner.last[n])) for n, at in shared)
         return (*own, *(Block(n, planner.bytes(n), at, life) for n, at, life in lives))
 
     def dtype(self, tensor: str) -> np.dtype:

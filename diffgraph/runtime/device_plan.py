@@ -88,6 +88,7 @@ class DevicePlanner:
         self.commits = commits
         self.tensors = commits.schedule.tensors
         self.memory = commits.schedule.memory
+        self.parts = commits.schedule.parts
         self.sizes = sizes
         self.bytes_of = bytes_of
         self.texts = texts
@@ -132,6 +133,7 @@ class DevicePlanner:
             self.touch(self.place(name).memory, len(self.operations))
         lives = {n: Life(f, self.last[n]) for n, f in self.first.items() if n not in self.given}
         offsets, total = place(lives, {n: self.bytes(n) for n in lives})
+        offsets |= {n: offsets[p.base] + self.place(n).offset for n, p in self.parts.items() if p.base in offsets}
         return DevicePlan(tuple(self.operations), offsets, total)
 
     def step(self) -> None:
@@ -148,6 +150,10 @@ class DevicePlanner:
     def place(self, name: str) -> Place:
         """Where a tensor is now."""
         memory = self.memory.get(name, name)
+        if memory in self.parts:
+            part = self.parts[memory]
+            row = math.prod(map(self.extent, self.tensors[part.base].shape[1:])) * self.bytes_of[self.tensors[memory].kind]
+            return Place(part.base, self.extent(part.row) * row)
         return self._moved.get(memory, Place(memory))
 
     def touch(self, memory: str, now: int) -> None:
@@ -210,7 +216,7 @@ class DevicePlanner:
             for row in loop.rows:
                 outer = self.place(row.outer)
                 self._moved[self.memory.get(row.inner, row.inner)] = Place(
-                    outer.memory, outer.offset + turn * self.bytes(row.inner)
+                    outer.memory, outer.offset + (turn + row.start) * self.bytes(row.inner)
                 )
             if loop.index:
                 self.indices = max(self.indices, length)

@@ -64,7 +64,7 @@ class NativeExecutable(Executable):
         run = Run(self, sizes, False, Planner.step, frozenset())
         planner, offsets = run.planner, run.plan.offsets
         own = [Block(n, planner.bytes(n)) for n in sorted(planner.given & run.plan.slots.keys())]
-        return (*own, *(Block(n, planner.bytes(n), at, (planner.first[n], planner.last[n])) for n, at in offsets.items()))
+        return (*own, *(Block(n, planner.bytes(n), at, (planner.first[n], planner.last[n])) for n, at in offsets.items() if n in planner.first))
 
     def stepper(self, inputs, commit=False):
         arrays = self._arrays(inputs)

@@ -42,7 +42,7 @@ class Plan:
     """What `start` runs.
 
     table: the rows. keep: the arrays that the rows point to. slots: the slot of each tensor with memory of its own (slot 0
-    is the fault cell). offsets: the place in the arena of each tensor that lies there. threads: how many it can use.
+    is the fault cell). offsets: the place in the arena of each tensor that lies there, parts of others too. threads: how many it can use.
     """
 
     table: np.ndarray
@@ -74,6 +74,7 @@ class Planner:
         self.commits = commits
         self.tensors = commits.schedule.tensors
         self.memory = commits.schedule.memory
+        self.parts = commits.schedule.parts
         self.sizes = sizes
         self.real = real
         self.threads = threads
@@ -133,6 +134,7 @@ class Planner:
             n: Life(f, self.last[n]) for n, f in self.first.items() if n not in self.given and n not in self.linked
         }
         offsets, total = place(lives, {n: self.bytes(n) for n in lives})
+        offsets |= {n: offsets[p.base] + self._part_offset(n) for n, p in self.parts.items() if p.base in offsets}
         threads = max([1, *(r[5] for r in self.rows if r[0] == CALL)])
         table = np.array(self.rows, np.int64).reshape(-1, WIDTH)
         return Plan(table, self.slots, offsets, total, threads, self.tables)
@@ -157,8 +159,19 @@ class Planner:
         """The slot of the memory of a tensor."""
         return self.slots.setdefault(self.memory.get(name, name), len(self.slots))
 
+    def _part_offset(self, name: str) -> int:
+        """Bytes before a part of another memory."""
+        part = self.parts[name]
+        return self.extent(part.row) * math.prod(map(self.extent, self.tensors[part.base].shape[1:])) * self.element_bytes(part.base)
+
+    def home(self, name: str) -> str:
+        """The memory that a tensor lies in."""
+        memory = self.memory.get(name, name)
+        return self.parts[memory].base if memory in self.parts else memory
+
     def touch(self, name: str) -> None:
         """Notes that memory is in use now."""
+        name = self.home(name)
         self.first.setdefault(name, self.clock)
         self.last[name] = self.clock
 
@@ -228,10 +241,10 @@ class Planner:
 
     def _repeat(self, loop: Repeat) -> None:
         length = self.extent(loop.length)
-        outer = {self.memory[n] for n in touched(loop)} - {r.inner for r in loop.rows}
+        outer = {self.home(n) for n in touched(loop)} - {r.inner for r in loop.rows}
         known = {n for n in outer if n in self.first or n in self.given}
         around = {self.memory[n] for s in loop.states for n in (s.inner, s.next)}
-        around |= known | {self.memory[r] for r in loop.results} | ({loop.index} - {""})
+        around |= known | {self.home(r) for r in loop.results} | ({loop.index} - {""})
         for name in around:
             self.touch(name)
         self.begin(length)
@@ -265,8 +278,8 @@ class Planner:
     def _start_rows(self, loop: Repeat, length: int) -> None:
         for row in loop.rows:
             self.linked.add(row.inner)
-            offset = (length - 1) * self.bytes(row.inner) if loop.reverse else 0
-            self.row(LINK, self.slot(row.inner), self.slot(row.outer), max(0, offset))
+            turn = row.start + (max(0, length - 1) if loop.reverse else 0)
+            self.row(LINK, self.slot(row.inner), self.slot(row.outer), turn * self.bytes(row.inner))
         if loop.index:
             self.spare[loop.index] = 8
             self.row(PUT, self.slot(loop.index), max(0, length - 1) if loop.reverse else 0)

@@ -1,0 +1,115 @@
+"""What a schedule is made of.
+
+    Schedule(tensors, memory, steps, ...)
+    Step = Launch(kernel)                                  run a kernel
+         | Sort(tensor, operand, descending)               the order of the last axis
+         | Copy(to, from)                                  the elements of a tensor
+         | Repeat(length, index, ..., steps)               a scan
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from diffgraph.ir.dimension import Size
+from diffgraph.ir.program import Provenance, Table, Tensor
+from diffgraph.kernels.loops import Kernel
+
+
+@dataclass(frozen=True)
+class Launch:
+    """Run a kernel. Its buffers are tensors by name. `results`: the tensors that it leaves in memory; `members`: all whose
+    definitions it computes, wholly or in part."""
+
+    kernel: Kernel
+    results: tuple[str, ...]
+    members: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Sort:
+    """tensor = the stable order of the operand's last axis."""
+
+    tensor: str
+    operand: str
+    descending: bool
+    provenance: Provenance = ()
+
+
+@dataclass(frozen=True)
+class Copy:
+    """target = source, element by element; both have one shape."""
+
+    target: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """A tensor `inner` of a body that is, in step t, the row t + `start` of `outer`."""
+
+    inner: str
+    outer: str
+    start: int = 0
+
+
+@dataclass(frozen=True)
+class Part:
+    """Memory that is part of another one: what begins at a row of `base`."""
+
+    base: str
+    row: Size
+
+
+@dataclass(frozen=True)
+class State:
+    """A carry of a scan: `inner` is read in a step and `next` is written; then they change places."""
+
+    inner: str
+    next: str
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """for t in range(length), downwards if reverse: the steps, with `index` holding t, each row being the row t of its
+    tensor; after each step the two memories of each state change places."""
+
+    length: Size
+    index: str
+    rows: tuple[Row, ...]
+    states: tuple[State, ...]
+    steps: tuple[Step, ...]
+    reverse: bool
+    results: tuple[str, ...] = ()
+
+
+Step = Launch | Sort | Copy | Repeat
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Everything that a step of a program does.
+
+    tensors: by name. memory: the tensor in whose memory each tensor is: itself, or that which it is a view of.
+    tables: the constants. parts: memories that lie in others.
+    """
+
+    tensors: Mapping[str, Tensor]
+    memory: Mapping[str, str]
+    steps: tuple[Step, ...]
+    tables: Mapping[str, Table] = field(default_factory=dict)
+    parts: Mapping[str, Part] = field(default_factory=dict)
+
+    @property
+    def kernels(self) -> tuple[Kernel, ...]:
+        """Every kernel, in order of first use."""
+        return tuple(dict.fromkeys(k for s in self.steps for k in _kernels(s)))
+
+
+def _kernels(step: Step):
+    if isinstance(step, Launch):
+        yield step.kernel
+    elif isinstance(step, Repeat):
+        for inner in step.steps:
+            yield from _kernels(inner)
