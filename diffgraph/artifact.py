@@ -51,9 +51,9 @@ def write_artifact(net: Net, directory: str | Path) -> dict[str, Any]:
     """Writes the artifact of a net, for inference; gives what is in `compile.json`. What was in the directory is
     overwritten."""
     directory = Path(directory)
-    executable = net.inference_executable()
     network = net.network()
     program = net.optimized(net.forward([output.name for output in network.outputs]))
+    executable = build(program, net.target, net.precision, net.threads)
     text = show(program, network.name)
     again = _read(Source(PROGRAM, text)).program
     inputs = [i for i in program.inputs if not (i.role == "run" and i.path in _UNDECLARED)]
@@ -94,7 +94,7 @@ def inference_stage(net: Net, stage: str) -> str:
     if stage == "optimized":
         return show(net.optimized(program), network.name)
     if stage == "source":
-        return net.inference_executable().listing()
+        return build(net.optimized(program), net.target, net.precision, net.threads).listing()
     known = ("forward", "optimized", "source")
     raise error("DG920", f"compile has no stage `{stage}`", help=suggest(stage, known) or ", ".join(known))
 

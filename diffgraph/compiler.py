@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from diffgraph.runtime import values
 from diffgraph.runtime.amounts import bytes_of_text
 from diffgraph.runtime.executable import Executable, build
 from diffgraph.runtime.storage import Storage
+from diffgraph.runtime.variants import BySamples, is_many
 from diffgraph.training import loop
 from diffgraph.training.assembly import assemble, dataset_of, samples_of
 from diffgraph.training.checkpoint import is_resume_name
@@ -100,26 +101,32 @@ class Compiler:
             builder.outputs += [Output(p, found[tensors[p]]) for p in there if found.get(tensors[p])]
         return builder.program()
 
-    def executable(
-        self, program: Program, sizes: Mapping[str, int] | None = None, prepare: bool = True
-    ) -> Executable:
+    def executable(self, program: Program, sizes: Mapping[str, int] | None = None, prepare: bool = True) -> Executable:
         """The program after the passes, as something that runs. The reference target runs it as it is. Where memory is
         limited, a step for these sizes (the batch among them) fits into it, or an error says by how much it does not.
         prepare: see `build`."""
-        optimized = self.optimized(program)
+        make = partial(build, target=self.target, precision=self.precision, threads=self.threads, prepare=prepare)
+        few, many = self.variants(program)
+        if few is not many and not sizes:
+            return BySamples(few, many, self.network().batch, self.precision, make)
+        optimized = many if few is not many and is_many(sizes.get(self.network().batch)) else few
         if self.memory is not None and sizes is not None and self.target != "reference":
             from diffgraph.runtime.fit import fit
 
             optimized = fit(optimized, {**self.sizes, **sizes}, self.memory, self.precision)
-        return build(optimized, self.target, self.precision, self.threads, prepare)
+        return make(optimized)
 
     def optimized(self, program: Program) -> Program:
-        """The program after the passes of the target."""
-        if self.target == "reference":
-            return program
-        from diffgraph.passes.pipeline import optimize
+        """The program after the passes of the target, for a few samples."""
+        return self.variants(program)[0]
 
-        return optimize(program)
+    def variants(self, program: Program) -> tuple[Program, Program]:
+        """The program after the passes of the target, for a few samples and for many; often the same."""
+        if self.target == "reference":
+            return program, program
+        from diffgraph.passes.pipeline import variants
+
+        return variants(program, self.target == "cpu")
 
     def initial(self, seed: int) -> dict[str, np.ndarray]:
         """The initial values of parameters and states by path, in the program's precision."""
@@ -370,8 +377,6 @@ class Net(Compiler):
         count = sum(a.size for a in self.parameters.values())
         return f"<net {network.name}({ports}): {count:,} parameters>"
 
-    # ------------------------------------------------------------ inside
-
     def _run(self, key: tuple, program, arrays, training: bool = False, sizes={}) -> dict[str, np.ndarray]:
         """Runs what `key` stands for, compiled at its first use, on the arrays that it reads. sizes: those for which it
         shall fit into memory, if it shall."""
@@ -394,9 +399,7 @@ class Net(Compiler):
         given = {i.path: i for i in self.network().program.inputs}
         return values.solve([(given[n], np.shape(a)) for n, a in arrays.items() if n in given])
 
-    def _bound(
-        self, program: Program, sizes: Mapping[str, int] | None = None, prepare: bool = True
-    ) -> Executable:
+    def _bound(self, program: Program, sizes: Mapping[str, int] | None = None, prepare: bool = True) -> Executable:
         executable = self.executable(program, sizes, prepare)
         executable.bind(self.storage)
         return executable

@@ -186,7 +186,7 @@ def bench(
     found = profile(work.executable, work.inputs, work.commits, PROFILED)
     names = _sizes(work)
     kernels = kernel_times(found, names, limits, precision)
-    counted = min(int(macs(p, names)) for p in (work.program, work.executable.program))
+    counted = min(int(macs(p, names)) for p in (work.program, work.executable.for_inputs(work.inputs).program))
     moved = traffic(work.program, names, precision)
     stored = sum(a.nbytes for a in work.arrays.values())
     median = float(np.median(seconds))

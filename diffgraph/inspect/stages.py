@@ -51,7 +51,9 @@ def stage_text(
         return show(_only(program, layer), f"{network.name}_gradient")
     if stage == "optimized":
         return show(_only(optimize(program), layer), f"{network.name}_optimized")
-    return _lowered(network, optimize(program), stage, target, precision)
+    # What a sample takes is told of programs for one.
+    interleaved = target == "cpu" and stage != "memory"
+    return _lowered(network, optimize(program, interleaved=interleaved), stage, target, precision)
 
 
 def gradient_program(network: Network) -> Program:

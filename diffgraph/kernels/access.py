@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
-from diffgraph.ir.dimension import Size
+from diffgraph.ir.dimension import Size, evaluate, symbols
 from diffgraph.ir.expression import Affine, Call, Const, Expr, Index, Read
 from diffgraph.kernels.loops import Address
 
-#: A symbolic extent counts as this many when kernels are planned.
-USUAL_EXTENT = 64
+#: A symbol counts as this many when kernels are planned; as so few where they should have work enough for all threads.
+USUAL_EXTENT, FEW = 64, 8
 
 _CHEAP = frozenset(
     "add mul sub neg div recip relu abs sign max min where eq ne lt le gt ge and or not clamp float int stop_gradient"
@@ -26,9 +26,10 @@ def strides(shape: Sequence[Size]) -> tuple[Size, ...]:
     return tuple(reversed(result))[-len(shape) :] if shape else ()
 
 
-def usual(size: Size) -> int:
-    """A plain number for an extent."""
-    return size if isinstance(size, int) else USUAL_EXTENT
+@lru_cache(maxsize=1 << 14)
+def usual(size: Size, symbol: int = USUAL_EXTENT) -> int:
+    """A plain number for an extent, each symbol counting as `symbol`."""
+    return size if isinstance(size, int) else evaluate(size, dict.fromkeys(symbols(size), symbol))
 
 
 def coefficient(place: Affine, axis: int) -> int | None:

@@ -20,7 +20,7 @@ from diffgraph.ir.expression import Affine, Call, Const, Expr, Extent, Index, Re
 from diffgraph.ir.form import Form, alone_index
 from diffgraph.ir.program import Provenance, Tensor
 from diffgraph.ir.scalar import kind_of
-from diffgraph.kernels.access import address, cost, reads, strides, usual
+from diffgraph.kernels.access import FEW, address, cost, reads, strides, usual
 from diffgraph.kernels.blocking import contraction, joined
 from diffgraph.kernels.buffers import collect_loads, renumbered, without_stores
 from diffgraph.kernels.grid import Device
@@ -122,7 +122,7 @@ class Nest:
             if count >= ENOUGH_UNITS and known >= ENOUGH_KNOWN_UNITS:
                 break
             units.append(Unit(axis, extent))
-            count *= usual(extent) if isinstance(extent, int) else 8
+            count *= usual(extent, FEW)
             known *= extent if isinstance(extent, int) else 1
         return tuple(units)
 
@@ -188,7 +188,7 @@ class Nest:
         count, units = 0, 1
         while count < most and units < ENOUGH_UNITS:
             extent = members[0].extents[count]
-            units *= usual(extent) if isinstance(extent, int) else 8
+            units *= usual(extent, FEW)
             count += 1
         return count
 

@@ -38,9 +38,15 @@ COLUMNS = (1, 2, 3, 4)
 #: Rows further apart than this many elements are slower to load.
 FAR = 1024
 
+#: Bytes of the nearest cache that are left for one operand.
+NEAREST = 1 << 14
+
 #: Bytes of a cache line and of an element, and what a line from the second cache costs.
 LINE, FLOAT = 64, 4
 CYCLES_PER_LINE = 2.0
+
+#: Lanes along an axis no longer than this leave no room for further vectors along it: columns are then another axis.
+SHORT = 16
 
 #: Below this many elements of the domain, loops without a plan are as good.
 SMALL = 4096
@@ -59,7 +65,7 @@ class Choice:
     """A way to tile. Axes are positions in the result, but `lane` is an axis of the domain where `along`.
 
     along: the lanes run along a reduced axis. columns: unrolled along the position `column`, or, where that is None, further
-    vectors along the lanes. row: None if only one row.
+    vectors along the lanes (across: then the lanes are whole vectors). row: None if only one row.
     """
 
     along: bool
@@ -95,7 +101,7 @@ def choose(forms: tuple[Form, ...], written: tuple[tuple[int | None, ...], ...],
         return None
     accesses = [accesses_of(f) for f in forms]
     best = None
-    for choice in _choices(forms, written):
+    for choice in _choices(forms, written, machine):
         costs = [_cost(f, w, a, choice, machine) for f, w, a in zip(forms, written, accesses)]
         if None in costs:
             continue
@@ -216,7 +222,7 @@ def unsafe(read: Read, form: Form) -> list[Affine]:
     return [p for p, s in pairs if not is_inside(p, s, form.domain, form.operands)]
 
 
-def _choices(forms: Sequence[Form], written: Sequence[Sequence[int | None]]) -> Iterator[Choice]:
+def _choices(forms: Sequence[Form], written: Sequence[Sequence[int | None]], machine: Machine) -> Iterator[Choice]:
     form, positions = forms[0], written[0]
     # A tile knows how far its rows, columns and lanes are apart in the result.
     even = [p for p, s in enumerate(strides(form.shape)) if isinstance(s, int)]
@@ -231,9 +237,11 @@ def _choices(forms: Sequence[Form], written: Sequence[Sequence[int | None]]) -> 
         yield Choice(along, lane, row, r, None, 1, 0.0)
         if not along:
             yield from (Choice(along, lane, row, r, None, c, 0.0) for c in COLUMNS[1:])
-            continue
+            extent = form.domain[positions[lane]]
+            if not isinstance(extent, int) or extent > SHORT or extent % machine.lanes:
+                continue
         for column, c in itertools.product(tiled, (2, 3, 4, 5, 6)):
-            if column != row and form.domain[positions[column]] % c == 0:
+            if column not in (row, None if along else lane) and form.domain[positions[column]] % c == 0:
                 yield Choice(along, lane, row, r, column, c, 0.0)
 
 
@@ -246,7 +254,7 @@ def _cost(form: Form, written, accesses: Sequence[Access], choice: Choice, machi
         return None
     loads, lines, registers = 0.0, 0.0, 0
     moves = False
-    inmost = loop_order(form)[-1] if not choice.along else lane
+    inmost = _inmost(form, accesses, choice)
     for access in accesses:
         steps = [0 if k is None else access.strides[k] for k in (lane, row, column)]
         if None in steps or access.guarded & {row, column} or not _guard_is_a_range(access, lane):
@@ -259,8 +267,8 @@ def _cost(form: Form, written, accesses: Sequence[Access], choice: Choice, machi
         if not on_lane and access.guarded and not access.guarded.isdisjoint(range(len(form.domain))) and count > 1:
             return None
         loads += count * _load_cost(access, on_lane, on_row, machine)
-        if not choice.along or (on_column if column is not None else on_row):
-            # Along a sum, rows of one operand stay near while blocks of the other pass by.
+        if not choice.along or (on_column if column is not None else on_row) or _passes_by(access, choice, form, on_row):
+            # Along a sum, rows of one operand stay near while blocks of the other pass by, if they are no more than that.
             lines += _lines(access, (on_lane, on_row, on_column), choice, inmost, machine)
         registers += choice.columns if on_lane and not on_row else 1
     cells = choice.rows * choice.columns
@@ -270,6 +278,24 @@ def _cost(form: Form, written, accesses: Sequence[Access], choice: Choice, machi
     cycles += 0.3 * lines
     cycles += _end(form, written, choice, machine) * cells
     return cycles / (cells * machine.lanes * _use(form, written, choice, machine, lane))
+
+
+def _inmost(form: Form, accesses: Sequence[Access], choice: Choice) -> int:
+    """The axis of the innermost loop."""
+    if not choice.along:
+        return loop_order(form)[-1]
+    others = [k for k in loop_order(form) if k != choice.lane]
+    return others[-1] if others and any(a.panels[choice.lane] for a in accesses) else choice.lane
+
+
+def _passes_by(access: Access, choice: Choice, form: Form, on_row: int) -> bool:
+    """Whether the rows of an operand are more, panel by panel, than the nearest cache holds."""
+    if not on_row or access.panels[choice.lane] is None:
+        return False
+    points = 1
+    for k in form.reduced:
+        points *= usual(form.domain[k]) if access.strides[k] else 1
+    return FLOAT * choice.rows * points > NEAREST
 
 
 def _stays_in_panels(access: Access, choice: Choice, machine: Machine, lane: int, row, column) -> bool:
@@ -290,6 +316,8 @@ def _lines(access: Access, steps: tuple[int, int, int], choice: Choice, inmost: 
     span = vectors * (machine.lanes * FLOAT / LINE if on_lane == 1 else machine.lanes if on_lane else 1.0)
     rows = choice.rows if on_row * FLOAT >= LINE else max(1.0, choice.rows * on_row * FLOAT / LINE)
     columns = choice.columns if on_column else 1
+    # Neighbours that the innermost loop moves on to are there already.
+    rows, columns = (1 if on and on == moved else count for on, count in ((on_row, rows), (on_column, columns)))
     return share * max(1.0, span) * rows * columns if moved else 0.0
 
 
@@ -338,7 +366,7 @@ def _end(form: Form, written, choice: Choice, machine: Machine) -> float:
 def _use(form: Form, written, choice: Choice, machine: Machine, lane: int) -> float:
     """The share of rows, columns and lanes that is not wasted."""
     extent = usual(form.domain[lane])
-    block = machine.lanes * (choice.columns if not choice.along else 1)
+    block = machine.lanes * (choice.columns if choice.column is None else 1)
     use = extent / (-(-extent // block) * block)
     if choice.row is not None:
         rows = usual(form.domain[written[choice.row]])

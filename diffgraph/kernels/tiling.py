@@ -33,7 +33,7 @@ from diffgraph.kernels.loops import (
 from diffgraph.kernels.member import Member, Piece
 from diffgraph.kernels.chunks import LARGE_FILTER, chunked_axis, filter_bytes, guards_of_factors
 from diffgraph.kernels.strips import StripWriter, strips_of
-from diffgraph.kernels.tiles import Choice, Machine, loop_order, unsafe
+from diffgraph.kernels.tiles import Choice, Machine, accesses_of, loop_order, unsafe
 
 
 #: Fewer units than these are not shared out evenly.
@@ -64,6 +64,8 @@ class Tiling:
         if chunked is not None:
             return self._in_chunks(plain, rows, *chunked)
         levels = [self.blocks.plain(p) for p in plain] + rows
+        if choice.column is not None:
+            return self.blocks.inside(levels, lambda b: self._along_columns(b.places, b.rows))
         if not choice.along and self._writes_apart():
             # What neighbouring tiles write is on the same cache lines.
             return self.blocks.inside(
@@ -73,7 +75,7 @@ class Tiling:
         if not choice.along and self._goes_panel_by_panel():
             levels.insert(0, self.blocks.lanes)
             return self.blocks.inside(levels, lambda b: self._tile(b.places, b.rows, b.columns, b.active))
-        return self.blocks.inside(levels, lambda b: self._along_columns(b.places, b.rows))
+        return self.blocks.inside(levels, lambda b: self._along_lanes(b.places, b.rows))
 
     def _writes_apart(self) -> bool:
         """Whether lanes are not neighbours in the result."""
@@ -123,21 +125,24 @@ class Tiling:
     # ------------------------------------------------------------------------------------------------ lanes
 
     def _along_columns(self, places, rows: int) -> tuple[Statement, ...]:
-        choice = self.choice
+        """Blocks of columns along an axis of their own; across, lanes are whole vectors, one after the other."""
+        choice, loops, at = self.choice, [], dict(places)
+        steps = [(choice.column, choice.columns)]
         if not choice.along:
-            return self._along_lanes(places, rows)
-        if choice.column is None:
-            return self._tile(places, rows, 1, None)
-        axis = self.nest.new_axis()
-        start = affine(0, ((Index(axis), choice.columns),))
-        count = floor_divide(self.shape[choice.column], choice.columns)
-        if count == 1:
-            return self._tile({**places, choice.column: fixed_place(0)}, rows, choice.columns, None)
-        return (Loop(axis, count, self._tile({**places, choice.column: start}, rows, choice.columns, None)),)
+            steps.insert(0, (choice.lane, self.machine.lanes))
+        for position, size in steps:
+            count = floor_divide(self.shape[position], size)
+            axis = self.nest.new_axis()
+            at[position] = fixed_place(0) if count == 1 else affine(0, ((Index(axis), size),))
+            loops += [(axis, count)] if count != 1 else []
+        return _nested(loops, self._tile(at, rows, choice.columns, None))
 
     def _along_lanes(self, places, rows: int) -> tuple[Statement, ...]:
-        """Blocks of whole vectors across the lanes; in the last one only some lanes are active."""
+        """Blocks of whole vectors across the lanes; in the last one only some lanes are active. One tile where the lanes run
+        along the reduction."""
         choice, lanes = self.choice, self.machine.lanes
+        if choice.along:
+            return self._tile(places, rows, 1, None)
         extent = self.shape[choice.lane]
         size = lanes * choice.columns
         full = floor_divide(extent, size)
@@ -199,33 +204,39 @@ class Tiling:
             part, start, extent = over
             where[part] = affine(0, ((where[part], 1), (start, 1)))
             domain = (*domain[:part], extent, *domain[part + 1 :])
-        if choice.along:
-            body = self._along_the_reduction(tile, piece, where)
-        else:
-            body = self.step(tile, piece, where, active)
-        body = _in_loops(inner, domain, body)
-        if guards:
-            lowered = [(self.nest.lower_at(p, piece, where), extent) for p, extent in guards]
-            conditions = [c for p, extent in lowered for c in _inside(p, extent)]
-            body = (When(conditions[0] if len(conditions) == 1 else Call("and", tuple(conditions)), body),)
-        return _in_loops(outer, domain, body)
+        lowered = [(self.nest.lower_at(p, piece, where), extent) for p, extent in guards]
+        conditions = [c for p, extent in lowered for c in _inside(p, extent)]
 
-    def _along_the_reduction(self, tile: Tile, piece: Piece, where) -> tuple[Statement, ...]:
-        """Vectors along the reduced axis: whole ones in a loop, then what is left."""
+        def around(body: tuple[Statement, ...]) -> tuple[Statement, ...]:
+            body = _in_loops(inner, domain, body)
+            if conditions:
+                body = (When(conditions[0] if len(conditions) == 1 else Call("and", tuple(conditions)), body),)
+            return _in_loops(outer, domain, body)
+
+        if not choice.along:
+            return around(self.step(tile, piece, where, active))
+        parts = self._along_the_reduction(tile, piece, where)
+        if not any(a.panels[choice.lane] for a in accesses_of(form)):
+            return around(_in_parts(parts))
+        # From panel to panel it is far: each is gone through before the next one.
+        return tuple(s for loops, body in parts for s in _nested(loops, around(body)))
+
+    def _along_the_reduction(self, tile: Tile, piece: Piece, where):
+        """Vectors along the reduced axis, as (loops, statements inside of them): whole ones in a loop, then what is left."""
         lane, lanes = self.choice.lane, self.machine.lanes
         extent = piece.form.domain[lane]
         full = floor_divide(extent, lanes)
         rest = extent - full * lanes
-        statements: list[Statement] = []
+        parts = []
         if full != 0:
             axis = self.nest.new_axis()
             start = affine(0, ((Index(axis), lanes),))
-            statements.append(Loop(axis, full, self.step(tile, piece, {**where, lane: start}, None)))
+            parts.append(([(axis, full)], self.step(tile, piece, {**where, lane: start}, None)))
         if rest != 0:
             start = fixed_place(full * lanes)
             active = Lanes(None, size_expr(rest), False)
-            statements += self.step(tile, piece, {**where, lane: start}, active)
-        return tuple(statements)
+            parts.append(([], self.step(tile, piece, {**where, lane: start}, active)))
+        return parts
 
     def step(self, tile: Tile, piece: Piece, where: Mapping[int, Affine], active) -> tuple[Statement, ...]:
         """One step of a reduction, the indices of its form being at places of the kernel."""
@@ -367,6 +378,16 @@ class _Operands:
 
 def _inside(place: Expr, extent: Size) -> tuple[Expr, Expr]:
     return Call("ge", (place, Const(0))), Call("lt", (place, size_expr(extent)))
+
+
+def _nested(loops, body: tuple[Statement, ...]) -> tuple[Statement, ...]:
+    for axis, extent in reversed(loops):
+        body = (Loop(axis, extent, body),)
+    return body
+
+
+def _in_parts(parts) -> tuple[Statement, ...]:
+    return tuple(s for loops, body in parts for s in _nested(loops, body))
 
 
 def _in_loops(loops, domain, body: tuple[Statement, ...]) -> tuple[Statement, ...]:

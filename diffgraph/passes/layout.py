@@ -58,12 +58,12 @@ def layout(program: Program, report: Report) -> Program:
         b[n, o] = sum[i, j](y[n, i, j, o])
         output b
     """
-    inner = _innermost(program)
+    inner = innermost(program)
     if not _is_worthwhile(program, inner):
         # Not for all together: then for each by itself.
         inner = {t: a for t, a in inner.items() if _gain(program.tensors[t].shape, a) > 0}
-    movable = _movable(program)
-    orders = {t: _moved_last(a, len(program.tensors[t].shape)) for t, a in inner.items() if t in movable}
+    free = movable(program)
+    orders = {t: _moved_last(a, len(program.tensors[t].shape)) for t, a in inner.items() if t in free}
     names = Builder(program)
     packer = _Packer(names, inner, orders, steady_tensors(program))
     statements: list[Statement] = []
@@ -84,7 +84,7 @@ def layout(program: Program, report: Report) -> Program:
 # ------------------------------------------------------------------------------------------------ which axis
 
 
-def _innermost(program: Program) -> dict[str, int]:
+def innermost(program: Program) -> dict[str, int]:
     """For each tensor that windows move over, or that goes along with one, the axis of its channels."""
     windows: dict[str, set[int]] = {}
     terms = [(s.tensor.name, t) for s in program.statements if isinstance(s, Definition) for t in s.terms]
@@ -166,7 +166,7 @@ def _use(extent: int) -> float:
     return extent / (-(-extent // LANES) * LANES)
 
 
-def _movable(program: Program) -> set[str]:
+def movable(program: Program) -> set[str]:
     """The tensors whose order nobody outside of definitions depends on."""
     fixed = set(program.roots) | {i.tensor.name for i in program.inputs}
     for statement in program.statements:

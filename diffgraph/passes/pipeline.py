@@ -16,6 +16,7 @@
     unflatten      after fuse, since a map with `//` fuses and a view does not
     extract        after fuse, on the loops that there will be
     canonicalize, cse, dce   again: the last steps make new forms, some of them equal
+    interleave     on the tensors that there will be, before layout: what samples fill, channels need not
     layout         on the tensors that there will be: it changes where their elements are, not what is computed
     halo           after layout, since a guard only costs where it is tested for each element of a row
     split          after layout, which says what is outermost in memory
@@ -42,6 +43,7 @@ from diffgraph.passes.fuse import fuse
 from diffgraph.passes.gather import gather
 from diffgraph.passes.halo import halo
 from diffgraph.passes.hoist import hoist
+from diffgraph.passes.interleave import interleave
 from diffgraph.passes.layout import layout
 from diffgraph.passes.lift import lift
 from diffgraph.passes.merge import merge
@@ -72,6 +74,7 @@ PIPELINE: tuple[tuple[str, Pass], ...] = (
     ("canonicalize", canonicalize),
     ("cse", cse),
     ("dce", dce),
+    ("interleave", interleave),
     ("layout", layout),
     ("halo", halo),
     ("split", split),
@@ -87,16 +90,35 @@ class Stage:
     program: Program
 
 
-def optimize(program: Program, report: Report | None = None, until: int | None = None) -> Program:
+def optimize(program: Program, report: Report | None = None, until: int | None = None, interleaved=True) -> Program:
     """The program after the passes (after the first `until` of them)."""
-    return stages(program, report, until)[-1].program
+    return stages(program, report, until, interleaved)[-1].program
 
 
-def stages(program: Program, report: Report | None = None, until: int | None = None) -> list[Stage]:
-    """The program before any pass, and after each. A failure inside a pass is a `CompilerBug` that names it."""
+def variants(program: Program, interleaved: bool = True) -> tuple[Program, Program]:
+    """The program after the passes, for a few samples and for many: the same where interleaving them does not pay, or is
+    not wanted."""
+    at = [name for name, _ in PIPELINE].index("interleave")
+    before = optimize(program, until=at)
+    many = interleave(before, Report()) if interleaved else before
+    few = _passed(before, PIPELINE[at + 1 :], Report())[-1].program
+    return few, few if many is before else _passed(many, PIPELINE[at + 1 :], Report())[-1].program
+
+
+def stages(
+    program: Program, report: Report | None = None, until: int | None = None, interleaved: bool = True
+) -> list[Stage]:
+    """The program before any pass, and after each. A failure inside a pass is a `CompilerBug` that names it.
+    interleaved: for many samples, on a target whose vectors they may fill."""
     report = report if report is not None else Report()
-    done = [Stage("elaborated", program)]
-    for name, step in PIPELINE[:until]:
+    passes = tuple(p for p in PIPELINE[:until] if interleaved or p[0] != "interleave")
+    return [Stage("elaborated", program), *_passed(program, passes, report)]
+
+
+def _passed(program: Program, passes: tuple[tuple[str, Pass], ...], report: Report) -> list[Stage]:
+    """The program after each of some passes."""
+    done = []
+    for name, step in passes:
         report.step = name
         try:
             program = step(program, report)

@@ -97,6 +97,10 @@ class Executable(ABC):
         """The kernels of a step, in order; none for the interpreter."""
         return ()
 
+    def for_inputs(self, inputs: Mapping[str, np.ndarray]) -> Executable:
+        """What runs on some inputs: itself, unless it was compiled in several ways."""
+        return self
+
     def source(self) -> str:
         """The generated text; empty for the interpreter."""
         return ""

@@ -72,6 +72,7 @@ def profile(
     executable: Executable, inputs: Mapping[str, np.ndarray], commit: bool = False, repeats: int = 5
 ) -> Profile:
     """The medians of a number of runs after a first one. With `commit`, parameters and states change as in training."""
+    executable = executable.for_inputs(inputs)
     if isinstance(executable, PreparedExecutable):
         executable.run(inputs)
         executable = executable.rest

@@ -18,7 +18,7 @@ def compiled(text, **settings):
     program = net.forward([o.name for o in net.network().outputs])
     report = Report()
     # What moves elements only comes later.
-    return program, optimize(program, report, until=[name for name, _ in PIPELINE].index("layout")), report
+    return program, optimize(program, report, until=[name for name, _ in PIPELINE].index("interleave")), report
 
 
 def values_of(program, batch=2, seed=1):
