@@ -403,3 +403,9 @@ def test_it_shows_itself():
     assert "linear1" in net.show() and "sum[" in net.show("forward")
     assert net._repr_html_().startswith("<svg") and "linear1" in net._repr_svg_()
     assert "3 parameters" in repr(net)
+
+
+def test_the_net_that_a_file_declares_is_meant_before_one_that_it_brings():
+    text = 'from "std/vision.net" import lenet\nnet own { input image[N, 1, 28, 28]\n output y = (image -> lenet) }\n'
+    assert dg.loads(text).declared.name == "own"
+    assert dg.loads('from "std/vision.net" import lenet\n').declared.name == "lenet"

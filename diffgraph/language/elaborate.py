@@ -122,10 +122,13 @@ def _path_text(node, scope, session) -> str:
 
 
 def net_name(module: Module) -> str:
-    """The net that is meant where none is named: the only one, else that of the first train block."""
+    """The net that is meant where none is named: the only one, else that of the first train block, else the first that
+    the file declares itself, else the first that it brings from another."""
     if not module.nets:
         raise error("DG207", f"{module.source.name} has no net", help="declare one: net model { ... }")
-    return module.trains[0].net if len(module.nets) > 1 and module.trains else module.nets[0]
+    if len(module.nets) > 1 and module.trains:
+        return module.trains[0].net
+    return next((name for name in module.nets if name in module.declarations), module.nets[0])
 
 
 def net_value(module: Module, name: str) -> LayerValue:
