@@ -29,7 +29,7 @@ def with_sequences(builder: Builder, scan: Scan, moved: set[str]) -> tuple[list[
         if axis > 0:
             made.append(_steps_first(builder, tensor, axis, scan))
             tensor = made[-1].tensor
-        scan = _read_by_step(scan, inner, tensor.name, axis)
+        scan = read_by_step(scan, inner, tensor.name, axis)
     return made, scan
 
 
@@ -81,7 +81,7 @@ def _without(items: tuple, axis: int) -> tuple:
     return items[:axis] + items[axis + 1 :]
 
 
-def _read_by_step(scan: Scan, inner: str, outer: str, axis: int) -> Scan:
+def read_by_step(scan: Scan, inner: str, outer: str, axis: int) -> Scan:
     """The scan with a constant as a sequence: its reads lose an axis."""
     statements = tuple(
         replace(s, terms=tuple(_sliced(t, inner, axis) for t in s.terms)) if inner in s.operands else s

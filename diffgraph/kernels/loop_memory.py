@@ -7,7 +7,7 @@ step; where it is yielded it is a row of one tensor with a row more than there a
     its next value              row t + 1        (t in reverse)
 
 so that the carries at the start of each step and those at its end, which the derivative of a scan both reads, lie in memory
-once, the initial and the final carry with them.
+once.
 """
 
 from __future__ import annotations
@@ -61,15 +61,17 @@ class LoopMemory:
         inner, following = self.inside.name(carry.inner), self.inside.name(carry.next)
         like = self.inside.tensors[inner]
         rows = self._own(f"{inner}.rows", replace(like, shape=(length + 1, *like.shape)))
-        first = self._own(f"{inner}.first", like)
+        first, last = (self._own(f"{inner}.{which}", like) for which in ("first", "last"))
         self._part(first, rows, length if reverse else 0)
-        self._part(self.outside.name(carry.final.name), rows, 0 if reverse else length)
+        self._part(last, rows, 0 if reverse else length)
         for name, start in ((carry.inner, int(reverse)), (carry.next, int(not reverse))):
             self.rows.append(Row(self.inside.name(name), rows, start))
             if name in self.yields:
                 self._part(self.outside.name(self.yields.pop(name)), rows, start)
         self.free.discard(following)
         self.before.append(Copy(first, self.outside.name(carry.initial)))
+        # A copy, so that who wants the last row does not keep all of them.
+        self.after.append(Copy(self.outside.name(carry.final.name), last))
 
     def _row(self, inner: str, stacked: str) -> None:
         """A yield."""

@@ -13,6 +13,7 @@
     merge          once filters are what they will be, and before fuse puts functions into other sums
     lift           before fuse, which would put what is the same in every step of a scan back into its steps
     fuse           last of the large steps, because substitution hides what those before it look at
+    sink           after fuse, which has made one map of several
     unflatten      after fuse, since a map with `//` fuses and a view does not
     extract        after fuse, on the loops that there will be
     canonicalize, cse, dce   again: the last steps make new forms, some of them equal
@@ -49,6 +50,7 @@ from diffgraph.passes.lift import lift
 from diffgraph.passes.merge import merge
 from diffgraph.passes.order import order
 from diffgraph.passes.report import Report
+from diffgraph.passes.sink import sink
 from diffgraph.passes.split import split
 from diffgraph.passes.unflatten import unflatten
 
@@ -69,6 +71,7 @@ PIPELINE: tuple[tuple[str, Pass], ...] = (
     ("merge", merge),
     ("lift", lift),
     ("fuse", fuse),
+    ("sink", sink),
     ("unflatten", unflatten),
     ("extract", extract),
     ("canonicalize", canonicalize),
