@@ -101,6 +101,18 @@ def test_a_loop_is_a_scan():
     assert "Scan" in {n.op_type for n in model.graph.node}
 
 
+def test_tables_have_names_of_their_own():
+    text = "net case {\n    input x[N]\n    y[n] = sum[i < 3](a[i] * exp(b[i] * x[n]))\n    output y\n}\na = [1, 2, 4]\nb = [0.5, 0.1, -1]\n"
+    _, found, expected = exported(text, x=np.array([0.5, -1, 2]))
+    agree(found, expected)
+
+
+def test_a_loop_over_nothing_gives_its_start():
+    text = LOOP.replace("0..7", "3..3").replace("last(path)", "sum(path)")
+    _, found, expected = exported(text, x=np.random.default_rng(0).standard_normal((2, 7, 3)))
+    agree(found, expected)
+
+
 @settings(max_examples=25, **QUIET)
 @given(programs())
 def test_random_programs_with_their_gradients(text):

@@ -42,14 +42,14 @@ def onnx_model(program: Program, arrays: Mapping[str, np.ndarray], name: str, pr
     real = PRECISIONS[precision]
     graph = GraphWriter(real)
     given = [i for i in program.inputs if i.tensor.name not in constants]
-    for i in given:
-        graph.name(i.tensor.name)
+    # Inputs first: they have the names that the user knows.
+    values = {i.tensor.name: graph.name(i.tensor.name) for i in given}
     for i in program.inputs:
         if i.tensor.name in constants:
-            graph.given(i.path or i.tensor.name, scalar.cast(constants[i.tensor.name], i.tensor.kind, real))
-    values = {i.tensor.name: (i.path or i.tensor.name) if i.tensor.name in constants else i.tensor.name
-              for i in program.inputs}  # fmt: skip
-    find_symbols(graph, [(i.tensor.name, i.tensor) for i in given])
+            array = scalar.cast(constants[i.tensor.name], i.tensor.kind, real)
+            name_of = i.path if i.role in ("parameter", "state") else i.tensor.name
+            values[i.tensor.name] = graph.given(name_of, array)
+    find_symbols(graph, [(values[i.tensor.name], i.tensor) for i in given])
     values = write_statements(graph, program, values)
     results = []
     for output in program.outputs:
@@ -58,7 +58,7 @@ def onnx_model(program: Program, arrays: Mapping[str, np.ndarray], name: str, pr
         results.append(value_info(graph, result, program.tensors[output.tensor]))
     nodes, used = _live(graph.nodes, {r.name for r in results})
     constants = {n: a for n, a in graph.constants.items() if n in used}
-    inputs = [value_info(graph, i.tensor.name, i.tensor) for i in given]
+    inputs = [value_info(graph, values[i.tensor.name], i.tensor) for i in given]
     return protocol.model(protocol.graph(name, nodes, inputs, results, constants))
 
 

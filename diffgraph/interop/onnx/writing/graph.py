@@ -107,10 +107,11 @@ class GraphWriter:
             root.constants[root._by_content[key]] = array
         return root._by_content[key]
 
-    def given(self, name: str, array: np.ndarray) -> None:
-        """A constant that has a name."""
-        self.root._taken.add(name)
+    def given(self, hint: str, array: np.ndarray) -> str:
+        """A constant that has a name of its own."""
+        name = self.name(hint)
         self.root.constants[name] = np.asarray(array)
+        return name
 
     def ints(self, *values: int) -> str:
         """A constant list of ints."""

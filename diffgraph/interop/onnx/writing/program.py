@@ -143,6 +143,12 @@ class ProgramWriter:
 
     def _scan(self, scan: Scan) -> None:
         """ONNX's Scan: its body sees the values around it, so what is the same in every step is just read."""
+        if scan.length == 0:
+            # ONNX Runtime refuses to run over nothing.
+            self.values.update((c.final.name, self.values[c.initial]) for c in scan.carries)
+            for y in scan.yields:
+                self.values[y.stacked.name] = self._nothing(y.stacked)
+            return
         graph = self.graph
         inner = GraphWriter(graph.real, within=graph)
         inside = dict(self.values)
@@ -171,6 +177,9 @@ class ProgramWriter:
         operands = [*(self.values[c.initial] for c in scan.carries), *(value for _, value in given)]
         graph.append(protocol.node("Scan", operands, names, body=block, num_scan_inputs=len(given), **directions))
         self.values.update(zip((t.name for t in scan.results), names))
+
+    def _nothing(self, tensor: Tensor) -> str:
+        return self.graph.expand(self.graph.constant(self.graph.dtype(tensor.kind).type(0), "number"), tensor.shape)
 
     def _count(self, length: Size) -> str:
         zero, one = (self.graph.constant(np.int64(n), "size") for n in (0, 1))
