@@ -366,8 +366,11 @@ def _end(form: Form, written, choice: Choice, machine: Machine) -> float:
 def _use(form: Form, written, choice: Choice, machine: Machine, lane: int) -> float:
     """The share of rows, columns and lanes that is not wasted."""
     extent = usual(form.domain[lane])
-    block = machine.lanes * (choice.columns if choice.column is None else 1)
-    use = extent / (-(-extent // block) * block)
+    columns = choice.columns if choice.column is None else 1
+    full, rest = divmod(extent, machine.lanes * columns)
+    # A last block with fewer vectors takes nearly as much less time as it has fewer of them.
+    last = min(1.0, 1.1 * -(-rest // machine.lanes) / columns)
+    use = extent / ((full + last) * machine.lanes * columns)
     if choice.row is not None:
         rows = usual(form.domain[written[choice.row]])
         # A last block with fewer rows takes as long as its loads: most of the time of a full one. Of an axis whose length

@@ -166,6 +166,12 @@ class Real(Number):
         """self * factor + addend, rounded once."""
         return self._call("fma", factor, addend)
 
+    def reciprocal(self) -> Real:
+        """1 / self for a finite number whose reciprocal is normal, within 2 units of the last place: an estimate and a
+        step of Newton's where the machine has one for vectors, which takes a fifth of the time of a division."""
+        one = constant(self.type, 1.0)
+        return self._make(self.builder.fdiv(one, self.value, flags=(*FLAGS, "arcp")))
+
     def with_sign_of(self, other: Real) -> Real:
         """Its size with the sign of another."""
         return self._call("copysign", other)
