@@ -18,7 +18,8 @@ Loops = list[tuple[int, Size]]
 @dataclass(frozen=True)
 class Block:
     """A block of results, as far as it is known: where it is on each axis of the result, how large the tile is, which of
-    its lanes are active; the conditions under which it is that block, and loops inside of these."""
+    its lanes are active; the conditions under which it is that block, loops inside of these, and conditions inside of the
+    loops."""
 
     places: Mapping[int, Affine]
     rows: int = 1
@@ -26,6 +27,7 @@ class Block:
     active: Lanes | None = None
     conditions: tuple[Expr, ...] = ()
     loops: tuple[tuple[int, Size], ...] = ()
+    inner: tuple[Expr, ...] = ()
 
 
 #: A level of loops: the loops, as axis and extent, and the kinds of blocks that there are in them.
@@ -90,22 +92,40 @@ class Blocks:
 
     def lanes(self):
         """A level: blocks of whole vectors, of known length, across the lanes; in the last one only some may be active."""
+        full, rest = divmod(self.shape[self.choice.lane], self.machine.lanes * self.choice.columns)
+        if full == 0:
+            return [], self._lanes_at(index(0))
+        axis = self.new_axis()
+        return [(axis, full + (rest > 0))], self._lanes_at(index(axis))
+
+    def lanes_in_groups(self, wanted: int):
+        """The same as a level of about so many groups, in each of which there is a loop over its blocks."""
+        blocks = -(-self.shape[self.choice.lane] // (self.machine.lanes * self.choice.columns))
+        groups = next((g for g in range(wanted, 2 * wanted) if blocks % g == 0), min(wanted, blocks))
+        size = -(-blocks // groups)
+        if size == 1:
+            return self.lanes()
+        group, axis = self.new_axis(), self.new_axis()
+        number = affine(0, ((Index(group), size), (Index(axis), 1)))
+        there = () if blocks % size == 0 else (Call("lt", (number, Const(blocks))),)
+        made = [replace(b, inner=(*there, *b.conditions), conditions=()) for b in self._lanes_at(number)]
+        return [(group, -(-blocks // size))], [replace(b, loops=((axis, size),)) for b in made]
+
+    def _lanes_at(self, number: Affine) -> list[Block]:
+        """The kinds that the block of lanes of a number may be of."""
         position, lanes = self.choice.lane, self.machine.lanes
         size = lanes * self.choice.columns
-        extent = self.shape[position]
-        full, rest = divmod(extent, size)
-        axis = self.new_axis()
+        full, rest = divmod(self.shape[position], size)
         columns = -(-rest // lanes)
         active = None if rest == columns * lanes else Lanes(None, Const(rest), True)
         last = Block({position: fixed_place(full * size)}, columns=columns, active=active)
         if full == 0:
-            return [], [last]
-        whole = Block({position: affine(0, ((Index(axis), size),))}, columns=self.choice.columns)
+            return [last]
+        whole = Block({position: affine(0, ((number, size),))}, columns=self.choice.columns)
         if rest == 0:
-            return [(axis, full)], [whole]
-        is_whole, is_last = _whole_or_last(index(axis), full)
-        blocks = [replace(whole, conditions=is_whole), replace(last, conditions=is_last)]
-        return [(axis, full + 1)], blocks
+            return [whole]
+        is_whole, is_last = _whole_or_last(number, full)
+        return [replace(whole, conditions=is_whole), replace(last, conditions=is_last)]
 
 
 def _whole_or_last(number: Expr, full: Size) -> tuple[tuple[Expr, ...], tuple[Expr, ...]]:
@@ -123,6 +143,8 @@ def of_each(blocks: Sequence[Block], statements_of: Callable) -> tuple[Statement
     statements: list[Statement] = []
     for block in blocks:
         body = statements_of(block)
+        if block.inner:
+            body = (When(_all(block.inner), body),)
         for axis, extent in reversed(block.loops):
             body = (Loop(axis, extent, body),)
         statements += body if not block.conditions else (When(_all(block.conditions), body),)
@@ -137,6 +159,7 @@ def _joined(a: Block, b: Block) -> Block:
         a.active or b.active,
         (*a.conditions, *b.conditions),
         (*a.loops, *b.loops),
+        (*a.inner, *b.inner),
     )
 
 

@@ -24,7 +24,6 @@ from diffgraph.kernels.access import FEW, address, cost, reads, strides, usual
 from diffgraph.kernels.blocking import contraction, joined
 from diffgraph.kernels.buffers import collect_loads, renumbered, without_stores
 from diffgraph.kernels.grid import Device
-from diffgraph.kernels.lattice import Box
 from diffgraph.kernels.loops import (
     Address,
     Best,
@@ -41,7 +40,7 @@ from diffgraph.kernels.loops import (
     Update,
 )
 from diffgraph.kernels.member import Member, Piece, reduction_order
-from diffgraph.kernels.tiling import Tiling
+from diffgraph.kernels.tiling import ENOUGH_KNOWN_UNITS, Tiling
 
 #: What a reduction starts from, by op, for floats and for ints.
 IDENTITY = {
@@ -56,9 +55,6 @@ IDENTITY = {
 #: Enough units for any number of threads that we expect to share a kernel.
 ENOUGH_UNITS = 48
 
-#: Of these, from extents that are known: a batch may be a single sample.
-ENOUGH_KNOWN_UNITS = 16
-
 
 def can_share(reader: Member, tensor: str, preserved: int, depth: int) -> bool:
     """Whether each read of a tensor by a member stays, in the first `depth` axes, at the very place that is written.
@@ -69,8 +65,8 @@ def can_share(reader: Member, tensor: str, preserved: int, depth: int) -> bool:
         for read in reads(piece.form.body):
             if piece.operands[read.slot] != tensor:
                 continue
-            place = [alone_index(p) for p in read.place[:depth]]
-            if place != list(reader.axes_of(piece)[:depth]) or len(read.place) < depth:
+            pairs = zip(read.place, reader.axes_of(piece)[:depth], piece.form.operands[read.slot].shape)
+            if any(alone_index(p) != axis for p, axis, extent in pairs if extent != 1) or len(read.place) < depth:
                 return False
     return True
 
@@ -153,30 +149,6 @@ class Nest:
         start = Const(0) if op in ("argmax", "argmin") else identity(op, tensor.kind)
         store = Store(number, Address(0, ((Index(unit.axis), 1),)), start)
         return Kernel(name, tuple(self.buffers), (unit,), (store,), unit.extent, provenance)
-
-    def margins(self, name: str, tensor: Tensor, inside: Box, provenance: Provenance) -> Kernel:
-        """The kernel that sets everything outside of a box to 0: strip by strip, each axis inside of those before it."""
-        number = self._buffer(tensor.name, written=True)
-        rank = len(tensor.shape)
-        full = [inside.extents[k] == tensor.shape[k] for k in range(rank)]
-        lead = next(k for k in range(rank) if not full[k])
-        units = tuple(Unit(self._axis(), tensor.shape[k]) for k in range(lead))
-        where = [affine(0, ((Index(u.axis), 1),)) for u in units]
-        body: list[Statement] = []
-        work: Size = 0
-        for axis in (k for k in range(lead, rank) if not full[k]):
-            start, extent = inside.starts[axis], inside.extents[axis]
-            for first, count in ((0, start), (start + extent, tensor.shape[axis] - start - extent)):
-                if count == 0:
-                    continue
-                starts = [*inside.starts[lead:axis], first, *(0 for _ in range(axis + 1, rank))]
-                extents = [*inside.extents[lead:axis], count, *tensor.shape[axis + 1 :]]
-                loops = [(self._axis(), e) for e in extents]
-                place = [*where, *(affine(0, ((Index(a), 1), (_as_expr(s), 1))) for (a, _), s in zip(loops, starts))]
-                store = Store(number, address(place, tensor.shape), identity("sum", tensor.kind))
-                body += nested(loops, (store,))
-                work = work + product([*(u.extent for u in units), *extents])
-        return Kernel(name, tuple(self.buffers), units, tuple(body), work, provenance)
 
     def _unit_axes(self, members: Sequence[Member], shared: int) -> int:
         """How many of the shared axes become units: one where that gives enough, never the loop that runs in vectors

@@ -18,6 +18,7 @@ from diffgraph.kernels.blocking import in_parts
 from diffgraph.kernels.grid import Device
 from diffgraph.kernels.lattice import Box, filled_box
 from diffgraph.kernels.loops import Kernel
+from diffgraph.kernels.margins import margins
 from diffgraph.kernels.member import Member, Piece, follows, member
 from diffgraph.kernels.loop_memory import LoopMemory
 from diffgraph.kernels.nest import Nest, can_share, preserved_axes
@@ -30,6 +31,9 @@ MOST_MEMBERS = 12
 
 #: From so many elements on, the memory of a result weighs more than starting a kernel.
 LARGE = 1 << 18
+
+#: A map of so many elements for each sample is worth several threads.
+LARGE_MAP = 1 << 14
 
 
 def schedule(program: Program, machine: Machine | Device | None = None) -> Schedule:
@@ -140,7 +144,7 @@ class _Scheduler:
         self.made_in[tensor.name] = max(made)
         if box.extents != tensor.shape:
             nest = Nest(self.tensors, self.memory, frozenset())
-            kernel = nest.margins(f"{_title([tensor.name])}_margins", tensor, box, provenance)
+            kernel = margins(nest, f"{_title([tensor.name])}_margins", tensor, box, provenance)
             self.groups[made[0]].before.append(Launch(kernel, (tensor.name,), (tensor.name,)))
 
     def _join(self, new: Member, earliest: int = -1) -> int:
@@ -179,8 +183,20 @@ class _Scheduler:
             scalars = not new.extents and all(not m.extents for m in group.members)
             return 0 if scalars else None
         if any(self.memory[o] in group.names for o in new.operands):
-            return shared
+            return None if self._gains_units_alone(group, new, shared) else shared
         return shared if shared == new.depth == group.shared and self._are_siblings(group, new) else None
+
+    def _gains_units_alone(self, group: _Group, new: Member, shared: int) -> bool:
+        """Whether a large map would share nothing but the batch, which may be a single sample, and with what reads and
+        makes little: in a kernel of its own several threads find work."""
+
+        def each(tensor: Tensor) -> int:
+            return product(e for e in tensor.shape if isinstance(e, int))
+
+        if any(isinstance(e, int) for e in new.extents[:shared]) or each(new.tensor) < LARGE_MAP:
+            return False
+        around = {o for m in group.members for o in (m.tensor.name, *m.operands)}
+        return all(each(self.tensors[o]) * 8 <= each(new.tensor) for o in around)
 
     def _are_siblings(self, group: _Group, new: Member) -> bool:
         """Members that do not need each other share a kernel if they read something in common, or are small: large results

@@ -35,6 +35,9 @@ STRIP = 1 << 15
 #: Bytes of the results of a group of tiles.
 GROUP = 13 << 10
 
+#: Where a single sample has fewer units than these, groups are made smaller: threads could not share them evenly.
+FEW_UNITS = 8
+
 #: Fewer tiles than these do not pay for laying their results aside.
 FEW_TILES = 3
 
@@ -133,10 +136,14 @@ class StripWriter:
         self.vectors = choice.rows * choice.columns
         most = max(1, GROUP // (self.vectors * lanes * FLOAT))
         self.row_blocks = 1 if choice.row is None else -(-self.shape[choice.row] // choice.rows)
+        known = [p for p in self.plain if isinstance(self.shape[p], int)]
+        tiles = self.row_blocks * product(self.shape[p] for p in known)
+        panels = -(-self.shape[choice.lane] // (lanes * choice.columns))
+        while most > 2 and panels * -(-tiles // most) < FEW_UNITS:
+            most -= 1
         self.grouped: int | None = None
         self.group_of_rows = _even(self.row_blocks, most)
         self.group_of_plain = 1
-        known = [p for p in self.plain if isinstance(self.shape[p], int)]
         if self.group_of_rows == self.row_blocks and known and most // self.row_blocks > 1:
             self.grouped = known[-1]
             self.group_of_plain = _even(self.shape[self.grouped], most // self.row_blocks)

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from diffgraph.ir.affine import affine, index
-from diffgraph.ir.dimension import Size, floor_divide
+from diffgraph.ir.dimension import Size, floor_divide, product
 from diffgraph.ir.expression import Affine, Call, Const, Expr, Index, Read
 from diffgraph.kernels.access import address, step, strides, usual
 from diffgraph.kernels.blocks import Block, Blocks, fixed_place, size_expr
@@ -38,6 +38,9 @@ from diffgraph.kernels.tiles import Choice, Machine, accesses_of, loop_order, un
 
 #: Fewer units than these are not shared out evenly.
 FEW_UNITS = 4
+
+#: Enough units of extents that are known: a batch may be a single sample.
+ENOUGH_KNOWN_UNITS = 16
 
 
 class Tiling:
@@ -75,6 +78,9 @@ class Tiling:
         if not choice.along and self._goes_panel_by_panel():
             levels.insert(0, self.blocks.lanes)
             return self.blocks.inside(levels, lambda b: self._tile(b.places, b.rows, b.columns, b.active))
+        more = self._more_units(plain)
+        if more is not None:
+            return self.blocks.inside([*levels, more], lambda b: self._tile(b.places, b.rows, b.columns, b.active))
         return self.blocks.inside(levels, lambda b: self._along_lanes(b.places, b.rows))
 
     def _writes_apart(self) -> bool:
@@ -87,6 +93,19 @@ class Tiling:
         extent = self.shape[self.choice.lane]
         blocks = isinstance(extent, int) and extent > self.machine.lanes * self.choice.columns
         return blocks and filter_bytes(self.members[0], self.choice) > LARGE_FILTER
+
+    def _more_units(self, plain: Sequence[int]):
+        """A level of blocks of lanes, where a batch of one sample would leave too few units without it."""
+        choice = self.choice
+        count = product(e for p in plain if isinstance(e := self.shape[p], int))
+        if choice.row is not None and isinstance(rows := self.shape[choice.row], int):
+            count *= -(-rows // choice.rows)
+        if count >= ENOUGH_KNOWN_UNITS:
+            return None
+        extent = None if choice.along else self.shape[choice.lane]
+        if not isinstance(extent, int) or extent <= self.machine.lanes * choice.columns:
+            return None
+        return lambda: self.blocks.lanes_in_groups(-(-ENOUGH_KNOWN_UNITS // count))
 
     # ------------------------------------------------------------------------------------------------ chunks
 

@@ -348,26 +348,31 @@ def _windowed_slot(form: Form) -> int | None:
 @cache
 def turned(form: Form, slot: int, is_steady: bool) -> _Read | None:
     """The order of a matrix for a product that runs along its rows; None for what is no such product."""
-    across = alone_index(form.write[-1]) if form.write else None
     found = [n for n in nodes(form.body) if type(n) is Read]
-    if across is None or len(found) != 2 or len(form.reduced) != 1 or not all(n.otherwise is None for n in found):
+    if len(found) != 2 or len(form.reduced) != 1 or not all(n.otherwise is None for n in found):
         return None
-    along = form.reduced[0]
+    along, shape = form.reduced[0], form.operands[slot].shape
+    across = _last_indices(form.write, form.shape, 1)
     (read,) = [n for n in found if n.slot == slot] if sum(n.slot == slot for n in found) == 1 else (None,)
-    if read is None or [alone_index(n.place[-1]) for n in found if n.place] != [along, along]:
+    if read is None or across in ([], [None]) or not all(isinstance(s, int) for s in shape):
         return None
-    at = [alone_index(p) for p in read.place]
-    shape = form.operands[slot].shape
-    if len(at) < 2 or at[-2:] != [across, along] or not all(isinstance(s, int) for s in shape):
+    if any(_last_indices(n.place, form.operands[n.slot].shape, 1) != [along] for n in found):
         return None
-    if shape[-2:] != (form.domain[across], form.domain[along]) or form.domain[across] < LANES:
+    if _last_indices(read.place, shape, 2) != [*across, along] or form.domain[across[0]] < LANES:
+        return None
+    row, column = [k for k, s in enumerate(shape) if s != 1][-2:]
+    if (shape[row], shape[column]) != (form.domain[across[0]], form.domain[along]):
         return None
     uses = product(usual(form.domain[k]) for k in range(len(form.domain)) if k not in read.indices)
     if uses < (2 if is_steady else WORTH_TURNING) or product(shape) < SMALL_MATRIX:
         return None
-    rank = len(shape)
-    order = (*range(rank - 2), rank - 1, rank - 2)
-    return _Read(order, PANEL if shape[-2] > PANEL else None)
+    order = (*(k for k in range(len(shape)) if k not in (row, column)), column, row)
+    return _Read(order, PANEL if shape[row] > PANEL else None)
+
+
+def _last_indices(places: tuple[Affine, ...], shape, count: int) -> list[int | None]:
+    """The indices that are alone on the last axes, those of extent 1 left out."""
+    return [alone_index(p) for p, s in zip(places, shape) if s != 1][-count:]
 
 
 @cache

@@ -6,9 +6,9 @@ from dataclasses import replace
 from functools import cache
 
 from diffgraph.ir.affine import index
-from diffgraph.ir.dimension import product
+from diffgraph.ir.dimension import Size, product
 from diffgraph.ir.expression import Expr, Read
-from diffgraph.ir.form import Form, Operand
+from diffgraph.ir.form import Form, Operand, alone_index
 from diffgraph.ir.program import Builder, Definition, Program, Statement, Tensor, Term
 from diffgraph.passes.cost import nodes, usual
 from diffgraph.passes.report import Report
@@ -21,6 +21,9 @@ ENOUGH_RESULTS = 1024
 
 #: Points from which a reduction is worth sharing out.
 LARGE = 1 << 16
+
+#: The same, of each sample, where the samples may be too few to share out.
+LARGE_OF_SAMPLE = 1 << 17
 
 #: Parts of a reduction: enough for the threads, and not more than are quickly put together.
 FEWEST, MOST = 8, 4096
@@ -70,14 +73,27 @@ def part_axis(form: Form) -> int | None:
     """The axis of a reduction by whose values it is best taken apart; None where it is as good as it is."""
     if form.op not in OPS or not form.is_projection or len(form.reduced) < 2:
         return None
-    results = product(usual(s) for s in form.shape)
-    if results >= ENOUGH_RESULTS or product(usual(s) for s in form.shape[:-1]) >= FEWEST:
-        return None
-    if product(usual(s) for s in form.domain) < LARGE:
-        return None
     reads = [n for n in nodes(form.body) if type(n) is Read]
+    size, least = usual, LARGE
+    if any(not isinstance(form.domain[k], int) for k in form.written) and _is_innermost(form, reads):
+        # A batch may be a single sample, and then only what is known counts.
+        size, least = _known, LARGE_OF_SAMPLE
+    if product(size(s) for s in form.shape) >= ENOUGH_RESULTS or product(size(s) for s in form.shape[:-1]) >= FEWEST:
+        return None
+    if product(size(s) if k in form.written else usual(s) for k, s in enumerate(form.domain)) < least:
+        return None
     fitting = [k for k in form.reduced if FEWEST <= usual(form.domain[k]) <= MOST and _is_read(k, reads)]
     return min(fitting, key=lambda k: (_depth(k, reads), k), default=None)
+
+
+def _known(size: Size) -> int:
+    return size if isinstance(size, int) else 1
+
+
+def _is_innermost(form: Form, reads: list[Read]) -> bool:
+    """Whether the last axis of the result is the innermost one of what is read, so that there are no other units."""
+    across = alone_index(form.write[-1])
+    return all(alone_index(n.place[-1]) == across for n in reads if len(n.place) >= len(form.shape))
 
 
 def _is_read(axis: int, reads: list[Read]) -> bool:
