@@ -21,7 +21,7 @@ def path_for(name, type_name: str, node: syntax.Node, scope: Scope, session: Ses
     if name is None:
         own = _automatic_name(type_name, node, session)
     else:
-        own = _given_name(name, scope, session)
+        own = given_name(name, scope, session)
         if own in frame.names and not frame.reuse:
             first = frame.names[own]
             again = first == node.span and session.loop_variables
@@ -37,7 +37,7 @@ def path_for(name, type_name: str, node: syntax.Node, scope: Scope, session: Ses
     return f"{frame.path}.{own}" if frame.path else own
 
 
-def _given_name(name: syntax.InstanceName, scope: Scope, session: Session) -> str:
+def given_name(name: syntax.InstanceName, scope: Scope, session: Session) -> str:
     """The name after `as`: a subscript is a level of its own."""
     first = "".join(p if isinstance(p, str) else _text(p, scope, session) for p in name.parts)
     levels = [first, *(_text(s, scope, session) for s in name.subscripts)]

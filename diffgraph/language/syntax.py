@@ -261,13 +261,14 @@ class Update(Node):
 
 @dataclass(frozen=True, eq=False)
 class Variable(Node):
-    """`param name[shape] = value if condition`, or with `~ distribution`; role is `param` or `state`."""
+    """`param name[shape] = value as path if condition`, or with `~ distribution`; role is `param` or `state`."""
 
     role: str
     name: str
     shape: tuple[Expr, ...]
     drawn: bool
     value: Expr
+    called: InstanceName | None
     condition: Expr | None
 
 

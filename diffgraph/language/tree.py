@@ -53,9 +53,11 @@ class TreeBuilder(ExpressionBuilder):
     def variable(self, span: Span, role, name, shape, sign, value, condition=None, *rest) -> syntax.Variable:
         if isinstance(condition, Token):
             condition = rest[0]
-        return syntax.Variable(
-            span, role.text, self.bound(name), self._shape(shape), sign.text == "~", value, condition
-        )  # fmt: skip
+        called = None
+        if isinstance(value, syntax.Pipe) and len(value.stages) == 1:
+            value, called = value.stages[0].value, value.stages[0].name
+        shape = self._shape(shape)
+        return syntax.Variable(span, role.text, self.bound(name), shape, sign.text == "~", value, called, condition)
 
     def _shape(self, subscripts: list[Expr] | None) -> tuple[Expr, ...]:
         for extent in subscripts or ():

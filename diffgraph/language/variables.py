@@ -10,6 +10,7 @@ from diffgraph.ir.program import Output
 from diffgraph.ir.simplify import call
 from diffgraph.language import apply, notation, paths, sizes, syntax
 from diffgraph.language import evaluate as expressions
+from diffgraph.language.instances import given_name
 from diffgraph.language.arithmetic import (
     as_pending,
     binary,
@@ -139,7 +140,8 @@ def _zero(kind: str, shape, session, span):
 
 
 def variable(node: syntax.Variable, scope: Scope, session: Session) -> None:
-    path = f"{session.frame.path}.{node.name}" if session.frame.path else node.name
+    own = node.name if node.called is None else given_name(node.called, scope, session)
+    path = f"{session.frame.path}.{own}" if session.frame.path else own
     shape = shape_of(node.shape, scope, session)
     there = node.condition is None or condition(node.condition, scope, session)
     if not there:
@@ -163,7 +165,10 @@ def _constant(value: Any, shape, session: Session, span) -> Any:
 def _again(node: syntax.Variable, path: str, shape, session: Session) -> TensorValue:
     if not any(f.reuse for f in session.frames):
         first = Note("the first one", session.variables[path].span)
-        raise error("DG526", f"two parameters are called `{path}`", node.span, first, help="give one another name")
+        help = "give one another name"
+        if session.loop_variables and session.variables[path].span == node.span:
+            help = f"each turn of the loop makes one: name it after its value, `as {node.name}_{{{session.loop_variables[-1]}}}`"
+        raise error("DG526", f"two parameters are called `{path}`", node.span, first, help=help)
     known = session.variables[path].tensor
     if known.shape != shape:
         text = f"the shared `{path}` is {show_shape(known.shape)}, and is wanted as {show_shape(shape)} here"

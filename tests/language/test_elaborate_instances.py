@@ -314,3 +314,30 @@ def test_what_has_been_applied_can_be_named_behind():
         output z
     }"""
     assert paths(network(text)) == ["p.weight", "p.bias", "q.linear1.weight", "q.linear1.bias", "q.last.weight", "q.last.bias"]
+
+
+# ---------------------------------------------------------------- parameters with a path of their own
+
+
+def test_a_parameter_may_be_named_by_a_computed_path():
+    head = """layer scales(n, bias = true)(x[N, D]) {
+        for i in 0..n {
+            param w[D] = i + 1 as scale_{i}
+            param b[D] = 10 as shift[i] if bias
+            x = x * w + b
+        }
+        return x
+    }"""
+    assert paths(network(body("input x[N, 3]\noutput y = x -> scales(2) as s", head))) == [
+        "s.scale_0", "s.shift.0", "s.scale_1", "s.shift.1",
+    ]  # fmt: skip
+    np.testing.assert_allclose(value("x -> scales(2)", head, x=X), (X + 10) * 2 + 10)
+    assert paths(network(body("input x[N, 3]\noutput y = x -> scales(2, false)", head))) == [
+        "scales1.scale_0", "scales1.scale_1",
+    ]  # fmt: skip
+
+
+def test_each_turn_of_a_loop_needs_a_name():
+    head = "layer f(n)(x[D]) {\n for i in 0..n { param w[D] = 1\n x = x * w }\n return x\n}"
+    found = problem(body("input x[3]\noutput y = x -> f(2)", head))
+    assert found.code == "DG526" and "as w_{i}" in found.help

@@ -1,5 +1,6 @@
 """Recurrent cells and layers, against PyTorch."""
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -49,6 +50,49 @@ def test_lstm_cell(agrees):
 ])  # fmt: skip
 def test_layer(agrees, text, make):
     agrees(f"x -> {text} as f", SEQUENCE, lambda x, p: call(make(), p, x)[0], single=True)
+
+
+@pytest.mark.parametrize("text, make", [
+    ("rnn(3, 2, relu)", lambda: torch.nn.RNN(4, 3, 2, nonlinearity="relu", batch_first=True)),
+    ("gru(3, layers = 2, dropout = 0.3)", lambda: torch.nn.GRU(4, 3, 2, batch_first=True)),
+    ("lstm(3, bidirectional = true)", lambda: torch.nn.LSTM(4, 3, bidirectional=True, batch_first=True)),
+    ("gru(2, 3, false, bidirectional = true)",
+     lambda: torch.nn.GRU(4, 2, 3, False, bidirectional=True, batch_first=True)),
+    ("lstm(2, layers = 2, bidirectional = true)",
+     lambda: torch.nn.LSTM(4, 2, 2, bidirectional=True, batch_first=True)),
+])  # fmt: skip
+def test_stacked(agrees, text, make):
+    agrees(f"x -> {text} as f", SEQUENCE, lambda x, p: call(make(), p, x)[0], second=False)
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 4), (2, 1, 4), (5, 2, 4)])
+def test_one_sample_and_one_place(agrees, shape):
+    agrees("x -> lstm(3, 2, bidirectional = true) as f", {"x": shape},
+           lambda x, p: call(torch.nn.LSTM(4, 3, 2, bidirectional=True, batch_first=True), p, x)[0],
+           second=False)  # fmt: skip
+
+
+def test_weights_of_pytorch_are_taken_as_they_are():
+    """The same names and shapes, any batch."""
+    import diffgraph
+
+    theirs = torch.nn.LSTM(4, 3, 2, bidirectional=True, batch_first=True)
+    net = diffgraph.loads("net r() {\n input x[N, T, 4]\n y = x -> lstm(3, 2, bidirectional = true) as f\n output y\n}")
+    x = torch.randn(3, 6, 4)
+    net.load({f"f.{name}": p.detach().numpy() for name, p in theirs.named_parameters()})
+    for batch in (1, 3):
+        expected = theirs(x[:batch])[0].detach().numpy()
+        np.testing.assert_allclose(net(x=x[:batch].numpy())["y"], expected, atol=1e-6)
+
+
+def test_dropout_stands_between_layers_in_training():
+    import diffgraph
+
+    text = "net r() {{\n input x[N, 3, 4]\n y = x -> gru(8, layers = {}, dropout = 0.9) as f\n output y\n loss mean(y^2)\n}}"
+    x = np.random.default_rng(0).standard_normal((2, 3, 4)).astype(np.float32)
+    one, two = (diffgraph.loads(text.format(layers)) for layers in (1, 2))
+    assert one.loss(x=x, training=True) == one.loss(x=x), "none after the last"
+    assert two.loss(x=x, training=True) != two.loss(x=x)
 
 
 def test_reverse(agrees):
