@@ -86,9 +86,12 @@ class Blocks:
         blocks = [Block({position: place}, rows=size, conditions=whole)]
         if isinstance(rest, int):
             return [*blocks, Block({position: fixed_place(full * size)}, rows=rest, conditions=last)]
-        one = self.new_axis()
-        place = affine(0, ((Index(one), 1), (size_expr(full * size), 1)))
-        return [*blocks, Block({position: place}, conditions=last, loops=((one, rest),))]
+        # What is left is not known: a half if there is one, and then one by one.
+        half, once, one = size // 2, self.new_axis(), self.new_axis()
+        halves = floor_divide(rest, half)
+        blocks.append(Block({position: fixed_place(full * size)}, half, 1, None, last, ((once, halves),)))
+        place = affine(0, ((Index(one), 1), (size_expr(full * size + half * halves), 1)))
+        return [*blocks, Block({position: place}, conditions=last, loops=((one, rest - half * halves),))]
 
     def lanes(self):
         """A level: blocks of whole vectors, of known length, across the lanes; in the last one only some may be active."""
