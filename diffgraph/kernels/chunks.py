@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 
 from diffgraph.ir.dimension import Size, product
@@ -34,6 +35,16 @@ def filter_bytes(member: Member, choice: Choice) -> int:
                 points = product(usual(piece.form.domain[k]) for k in access.read.indices)
                 largest = max(largest, 4 * points)
     return largest
+
+
+def other_bytes(members: Sequence[Member], choice: Choice) -> int:
+    """The bytes of the operands of a reduction that are the same for all lanes, and of the results of all members."""
+    total = sum(4 * product(usual(e) for e in m.extents) for m in members)
+    for piece in members[0].pieces:
+        for access in accesses_of(piece.form):
+            if piece.axes[choice.lane] not in access.read.indices:
+                total += 4 * product(usual(s) for s in piece.form.operands[access.read.slot].shape)
+    return total
 
 
 @cache

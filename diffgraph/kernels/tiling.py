@@ -31,7 +31,7 @@ from diffgraph.kernels.loops import (
     When,
 )
 from diffgraph.kernels.member import Member, Piece
-from diffgraph.kernels.chunks import LARGE_FILTER, chunked_axis, filter_bytes, guards_of_factors
+from diffgraph.kernels.chunks import LARGE_FILTER, chunked_axis, filter_bytes, guards_of_factors, other_bytes
 from diffgraph.kernels.strips import StripWriter, strips_of
 from diffgraph.kernels.tiles import Choice, Machine, accesses_of, loop_order, unsafe
 
@@ -89,10 +89,12 @@ class Tiling:
         return isinstance(self.shape[lane], int) and strides(self.members[0].tensor.shape)[lane] != 1
 
     def _goes_panel_by_panel(self) -> bool:
-        """Whether what changes with the lanes only is too large to be read again for each row."""
+        """Whether what changes with the lanes only is too large to be read again for each row, or larger than all else: then
+        threads share it out, each reading all of what changes with the rows."""
         extent = self.shape[self.choice.lane]
-        blocks = isinstance(extent, int) and extent > self.machine.lanes * self.choice.columns
-        return blocks and filter_bytes(self.members[0], self.choice) > LARGE_FILTER
+        if not isinstance(extent, int) or extent <= self.machine.lanes * self.choice.columns:
+            return False
+        return filter_bytes(self.members[0], self.choice) > min(LARGE_FILTER, other_bytes(self.members, self.choice))
 
     def _more_units(self, plain: Sequence[int]):
         """A level of blocks of lanes, where a batch of one sample would leave too few units without it."""
