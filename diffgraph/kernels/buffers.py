@@ -77,11 +77,11 @@ def without_stores(body: tuple[Statement, ...], loaded: set[int]) -> tuple[State
 
 def renumbered(body: tuple[Statement, ...], numbers: Mapping[int, int]) -> tuple[Statement, ...]:
     """The statements with other numbers for buffers."""
-    return _Renumber(numbers).statements(body)
+    return Rewriter(numbers).statements(body)
 
 
-class _Renumber:
-    """Changes the numbers of buffers throughout."""
+class Rewriter:
+    """Statements with other numbers for buffers; what is made of it may change addresses too."""
 
     def __init__(self, numbers: Mapping[int, int]):
         self.numbers = numbers
@@ -102,7 +102,7 @@ class _Renumber:
                 return replace(s, value=self.expression(s.value), at=self.expression(s.at))
             case Store():
                 conditions = tuple(self._condition(c) for c in s.conditions)
-                place, value = self._address(s.address), self.expression(s.value)
+                place, value = self.address(s.address), self.expression(s.value)
                 return Store(self.numbers[s.buffer], place, value, s.op, conditions)
             case TileStart() | TilePause():
                 return s
@@ -122,7 +122,7 @@ class _Renumber:
         return tuple(self._tile_load(o) if isinstance(o, TileLoad) else self.expression(o) for o in operands)
 
     def _tile_load(self, t: TileLoad) -> TileLoad:
-        return replace(t, buffer=self.numbers[t.buffer], address=self._address(t.address), inside=self._lanes(t.inside))
+        return replace(t, buffer=self.numbers[t.buffer], address=self.address(t.address), inside=self._lanes(t.inside))
 
     def _lanes(self, lanes: Lanes | None) -> Lanes | None:
         if lanes is None:
@@ -133,7 +133,7 @@ class _Renumber:
     def _condition(self, c: Inside) -> Inside:
         return Inside(self.expression(c.place), c.extent)
 
-    def _address(self, a: Address) -> Address:
+    def address(self, a: Address) -> Address:
         return Address(a.constant, tuple((self.expression(atom), f) for atom, f in a.terms))
 
     def expression(self, e: Expr) -> Expr:
@@ -147,7 +147,7 @@ class _Renumber:
             case Load():
                 otherwise = None if e.otherwise is None else self.expression(e.otherwise)
                 conditions = tuple(self._condition(c) for c in e.conditions)
-                return Load(self.numbers[e.buffer], self._address(e.address), conditions, otherwise)
+                return Load(self.numbers[e.buffer], self.address(e.address), conditions, otherwise)
             case Call(function, args):
                 return Call(function, tuple(self.expression(a) for a in args))
             case Affine(constant, terms):

@@ -6,9 +6,9 @@ back when it ends. In between nothing leaves the device but what is asked for.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 
 import numpy as np
 
@@ -19,11 +19,11 @@ from diffgraph.kernels.grid import Device
 from diffgraph.kernels.loops import Kernel
 from diffgraph.kernels.schedule import schedule
 from diffgraph.runtime import values
-from diffgraph.runtime.device_library import DeviceLibrary, default_cache
+from diffgraph.runtime.device_launch import MEETING, MOST_STEPS, Launches
+from diffgraph.runtime.device_library import DeviceLibrary, Texts, default_cache, texts_of
 from diffgraph.runtime.device_plan import DevicePlan, DevicePlanner
 from diffgraph.runtime.executable import Block, Executable, fail_unless
 from diffgraph.targets.cuda.compile import is_installed
-from diffgraph.targets.cuda.emit import Text, emit
 from diffgraph.targets.cuda.listing import listing
 from diffgraph.targets.cuda.operations import Driver
 
@@ -55,6 +55,7 @@ class DeviceExecutable(Executable):
             n: np.ascontiguousarray(t.array, kinds[tensors[n].kind]) for n, t in self.commits.schedule.tables.items()
         }
         self.memories: dict[str, _Memory] = {}
+        self._kept: list[int] = []
 
     @cached_property
     def library(self) -> DeviceLibrary:
@@ -67,23 +68,16 @@ class DeviceExecutable(Executable):
         return self.library.driver
 
     @cached_property
-    def texts(self) -> dict[Kernel, Text]:
+    def texts(self) -> dict[Kernel, Texts]:
         """Each kernel as text."""
-        return {k: emit(k, self.real, self.device) for k in self._kernels}
-
-    @cache
-    def code(self, kernel: Kernel | str) -> object:
-        """What the device starts, compiled when it is first asked for."""
-        if isinstance(kernel, str):
-            return self.library.entry(kernel)
-        return self.library.function(kernel, self.real, self.device)
+        return {k: texts_of(k, self.real, self.device) for k in self._kernels}
 
     @property
     def kernels(self) -> tuple[Kernel, ...]:
         return self._kernels
 
     def source(self) -> str:
-        return "\n\n".join(text.source for text in self.texts.values())
+        return "\n\n".join(text.readable.source for text in self.texts.values())
 
     def listing(self) -> str:
         if not is_installed():
@@ -93,10 +87,9 @@ class DeviceExecutable(Executable):
     def memory(self, sizes: Mapping[str, int]) -> tuple[Block, ...]:
         planner = _planner(self, sizes, False, None, frozenset())
         plan = planner.plan()
-        own = [Block(n, planner.bytes(n)) for n in sorted(planner.given & planner.first.keys() & planner.tensors.keys())]
-        shared = [(n, at) for n, at in plan.offsets.items() if n in planner.first]
-        lives = ((n, at, (planner.first[n], planner.last[n])) for n, at in shared)
-        return (*own, *(Block(n, planner.bytes(n), at, life) for n, at, life in lives))
+        own = sorted(planner.given & plan.lives.keys() & planner.tensors.keys())
+        lives = ((n, at, (plan.lives[n].first, plan.lives[n].last)) for n, at in plan.offsets.items() if n in plan.lives)
+        return (*(Block(n, planner.bytes(n)) for n in own), *(Block(n, planner.bytes(n), at, life) for n, at, life in lives))
 
     def dtype(self, tensor: str) -> np.dtype:
         """The type of the elements of a tensor."""
@@ -108,9 +101,22 @@ class DeviceExecutable(Executable):
         if found is None or found.size < size:
             if found is not None:
                 self.driver.free(found.address)
-                self._runs.clear()
+                self._forget()
             found = self.memories[name] = _Memory(self.driver.allocate(size), size)
         return found.address
+
+    def keep(self, array: np.ndarray) -> int:
+        """The address of an array that is put on the device for the runs that there are."""
+        address = self.driver.allocate(array.nbytes)
+        self.driver.upload(address, array)
+        self._kept.append(address)
+        return address
+
+    def _forget(self) -> None:
+        """Drops all runs: memory that they work on has moved."""
+        self._runs.clear()
+        while self._kept:
+            self.driver.free(self._kept.pop())
 
     def stepper(self, inputs, commit=False):
         arrays = self._arrays(inputs)
@@ -124,7 +130,7 @@ class DeviceExecutable(Executable):
         run = self._runs.get(key)
         if run is None:
             if len(self._runs) >= MOST_PLANS:
-                self._runs.pop(next(iter(self._runs)))
+                self._forget()
             made = DeviceRun(self, sizes, commit, around, own)
             run = self._runs[key] = made
         return run
@@ -153,7 +159,18 @@ class DeviceRun:
         self.planner = _planner(owner, sizes, commit, around, own)
         self.plan: DevicePlan = self.planner.plan(around)
         self._reserve()
-        self.start = owner.driver.program(self.plan.at(self.address, owner.code))
+        self._launches = Launches(owner.library, owner.texts, self.address, self.planner.extent, owner.keep)
+        self._programs: dict[int, Callable[[], None]] = {}
+
+    def start(self, steps: int = 1) -> None:
+        """Makes so many steps."""
+        most = MOST_STEPS if self.plan.is_one else 1
+        while steps:
+            now = min(steps, most)
+            if now not in self._programs:
+                self._programs[now] = self.owner.driver.program(self._launches.of(self.plan.items, now))
+            self._programs[now]()
+            steps -= now
 
     def _reserve(self) -> None:
         """Memory for everything; then none of it moves."""
@@ -163,6 +180,8 @@ class DeviceRun:
             wanted[name] = planner.bytes(name)
         for name, size in {**wanted, "(arena)": self.plan.arena, "(indices)": 8 * planner.indices}.items():
             owner.reserve(name, max(8, size))
+        if MEETING not in owner.memories:
+            owner.driver.upload(owner.reserve(MEETING, 8), np.zeros(1, np.int64))
         for name, table in owner.tables.items():
             if name not in owner.memories:
                 owner.driver.upload(owner.reserve(name, max(8, table.nbytes)), table)

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from diffgraph.runtime.device_plan import DevicePlanner, Place
+from diffgraph.runtime.device_plan import DevicePlanner
+from diffgraph.runtime.device_program import Place
 from diffgraph.runtime.epoch import _column, _shape, _sizes
 from diffgraph.runtime.executable import fail_unless
 
@@ -89,8 +90,7 @@ def _run(owner, batched, arrays, order, sizes, results, commit: bool) -> None:
         driver.upload(found.address(f"{name} (column)"), column)
     driver.upload(found.address("(order)"), order)
     driver.upload(found.address("(cursor)"), np.zeros(1, np.int64))
-    for _ in range(len(order)):
-        found.start()
+    found.start(len(order))
     for number, array in enumerate(results.values()):
         driver.download(found.address(f"(kept {number})"), array)
     if commit:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from diffgraph.kernels.grid import Device
 from diffgraph.kernels.loops import Kernel
@@ -10,8 +12,24 @@ from diffgraph.runtime.cache import Cache, default_directory
 from diffgraph.runtime.library import _key, plain
 from diffgraph.targets.cuda import common
 from diffgraph.targets.cuda.compile import fingerprint, to_ptx
-from diffgraph.targets.cuda.emit import emit, parameters
+from diffgraph.targets.cuda.emit import Text, emit, parameters
 from diffgraph.targets.cuda.operations import Driver
+
+
+@dataclass(frozen=True)
+class Texts:
+    """A kernel as a person reads it, and under names that say nothing: that is what tells kernels apart. parameters: the
+    element types of its buffers."""
+
+    readable: Text
+    plain: Text
+    parameters: tuple[str, ...]
+
+
+def texts_of(kernel: Kernel, precision: str, device: Device) -> Texts:
+    """Both texts of a kernel."""
+    readable, unnamed = (emit(k, precision, device) for k in (kernel, plain(kernel)))
+    return Texts(readable, unnamed, parameters(kernel, precision))
 
 
 class DeviceLibrary:
@@ -25,18 +43,18 @@ class DeviceLibrary:
         #: How many kernels were compiled, rather than found.
         self.compiled = 0
 
-    def function(self, kernel: Kernel, precision: str, device: Device) -> object:
+    def function(self, texts: Texts) -> object:
         """A kernel that the device can start."""
-        text, readable = (emit(k, precision, device) for k in (plain(kernel), kernel))
-        kinds = parameters(kernel, precision)
-        return self._load(text.source, readable.source, kinds, len(text.sizes), text.grid.threads)
+        text = texts.readable
+        return self.load(texts.plain.source, text.source, texts.parameters, len(text.sizes), text.grid.threads)
 
     def entry(self, name: str) -> object:
         """A kernel of `common.ENTRIES`."""
         entry = common.ENTRIES[name]
-        return self._load(entry.source, entry.source, entry.parameters, entry.sizes, common.THREADS)
+        return self.load(entry.source, entry.source, entry.parameters, entry.sizes, common.THREADS)
 
-    def _load(self, text: str, readable: str, kinds: tuple[str, ...], sizes: int, threads: int) -> object:
+    def load(self, text: str, readable: str, kinds: Sequence[str], sizes: int, threads: int) -> object:
+        """A kernel by its text, of buffers of these types and so many sizes; `readable` is the same for a reader."""
         driver = self.driver
         generation = 80 if driver.capability >= 80 else 75
         key = _key(fingerprint(), driver.form, str(generation), text, *kinds)

@@ -1,7 +1,7 @@
 """A schedule for known sizes, as the operations of a device.
 
-Everything is decided here: loops of scans are written out, rows and states are places in memory, and what a step computes
-lies in one arena, at places planned from the lives of the tensors. So a step is a list of operations on addresses.
+Everything is decided here: loops of scans are written out, rows and states are places in memory, what may be one launch is
+one, and what a step computes lies in one arena, at places planned from the lives of the tensors.
 """
 
 from __future__ import annotations
@@ -11,14 +11,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from diffgraph.diagnostics import error
-from diffgraph.ir.dimension import Size, evaluate
+from diffgraph.ir.dimension import Size, evaluate, substitute
 from diffgraph.kernels.commit import Commits
+from diffgraph.kernels.flat import ELEMENTS
 from diffgraph.kernels.loops import Kernel
 from diffgraph.kernels.schedule import Copy, Launch, Repeat, Sort, Step
 from diffgraph.runtime.arena import Life, place
-from diffgraph.targets.cuda import operations
+from diffgraph.runtime.device_launch import as_one, may_be_one
+from diffgraph.runtime.device_library import Texts
+from diffgraph.runtime.device_program import Access, Item, Place, Single, Start, Together, Transfer, merged, parts_of
 from diffgraph.targets.cuda.common import THREADS
-from diffgraph.targets.cuda.emit import Text
 
 #: Places in a tensor are counted in 32 bits.
 MOST_ELEMENTS = 2**31 - 1
@@ -28,50 +30,19 @@ MOST_OPERATIONS = 200_000
 
 
 @dataclass(frozen=True)
-class Place:
-    """Bytes of a memory, from an offset on."""
-
-    memory: str
-    offset: int = 0
-
-
-@dataclass(frozen=True)
-class _Launch:
-    function: Kernel | str
-    blocks: int
-    threads: int
-    places: tuple[Place, ...]
-    sizes: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class _Move:
-    target: Place
-    source: Place
-    size: int
-
-
-@dataclass(frozen=True)
 class DevicePlan:
-    """operations, on places. offsets: where in the arena each memory is that lies there; arena: its bytes."""
+    """items: in order. offsets: where in the arena each memory is that lies there; lives: the first and the last stage that
+    touch it; arena: its bytes."""
 
-    operations: tuple[_Launch | _Move, ...]
+    items: tuple[Item, ...]
     offsets: Mapping[str, int]
+    lives: Mapping[str, Life]
     arena: int
 
-    def at(self, addresses: Callable[[str], int], code: Callable[[Kernel | str], object]) -> list[operations.Operation]:
-        """The operations, for the address of every memory and the code of every kernel (the common ones by name)."""
-
-        def address(place: Place) -> int:
-            return addresses(place.memory) + place.offset
-
-        found: list[operations.Operation] = []
-        for o in self.operations:
-            if isinstance(o, _Launch):
-                found.append(operations.Launch(code(o.function), o.blocks, o.threads, tuple(map(address, o.places)), o.sizes))
-            else:
-                found.append(operations.Move(address(o.target), address(o.source), o.size))
-        return found
+    @property
+    def is_one(self) -> bool:
+        """Whether it is one launch, which may repeat itself."""
+        return len(self.items) == 1 and isinstance(self.items[0], Together)
 
 
 class DevicePlanner:
@@ -82,7 +53,7 @@ class DevicePlanner:
     """
 
     def __init__(
-        self, commits: Commits, sizes: Mapping[str, int], bytes_of: Mapping[str, int], texts: Mapping[Kernel, Text],
+        self, commits: Commits, sizes: Mapping[str, int], bytes_of: Mapping[str, int], texts: Mapping[Kernel, Texts],
         given: frozenset[str], commit: bool, kept_aside: frozenset[str],
     ):  # fmt: skip
         self.commits = commits
@@ -96,9 +67,7 @@ class DevicePlanner:
         self.commit = commit
         self.kept_aside = kept_aside
         self.roots = commits.roots
-        self.operations: list[_Launch | _Move] = []
-        self.first: dict[str, int] = {}
-        self.last: dict[str, int] = {}
+        self.operations: list[Single] = []
         self.indices = 0
         self._moved: dict[str, Place] = {}
         self._known: dict[Size, int] = {}
@@ -129,12 +98,33 @@ class DevicePlanner:
     def plan(self, around: Callable[[DevicePlanner], None] | None = None) -> DevicePlan:
         """The plan of one step; `around(planner)` may add operations before and after `self.step()`."""
         (around or DevicePlanner.step)(self)
-        for name in self.roots.values():
-            self.touch(self.place(name).memory, len(self.operations))
-        lives = {n: Life(f, self.last[n]) for n, f in self.first.items() if n not in self.given}
-        offsets, total = place(lives, {n: self.bytes(n) for n in lives})
+        items: list[Item] = [as_one(self.operations)] if may_be_one(self) else merged(self.operations, self._code)
+        lives = self._lives(items)
+        own = {n: life for n, life in lives.items() if n not in self.given}
+        offsets, total = place(own, {n: self.bytes(n) for n in own})
         offsets |= {n: offsets[p.base] + self.place(n).offset for n, p in self.parts.items() if p.base in offsets}
-        return DevicePlan(tuple(self.operations), offsets, total)
+        return DevicePlan(tuple(items), offsets, lives, total)
+
+    def _lives(self, items: list[Item]) -> dict[str, Life]:
+        """When each memory is in use: what is touched by operations that run at once is in use at once."""
+        lives: dict[str, Life] = {}
+        now = 0
+        for item in items:
+            for together in parts_of(item):
+                for access in (a for o in together for a in o.accesses):
+                    name = access.place.memory
+                    lives[name] = Life(lives[name].first if name in lives else now, now)
+                now += 1
+        for name in (self.place(n).memory for n in self.roots.values()):
+            lives[name] = Life(lives[name].first if name in lives else now, now)
+        return lives
+
+    def _code(self, operation: Single) -> str | None:
+        """What starts have in common that may be one launch: the text of a kernel for any number of elements."""
+        if isinstance(operation, Transfer) or isinstance(operation.function, str):
+            return None
+        texts = self.texts[operation.function]
+        return texts.plain.source if texts.plain.elements is not None else None
 
     def step(self) -> None:
         """One step of the program, commits included if they are wanted."""
@@ -156,23 +146,18 @@ class DevicePlanner:
             return Place(part.base, self.extent(part.row) * row)
         return self._moved.get(memory, Place(memory))
 
-    def touch(self, memory: str, now: int) -> None:
-        """Notes that memory is in use."""
-        self.first.setdefault(memory, now)
-        self.last[memory] = now
-
     def move(self, target: Place, source: Place, size: int) -> None:
         """Copies bytes."""
-        self._add(_Move(target, source, size), (target, source))
+        if size:
+            self._add(Transfer(target, source, size))
 
     def launch(self, function: str, units: int, places: tuple[Place, ...], sizes: tuple[int, ...]) -> None:
-        """Starts a common kernel, a thread for each unit."""
+        """Starts a common kernel, a thread for each unit; it writes to the first place."""
         if units:
-            self._add(_Launch(function, -(-units // THREADS), THREADS, places, sizes), places)
+            accesses = tuple(Access(p, None, n == 0) for n, p in enumerate(places))
+            self._add(Start(function, -(-units // THREADS), THREADS, places, sizes, accesses, 0, units))
 
-    def _add(self, operation: _Launch | _Move, places: tuple[Place, ...]) -> None:
-        for one in places:
-            self.touch(one.memory, len(self.operations))
+    def _add(self, operation: Single) -> None:
         self.operations.append(operation)
         if len(self.operations) > MOST_OPERATIONS:
             raise error("DG826", f"a step has more than {MOST_OPERATIONS:,} operations on the device",
@@ -184,20 +169,23 @@ class DevicePlanner:
     def _step(self, step: Step) -> None:
         match step:
             case Launch(kernel):
-                text = self.texts[kernel]
-                places = tuple(self.place(b.name) for b in kernel.buffers)
-                for buffer in kernel.buffers:
-                    self.elements(buffer.name)
-                blocks = self.extent(text.grid.blocks)
-                if blocks > 0:
-                    sizes = tuple(self.extent(s) for s in text.sizes)
-                    self._add(_Launch(kernel, blocks, text.grid.threads, places, sizes), places)
+                self._start(kernel)
             case Sort(tensor, operand, descending):
                 self._sort(tensor, operand, descending)
             case Copy(target, source):
                 self._copy(target, source)
             case Repeat():
                 self._repeat(step)
+
+    def _start(self, kernel: Kernel) -> None:
+        text = self.texts[kernel].readable
+        places = tuple(self.place(b.name) for b in kernel.buffers)
+        accesses = tuple(Access(p, self.bytes(b.name), b.written) for p, b in zip(places, kernel.buffers))
+        known = {} if text.elements is None else {str(ELEMENTS): text.elements}
+        blocks, *sizes = (substitute(s, known) for s in (text.grid.blocks, *text.sizes))
+        if self.extent(blocks) > 0:
+            work = self.extent(kernel.work)
+            self._add(Start(kernel, blocks, text.grid.threads, places, tuple(sizes), accesses, text.shared, work))
 
     def _sort(self, tensor: str, operand: str, descending: bool) -> None:
         kind = self.tensors[operand].kind

@@ -19,8 +19,8 @@ POINTWISE = "input x[N, 36]\noutput y = tanh(x) + 1"
 
 #: (program, what is replaced, by what, what happens)
 MISTAKES = {
-    "no barrier before the products": (PRODUCT, r"copies_done\(1\)\n\s*barrier\(\)", "copies_done(1)", Race),
-    "no barrier after the products": (PRODUCT, r"(step_\d+\(.*\))\n\s*barrier\(\)", r"\1", Race),
+    "no barrier before the products": (PRODUCT, r"copies_done\(1\)\n\s*barrier\(\d+\)", "copies_done(1)", Race),
+    "no barrier after the products": (PRODUCT, r"(step_\d+\(.*\))\n\s*barrier\(\d+\)", r"\1", Race),
     "copies that are not waited for": (PRODUCT, r"copies_done\(1\)", "pass", (AssertionError, Race)),
     "the wrong stage": (PRODUCT, r"turn = int32\(1 - turn\)", "turn = turn", (AssertionError, Race)),
     "rows beyond the last": (PRODUCT, r"if row < N and", "if", MemoryFault),
@@ -59,7 +59,7 @@ def test_without_mistakes_nothing_is_found(rng):
 def test_threads_that_leave_before_a_barrier(monkeypatch, rng):
     def emit(*arguments, original=device_library.emit):
         text = original(*arguments)
-        return replace(text, source=text.source.replace("        barrier()\n        put", "        if thread < 7:\n            barrier()\n        put"))
+        return replace(text, source=re.sub(r"        (barrier\(\d+\))\n        put", r"        if thread < 7:\n            \1\n        put", text.source))
 
     monkeypatch.setattr(device_library, "emit", emit)
     with pytest.raises((Divergence, Race)):

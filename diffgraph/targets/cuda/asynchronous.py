@@ -31,11 +31,11 @@ def _plain(text: str):
     return instruction
 
 
-def _barrier(name: str, *arguments):
+def _meeting(name: str, *arguments):
     """An intrinsic of LLVM that threads meet at."""
 
     @intrinsic
-    def barrier(typing_context):
+    def meeting(typing_context):
         def code(context, builder, sig, args):
             given = [ir.Constant(_INT, a) for a in arguments]
             shape = ir.FunctionType(_VOID, [_INT] * len(given))
@@ -46,12 +46,40 @@ def _barrier(name: str, *arguments):
 
         return types.void(), code
 
-    return barrier
+    return meeting
 
 
 #: All threads of the block; all lanes of the warp.
-barrier = _barrier("llvm.nvvm.barrier0")
-warp_barrier = _barrier("llvm.nvvm.bar.warp.sync", 0xFFFFFFFF)
+barrier_of_block = _meeting("llvm.nvvm.barrier0")
+warp_barrier = _meeting("llvm.nvvm.bar.warp.sync", 0xFFFFFFFF)
+
+
+def barrier_of(count: int):
+    """A function at which the first `count` threads of the block meet: those of a kernel that is a part of a larger one
+    may be fewer than the block has."""
+
+    @intrinsic
+    def meeting(typing_context):
+        def code(context, builder, sig, args):
+            assembly(builder, _VOID, (), f"bar.sync 1, {count};", "~{memory}", (), convergent=True)
+            return context.get_dummy_value()
+
+        return types.void(), code
+
+    return meeting
+
+
+@literal_intrinsic
+def barrier(typing_context, count):
+    """The first `count` threads of the block meet."""
+    number = count.literal_value
+
+    def code(context, builder, sig, args):
+        assembly(builder, _VOID, (), f"bar.sync 1, {number};", "~{memory}", (), convergent=True)
+        return context.get_dummy_value()
+
+    return types.void(count), code
+
 
 #: The copies begun since the last one form a group.
 copies_sent = _plain("cp.async.commit_group;")
@@ -69,36 +97,36 @@ def copies_done(typing_context, left):
     return types.void(left), code
 
 
-def _shared(builder, element, count: int):
-    """The address of so many elements of the block's shared memory, at a multiple of 16 bytes."""
+def _shared(builder, element, offset: int):
+    """The address of the block's shared memory, so many bytes behind its start, which is a multiple of 16 bytes. How much
+    there is says the launch: the parts of a kernel, and kernels that are parts of one, use it one after the other."""
     module = builder.module
-    array = ir.ArrayType(element, count)
-    memory = ir.GlobalVariable(module, array, module.get_unique_name("shared_memory"), addrspace=3)
-    memory.linkage = "internal"
-    memory.initializer = ir.Constant(array, ir.Undefined)
-    memory.align = 16
-    zero = ir.Constant(_INT, 0)
-    first = builder.gep(memory, [zero, zero], inbounds=True)
-    return builder.addrspacecast(first, element.as_pointer())
+    memory = module.globals.get("shared_memory")
+    if memory is None:
+        memory = ir.GlobalVariable(module, ir.ArrayType(ir.IntType(8), 0), "shared_memory", addrspace=3)
+        memory.linkage = "external"
+        memory.align = 16
+    first = builder.gep(memory, [ir.Constant(_INT, 0), ir.Constant(_INT, offset)], inbounds=True)
+    return builder.addrspacecast(builder.bitcast(first, element.as_pointer(3)), element.as_pointer())
 
 
 @literal_intrinsic
-def shared_memory(typing_context, count):
-    """So many float32 elements of shared memory."""
+def shared_memory(typing_context, offset):
+    """Shared memory as float32 elements, from so many elements on."""
 
     def code(context, builder, sig, args):
-        return _shared(builder, ir.FloatType(), count.literal_value)
+        return _shared(builder, ir.FloatType(), 4 * offset.literal_value)
 
-    return types.CPointer(types.float32)(count), code
+    return types.CPointer(types.float32)(offset), code
 
 
-def shared_array(count: int, kind):
-    """A function that gives `count` elements of a type of shared memory."""
+def shared_array(kind):
+    """A function that gives shared memory as elements of a type."""
 
     @intrinsic
     def array(typing_context):
         def code(context, builder, sig, args):
-            return _shared(builder, context.get_data_type(kind), count)
+            return _shared(builder, context.get_data_type(kind), 0)
 
         return types.CPointer(kind)(), code
 

@@ -7,33 +7,41 @@ units: a thread for each, or a team of threads, as the kernel's `Grid` says.
 from __future__ import annotations
 
 import keyword
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from diffgraph.diagnostics import CompilerBug
 from diffgraph.ir import scalar
 from diffgraph.ir.dimension import Size, product
 from diffgraph.ir.expression import Affine, Call, Const, Expr
 from diffgraph.kernels.access import nodes
+from diffgraph.kernels.flat import flat
 from diffgraph.kernels.grid import Device, Grid, grid, is_reduction, nest_of
 from diffgraph.kernels.loops import Address, Best, Contraction, Kernel, Let, Load, Loop, Statement, Store, Update
 from diffgraph.targets.cpu import emit as cpu
 from diffgraph.targets.cuda.emit_contraction import ContractionWriter
 from diffgraph.targets.cuda.emit_wide import WideWriter
+from diffgraph.targets.cuda.module import Part, module
 from diffgraph.targets.cuda.words import NAMES, text_of
 
 
 @dataclass(frozen=True)
 class Text:
-    """The source of a kernel: a module with a function `kernel` of the addresses of its buffers, then its sizes."""
+    """A kernel as text: `source` is a module with a function `kernel` of the addresses of its buffers, then its sizes;
+    `part` the same as a part of a larger one. shared: bytes of shared memory of a block. elements: what `flat.ELEMENTS`
+    is, for kernels that work for any number of them."""
 
     source: str
     sizes: tuple[Size, ...]
     grid: Grid
+    shared: int = 0
+    elements: Size | None = None
+    part: Part | None = None
 
 
 def emit(kernel: Kernel, precision: str, device: Device) -> Text:
     """The text of a kernel. precision: `f32` or `f64`."""
-    return _Emitter(kernel, precision, device).text()
+    walked = flat(kernel)
+    return replace(_Emitter(walked.kernel, precision, device).text(), elements=walked.elements)
 
 
 def parameters(kernel: Kernel, precision: str) -> tuple[str, ...]:
@@ -52,6 +60,8 @@ class _Emitter(cpu._Emitter):
         self.device = device
         self.grid = grid(kernel)
         self.functions: dict[str, str] = {}
+        self.shared = 0
+        self.meets = False
         self._unseen: set[int] = set()
         self._seen: set[int] = set()
 
@@ -69,11 +79,11 @@ class _Emitter(cpu._Emitter):
                 self.grid = wide.write()
             else:
                 self._by_threads()
-        lines = [*self._header(), *self._declarations(), *self._function()]
-        return Text("\n".join(lines) + "\n", tuple(self.sizes), self.grid)
+        part = Part(self._title(), self._declarations(), (*self.buffers, *self.sizes.values()), self._lines(), self.meets)
+        return Text(module(part), tuple(self.sizes), self.grid, self.shared, part=part)
 
-    def _header(self) -> list[str]:
-        lines = super()._header()
+    def _title(self) -> tuple[str, ...]:
+        lines = self._header()[:-2]
         grid = self.grid
         how = f"blocks of {grid.threads} threads"
         if grid.team > 1 and not isinstance(self.kernel.body[0], Contraction):
@@ -81,20 +91,22 @@ class _Emitter(cpu._Emitter):
             how += f"; {grid.members} units in a block, {grid.team} threads for each, {apart}"
         elif grid.width > 1:
             how += f", each for {grid.width} neighbours"
-        return [*lines[:-2], f"    {how}", *lines[-2:]]
+        return (lines[0].removeprefix('"""'), *(line.strip() for line in lines[1:]), how)
 
-    def _declarations(self) -> list[str]:
-        lines = ["from diffgraph.targets.cuda.prelude import *", ""]
-        lines.append(f"real = {'float32' if self.precision == 'f32' else 'float64'}")
+    def _declarations(self) -> tuple[str, ...]:
+        lines = [f"real = {'float32' if self.precision == 'f32' else 'float64'}"]
         lines += [f"{name} = {value}" for value, name in self.constants.items()]
         lines += [f"{name} = {text}" for text, name in self.functions.items()]
-        return [*lines, "", ""]
+        return tuple(lines)
 
-    def _function(self) -> list[str]:
-        names = ", ".join((*self.buffers, *self.sizes.values()))
-        lines = [f"def kernel({names}):"]
-        lines += [f"    # {name}: {cpu._one_line(str(size))}" for size, name in self.sizes.items()]
-        return [*lines, *(f"    {line}" for line in self.scopes[0].lines)]
+    def _lines(self) -> tuple[str, ...]:
+        notes = [f"# {name}: {cpu._one_line(str(size))}" for size, name in self.sizes.items() if name != str(size)]
+        return (*notes, *self.scopes[0].lines)
+
+    @property
+    def thread_of_grid(self) -> str:
+        """The line that says which of all threads this one is."""
+        return f"unit = int32(block * {self.grid.threads} + thread_of_block())"
 
     def declare(self, stem: str, text: str) -> str:
         """The name of a function that the module declares; equal ones are made once."""
@@ -106,7 +118,7 @@ class _Emitter(cpu._Emitter):
 
     def _by_threads(self) -> None:
         units = product([u.extent for u in self.kernel.units])
-        self.line("unit = thread_of_grid()")
+        self.line(self.thread_of_grid)
         self._open(None)
         self.unpack("unit", [(u.axis, u.extent) for u in self.kernel.units])
         self._statements(self.kernel.body)
@@ -133,14 +145,14 @@ class _Emitter(cpu._Emitter):
         lines = self.scopes[0].lines
         lines.append("thread = thread_of_block()")
         if grid.members == 1:
-            lines += ["lane = thread", "unit = block_of_grid()"]
+            lines += ["lane = thread", "unit = block"]
         else:
             lane, member = ("&", ">>") if grid.along else (">>", "&")
             shift = (grid.team if grid.along else grid.members).bit_length() - 1
             mask = (1 << shift) - 1
             for name, sign in (("lane", lane), ("member", member)):
                 lines.append(f"{name} = int32(thread {sign} {mask if sign == '&' else shift})")
-            lines.append(f"unit = int32(block_of_grid() * {grid.members} + member)")
+            lines.append(f"unit = int32(block * {grid.members} + member)")
             if grid.along:
                 # A team is a warp: it may leave, since warps of one block never meet here.
                 lines += [f"if unit >= {self._size(units)}:", "    return"]
@@ -171,6 +183,11 @@ class _Emitter(cpu._Emitter):
         """Whether there may be threads beyond the last unit, which meet the others but touch nothing."""
         return self.grid.members > 1 and not self.grid.along
 
+    @property
+    def _is_of_warps(self) -> bool:
+        """Whether each team is one warp."""
+        return self.grid.along and self.grid.team <= 32
+
     def _meet_if_it_reads(self, statement: Statement) -> None:
         """What other threads of the team have written is read only after they have met."""
         if self._unseen & _read(statement):
@@ -183,7 +200,9 @@ class _Emitter(cpu._Emitter):
 
     def _meet(self) -> None:
         grid = self.grid
-        self.line(f"{self.declare('meet', f'team_barrier(team={grid.team}, along={grid.along})')}()")
+        shape = f"team={grid.team}, members={grid.members}, along={grid.along}"
+        self.meets = self.meets or not self._is_of_warps
+        self.line(f"{self.declare('meet', f'team_barrier({shape})')}()")
         self._unseen.clear()
         self._seen.clear()
 
@@ -211,6 +230,10 @@ class _Emitter(cpu._Emitter):
         local = self._local(reduced.local)
         kind = {"float": "float32" if self.precision == "f32" else "float64", "int": "int64", "bool": "boolean"}
         kind = kind[reduced.local.kind]
+        if not self._is_of_warps:
+            self.meets = True
+            size = 4 if kind == "float32" and isinstance(reduced, Update) else 8
+            self.shared = max(self.shared, size * grid.members * (grid.team // 32 if grid.along else grid.team))
         if isinstance(reduced, Update):
             join = self.declare(f"team_{reduced.op}", f"reduction({reduced.op!r}, {kind!r}, {shape})")
             self.line(f"{local} = {join}({local})")

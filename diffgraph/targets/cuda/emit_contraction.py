@@ -39,13 +39,15 @@ class ContractionWriter:
         emitter.line("thread = thread_of_block()")
         self._places()
         left, right = (STAGES * block.depth * pitch for pitch in self.pitches)
-        emitter.line(f"left = shared_memory({left})")
-        emitter.line(f"right = shared_memory({right})")
-        emitter.line(f"stage = shared_memory({self.part_rows * (block.columns + 4)})")
+        emitter.line("left = shared_memory(0)")
+        emitter.line(f"right = shared_memory({left})")
+        emitter.line(f"stage = shared_memory({left + right})")
+        emitter.meets = True
+        emitter.shared = 4 * (left + right + self.part_rows * (block.columns + 4))
         emitter.line(f"sums = {self._function('start')}()")
         for number, one in enumerate(self.contraction.products):
             if number:
-                emitter.line("barrier()")
+                emitter.line(f"barrier({block.threads})")
             self._product(one)
         self._results()
 
@@ -60,7 +62,7 @@ class ContractionWriter:
             floor_divide(count + size - 1, size)
             for count, size in ((self.row_count, self.block.rows), (self.column_count, self.block.columns))
         )
-        emitter.line("unit = block_of_grid()")
+        emitter.line("unit = block")
         self._next_digit("first_column", across, self.block.columns)
         self._next_digit("first_row", down, self.block.rows)
         emitter.unpack("unit", [(u.axis, u.extent) for u in c.batch])
@@ -92,13 +94,16 @@ class ContractionWriter:
         emitter._open(None)
         if emitter.device.asynchronous:
             emitter.line("copies_done(1)")
-        emitter.line("barrier()")
+        emitter.line(f"barrier({block.threads})")
         step = self._function("step")
         emitter.line(f"{step}(sums, left, right, int32(turn * {stages[0]}), int32(turn * {stages[1]}))")
-        emitter.line("barrier()")
+        emitter.line(f"barrier({block.threads})")
         emitter._close(f"if first >= {begin}:")
         emitter.line("turn = int32(1 - turn)")
         emitter._close(f"for first in range(int32({begin} - {block.depth}), int32({end}), int32({block.depth})):")
+        if emitter.device.asynchronous:
+            # The last copies, of what is beyond the end, must not arrive in what uses this memory next.
+            emitter.line("copies_done(0)")
 
     def _range(self, depth: Size) -> tuple[str, str]:
         """Which steps of the depth this block of threads sums."""
@@ -163,9 +168,9 @@ class ContractionWriter:
         emitter, block, c = self.emitter, self.block, self.contraction
         shift = block.columns.bit_length() - 1
         emitter._open(None)
-        emitter.line("barrier()")
+        emitter.line(f"barrier({block.threads})")
         emitter.line(f"{self._function('put')}(sums, stage, int32(part))")
-        emitter.line("barrier()")
+        emitter.line(f"barrier({block.threads})")
         emitter._open(None)
         emitter.line(f"line = int32(element >> {shift})")
         emitter.line(f"place = int32(element & {block.columns - 1})")

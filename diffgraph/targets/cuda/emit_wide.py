@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from diffgraph.ir.affine import affine
-from diffgraph.ir.dimension import product
+from diffgraph.ir.dimension import floor_divide, product
 from diffgraph.ir.expression import Affine, Call, Expr, Index
 from diffgraph.kernels.access import nodes
+from diffgraph.kernels.flat import ELEMENTS
 from diffgraph.kernels.grid import Grid, _blocks
 from diffgraph.kernels.loops import Address, Inside, Let, Load, Local, Statement, Store
 
@@ -30,7 +31,7 @@ class WideWriter:
         if not kernel.units or self.emitter.precision != "f32" or len(kernel.body) > MOST_STATEMENTS:
             return False
         extent = kernel.units[-1].extent
-        if not isinstance(extent, int) or extent % WIDTH:
+        if extent != ELEMENTS and (not isinstance(extent, int) or extent % WIDTH):
             return False
         if not all(isinstance(s, (Let, Store)) for s in kernel.body):
             return False
@@ -38,12 +39,13 @@ class WideWriter:
         return all(s.op is None and not s.conditions and self._is_wide(s.buffer, s.address) for s in stores)
 
     def write(self) -> Grid:
-        """The text; gives the grid."""
+        """The text; gives the grid. What is left over of any number of elements is done one by one, by one thread."""
         emitter, units = self.emitter, self.kernel.units
         last = units[-1]
-        axes = [(u.axis, u.extent) for u in units[:-1]] + [(last.axis, last.extent // WIDTH)]
+        fours = floor_divide(last.extent, WIDTH)
+        axes = [(u.axis, u.extent) for u in units[:-1]] + [(last.axis, fours)]
         count = product([extent for _, extent in axes])
-        emitter.line("unit = thread_of_grid()")
+        emitter.line(emitter.thread_of_grid)
         emitter._open(None)
         emitter.unpack("unit", axes)
         copies = [_Copy(last.axis, lane).statements(self.kernel.body) for lane in range(WIDTH)]
@@ -53,7 +55,20 @@ class WideWriter:
                     self._load(load, last.axis)
         self._statements(copies)
         emitter._close(f"if unit < {emitter._size(count)}:")
+        if last.extent == ELEMENTS:
+            self._rest(last.axis, count)
+            count = count + 1
         return replace(emitter.grid, blocks=_blocks(count, emitter.grid.threads), width=WIDTH)
+
+    def _rest(self, axis: int, fours) -> None:
+        emitter = self.emitter
+        emitter.locals.clear()
+        emitter._open(None)
+        emitter._open(axis)
+        emitter._statements(self.kernel.body)
+        end = emitter._size(ELEMENTS)
+        emitter._close(f"for {emitter._axis(axis)} in range(int32(unit * {WIDTH}), {end}):")
+        emitter._close(f"if unit == {emitter._size(fours)}:")
 
     def _is_wide(self, buffer: int, address: Address) -> bool:
         """Whether four neighbours along the last axis are neighbours in memory, at a multiple of four."""

@@ -11,13 +11,16 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Launch:
-    """A kernel on `blocks` x `threads` threads. arguments: addresses, then sizes, as its parameters say."""
+    """A kernel on `blocks` x `threads` threads. arguments: addresses, then sizes, as its parameters say. shared: bytes of
+    shared memory of a block. together: all blocks must be on the device at once, since they wait for each other."""
 
     function: object
     blocks: int
     threads: int
     addresses: tuple[int, ...]
     sizes: tuple[int, ...]
+    shared: int = 0
+    together: bool = False
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,9 @@ class Driver(Protocol):
 
     def load(self, code: bytes) -> object:
         """A kernel that `Launch` can name."""
+
+    def most_together(self, function: object, threads: int, shared: int) -> int:
+        """How many blocks of a kernel can be on the device at once."""
 
     def allocate(self, size: int) -> int:
         """The address of so many bytes. DiffgraphError if there is no room."""

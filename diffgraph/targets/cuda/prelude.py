@@ -17,10 +17,18 @@ from diffgraph.targets.cuda.intrinsics import intrinsic, literal_intrinsic
 from diffgraph.ir import special
 from diffgraph.ir.scalar import KERNEL_FUNCTIONS
 from diffgraph.targets.cuda.asynchronous import barrier as barrier
+from diffgraph.targets.cuda.asynchronous import barrier_of_block as barrier_of_block
 from diffgraph.targets.cuda.asynchronous import copies_done as copies_done
 from diffgraph.targets.cuda.asynchronous import copies_sent as copies_sent
 from diffgraph.targets.cuda.asynchronous import copy as copy
 from diffgraph.targets.cuda.asynchronous import shared_memory as shared_memory
+from diffgraph.targets.cuda.meeting import first_block as first_block
+from diffgraph.targets.cuda.meeting import float32_at as float32_at
+from diffgraph.targets.cuda.meeting import float64_at as float64_at
+from diffgraph.targets.cuda.meeting import int64_at as int64_at
+from diffgraph.targets.cuda.meeting import uint8_at as uint8_at
+from diffgraph.targets.cuda.meeting import inlined as inlined
+from diffgraph.targets.cuda.meeting import meet_all as meet_all
 from diffgraph.targets.cuda.products import cores as cores
 from diffgraph.targets.cuda.products import products as products
 from diffgraph.targets.cuda.reductions import first_extreme as first_extreme
@@ -56,22 +64,9 @@ def _special(name: str):
 
 thread_of_block = _special("tid.x")
 block_of_grid = _special("ctaid.x")
-threads_of_block = _special("ntid.x")
 
 
-@intrinsic
-def thread_of_grid(typing_context):
-    """The number of this thread among all."""
-
-    def code(context, builder, sig, args):
-        shape = ir.FunctionType(_INT, ())
-        block, size, thread = (
-            builder.call(builder.module.declare_intrinsic(f"llvm.nvvm.read.ptx.sreg.{n}", (), shape), ())
-            for n in ("ctaid.x", "ntid.x", "tid.x")
-        )
-        return builder.add(builder.mul(block, size), thread)
-
-    return types.int32(), code
+blocks_of_grid = _special("nctaid.x")
 
 
 @intrinsic

@@ -2,7 +2,7 @@
 
 A team of threads works on one unit. `along`: its threads are neighbours (they walk what is contiguous); otherwise the
 threads of a warp belong to different teams, and those of one team stand `members` apart. Every thread gets the result,
-and the tree of every sum is fixed.
+and the tree of every sum is fixed. All of them begin with a barrier, so that they may use one place of shared memory.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import numpy as np
 from llvmlite import ir
 from numba import cuda
 from numba.cuda import types
-from diffgraph.targets.cuda.asynchronous import barrier, shared_array, warp_barrier
+from diffgraph.targets.cuda.asynchronous import barrier_of, shared_array, warp_barrier
 from diffgraph.targets.cuda.intrinsics import intrinsic
 
 _INT = ir.IntType(32)
@@ -100,7 +100,7 @@ def _of_a_warp(join, team: int):
 def _of_neighbours(join, of_warp, stored, cast, team: int, members: int):
     """Each warp first, then the results of its warps through shared memory."""
     warps = team // 32
-    memory = shared_array(warps * members, stored)
+    memory, barrier = shared_array(stored), barrier_of(team * members)
 
     @cuda.jit(device=True)
     def reduce(value):
@@ -122,7 +122,7 @@ def _of_neighbours(join, of_warp, stored, cast, team: int, members: int):
 
 def _of_columns(join, stored, cast, team: int, members: int):
     """Through shared memory, a column for each member of the block."""
-    memory = shared_array(team * members, stored)
+    memory, barrier = shared_array(stored), barrier_of(team * members)
 
     @cuda.jit(device=True)
     def reduce(value):
@@ -156,6 +156,6 @@ def first_extreme(op: str, kind: str, team: int, members: int, along: bool):
     return find
 
 
-def team_barrier(team: int, along: bool):
+def team_barrier(team: int, members: int, along: bool):
     """A function that waits for the threads of a team, and makes what they wrote seen among them."""
-    return warp_barrier if along and team <= 32 else barrier
+    return warp_barrier if along and team <= 32 else barrier_of(team * members)

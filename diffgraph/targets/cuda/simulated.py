@@ -11,8 +11,13 @@ from diffgraph.targets.cuda.ptx import launch, parse
 from diffgraph.targets.cuda.ptx.memory import Memory
 
 
+#: The blocks of a launch that wait for each other: few, so that each has several blocks of a kernel to do.
+MOST_TOGETHER = 3
+
+
 class SimulatedDriver:
-    """See `operations.Driver`. executed: how many instructions have been run, by groups of threads."""
+    """See `operations.Driver`. executed: how many instructions have been run, by groups of threads. launches: how
+    many kernels were started."""
 
     form = "ptx"
 
@@ -20,12 +25,16 @@ class SimulatedDriver:
         self.capability = capability
         self.memory = Memory(capacity)
         self.executed = 0
+        self.launches = 0
 
     def translate(self, ptx: str) -> bytes:
         return ptx.encode()
 
     def load(self, code: bytes) -> parse.Kernel:
         return parse.parse(code.decode())
+
+    def most_together(self, function: object, threads: int, shared: int) -> int:
+        return MOST_TOGETHER
 
     def allocate(self, size: int) -> int:
         return self.memory.allocate(size)
@@ -53,8 +62,10 @@ class SimulatedDriver:
     def _do(self, operation: Operation) -> None:
         if isinstance(operation, Launch):
             arguments = (*operation.addresses, *operation.sizes)
-            done = launch.Launch(operation.function, self.memory, (operation.blocks,), (operation.threads,), arguments)
+            grid, block = (operation.blocks,), (operation.threads,)
+            done = launch.Launch(operation.function, self.memory, grid, block, arguments, operation.shared)
             self.executed += done.executed
+            self.launches += 1
             return
         data = self.memory.read(operation.source, np.uint8, (operation.size,))
         self.memory.write(operation.target, data)

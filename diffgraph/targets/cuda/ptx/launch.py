@@ -15,6 +15,9 @@ from diffgraph.targets.cuda.ptx.parse import DTYPES, Instruction, Kernel, Unknow
 #: Lanes of a warp.
 WARP = 32
 
+#: So often all threads may find that what they wait for has not happened.
+MOST_NAPS = 100
+
 Lanes = np.ndarray | None  # which threads, in order; None: all of them
 
 
@@ -172,7 +175,7 @@ class Launch:
     def _step(self, instruction: Instruction) -> Callable[[Lanes], None] | None:
         """The instruction as a function; None for those that steer."""
         head = instruction.name[0]
-        if head in ("bra", "ret", "exit", "bar", "barrier"):
+        if head in ("bra", "ret", "exit", "bar", "barrier", "nanosleep"):
             return None
         for operations in (arithmetic.OPERATIONS, movement.OPERATIONS, collective.OPERATIONS):
             if head in operations:
@@ -197,12 +200,30 @@ class Launch:
         """Always goes on with the group of lanes that is furthest behind."""
         self.groups: dict[int, np.ndarray] = {0: self.all} if self.count else {}
         self.waiting = np.full(self.count, -1, np.int64)
+        self.barrier_of = np.zeros((self.count, 2), np.int64)
         self.ended = np.zeros(self.count, np.bool_)
-        while self.groups:
+        self.asleep: dict[int, np.ndarray] = {}
+        self.naps = 0
+        while self.groups or self.asleep:
+            if not self.groups:
+                self._wake()
             at = min(self.groups)
             self._go_on(at, self.groups.pop(at))
         if (self.waiting >= 0).any():
             raise Divergence("a barrier is not reached by all threads of a block")
+
+    def _wake(self) -> None:
+        """Those that sleep look again, once nobody else can go on."""
+        self.naps += 1
+        if self.naps > MOST_NAPS:
+            raise Divergence("threads wait for others that never come")
+        for at, lanes in self.asleep.items():
+            self._join(at, lanes)
+        self.asleep = {}
+
+    def wakes(self) -> None:
+        """Something has happened that somebody may wait for."""
+        self.naps = 0
 
     def _go_on(self, at: int, lanes: np.ndarray) -> None:
         others = min(self.groups, default=1 << 60)
@@ -210,6 +231,10 @@ class Launch:
         while at < len(self.program):
             if at == others:
                 self._join(at, lanes)
+                return
+            if self.kernel.code[at].name[0] == "nanosleep":
+                there = self.asleep.get(at + 1, lanes[:0])
+                self.asleep[at + 1] = np.sort(np.concatenate([there, lanes]))
                 return
             self.executed += 1
             step = self.program[at]
@@ -246,6 +271,7 @@ class Launch:
         else:
             self._join(at + 1, rest)
             self.waiting[taken] = at + 1
+            self.barrier_of[taken] = self._barrier(instruction)
             self._release()
         return False
 
@@ -258,22 +284,42 @@ class Launch:
         self.ended[lanes] = True
         self._release()
 
+    def _barrier(self, instruction: Instruction) -> tuple[int, int]:
+        """(number, how many threads) of a barrier; 0 threads: all of the block."""
+        number, *count = (int(o, 0) for o in instruction.operands)
+        return number, count[0] if count else 0
+
     def _release(self) -> None:
-        """Blocks all of whose threads wait, or have ended, go on; they must wait at one place."""
-        waits = (self.waiting >= 0).reshape(self.blocks, self.threads)
-        ready = (waits | self.ended.reshape(self.blocks, self.threads)).all(1) & waits.any(1)
-        if not ready.any():
+        """The threads of a block that wait at one barrier go on when there are as many as it is for (those that have
+        ended count where it is for all); they must wait at one place."""
+        waiting = self.waiting >= 0
+        if not waiting.any():
             return
-        lanes = self.all[np.repeat(ready, self.threads) & (self.waiting >= 0)]
-        places = np.unique(self.waiting[lanes])
-        for block in np.nonzero(ready)[0]:
-            mine = self.waiting[block * self.threads : (block + 1) * self.threads]
-            if len(np.unique(mine[mine >= 0])) > 1:
-                raise Divergence("threads of one block wait at different barriers")
-        for place in places:
+        for number in np.unique(self.barrier_of[waiting, 0]):
+            here = (waiting & (self.barrier_of[:, 0] == number)).reshape(self.blocks, self.threads)
+            counts = self.barrier_of[:, 1].reshape(here.shape)
+            least, most = (np.where(here, counts, other).T for other in (1 << 20, -1))
+            some = here.any(1)
+            needed = most.max(0)
+            if (some & (least.min(0) != needed)).any():
+                raise Divergence("threads wait at one barrier for different numbers of threads")
+            ended = np.where(needed == 0, self.ended.reshape(here.shape).sum(1), 0)
+            ready = some & (here.sum(1) + ended >= np.where(needed == 0, self.threads, needed))
+            if ready.any():
+                self._go_on_from(here & ready[:, None], needed)
+
+    def _go_on_from(self, here: np.ndarray, needed: np.ndarray) -> None:
+        """Threads go on from the barrier at which they have met, those of one block at one place."""
+        places = self.waiting.reshape(here.shape)
+        blocks = np.nonzero(here.any(1))[0]
+        lowest, highest = np.where(here, places, 1 << 60).min(1), np.where(here, places, -1).max(1)
+        if (lowest[blocks] != highest[blocks]).any():
+            raise Divergence("threads of one block wait at different barriers")
+        lanes = np.nonzero(here.reshape(-1))[0]
+        for place in np.unique(self.waiting[lanes]):
             self._join(int(place), lanes[self.waiting[lanes] == place])
         self.waiting[lanes] = -1
-        self.clock.barrier(np.nonzero(ready)[0])
+        self.clock.barrier(blocks, needed[blocks])
 
 
 def _constant(text: str, dtype: np.dtype) -> np.ndarray:

@@ -130,7 +130,8 @@ class Memory:
 
 
 class Clock:
-    """Which accesses of a launch are ordered: those of one thread, those with a barrier between them.
+    """Which accesses of a launch are ordered: those of one thread, those of threads that have met in between at a barrier, or
+    as lanes of a warp, and those of blocks one of which has seen what the other released.
 
     A time is the number of the launch, of the last barrier of the block, and of the last point where the warp met.
     """
@@ -141,9 +142,17 @@ class Clock:
         Clock.launches += 1
         self.number = Clock.launches
         self.block_of = np.arange(lanes) // block
-        self.warp_of = self.block_of * (-(-block // 32)) + np.arange(lanes) % block // 32
-        self.barriers = np.zeros(self.block_of[-1] + 1 if lanes else 1, np.int64)
-        self.meetings = np.zeros(self.warp_of[-1] + 1 if lanes else 1, np.int64)
+        self.warp_in_block = np.arange(lanes) % block // 32
+        self.warps = -(-block // 32)
+        self.warp_of = self.block_of * self.warps + self.warp_in_block
+        blocks = self.block_of[-1] + 1 if lanes else 1
+        self.barriers = np.zeros(blocks, np.int64)
+        self.latest = np.zeros((blocks, self.warps), np.int64)
+        self.meetings = np.zeros(blocks * self.warps, np.int64)
+        #: By word that was released: for each block, the number of the barrier before which what it did is known.
+        self.released: dict[int, np.ndarray] = {}
+        self.known: np.ndarray | None = None
+        self._acquired: np.ndarray | None = None
 
     def now(self, lanes: np.ndarray) -> np.ndarray:
         """The time of each lane."""
@@ -155,16 +164,49 @@ class Clock:
     def unordered(self, others: np.ndarray, at: np.ndarray, lanes: np.ndarray) -> np.ndarray:
         """Whether nothing orders accesses of `others` at times before those of lanes now."""
         this_launch = (at >> 44) == self.number
-        foreign = self.block_of[others.clip(max=len(self.block_of) - 1)] != self.block_of[lanes]
-        no_barrier = ((at >> 24) & 0xFFFFF) == self.barriers[self.block_of[lanes]]
-        other_warp = self.warp_of[others.clip(max=len(self.warp_of) - 1)] != self.warp_of[lanes]
+        others = others.clip(max=len(self.block_of) - 1)
+        barrier = (at >> 24) & 0xFFFFF
+        block, other_block = self.block_of[lanes], self.block_of[others]
+        foreign = block != other_block
+        unknown = foreign if self.known is None else foreign & (barrier >= self.known[block, other_block])
+        both = np.maximum(self.warp_in_block[lanes], self.warp_in_block[others])
+        no_barrier = ~foreign & (barrier >= self.latest[block, both])
+        other_warp = self.warp_of[others] != self.warp_of[lanes]
         not_met = (at & 0xFFFFFF) == self.meetings[self.warp_of[lanes]]
-        return this_launch & (foreign | (no_barrier & (other_warp | not_met)))
+        return this_launch & (unknown | (no_barrier & (other_warp | not_met)))
 
-    def barrier(self, blocks: np.ndarray) -> None:
-        """All threads of these blocks have met."""
+    def barrier(self, blocks: np.ndarray, threads: np.ndarray) -> None:
+        """The first so many threads (0: all) of each of these blocks have met."""
         self.barriers[blocks] += 1
+        met = np.arange(self.warps) < np.where(threads == 0, 32 * self.warps, threads)[:, None] // 32
+        self.latest[blocks] = np.where(met, self.barriers[blocks][:, None], self.latest[blocks])
+        if self._acquired is not None:
+            self.known[blocks] = np.maximum(self.known[blocks], self._acquired[blocks])
 
     def meet(self, lanes: np.ndarray) -> None:
         """All lanes of these warps have met."""
         self.meetings[np.unique(self.warp_of[lanes])] += 1
+
+    def release(self, places: np.ndarray, lanes: np.ndarray) -> None:
+        """Lanes let others know, by words at these places, what their blocks did before their last barriers."""
+        self._share()
+        for place, lane in zip(places, lanes):
+            block = self.block_of[lane]
+            told = self.known[block].copy()
+            told[block] = self.latest[block].min()
+            before = self.released.get(int(place))
+            self.released[int(place)] = told if before is None else np.maximum(before, told)
+
+    def acquire(self, places: np.ndarray, lanes: np.ndarray) -> None:
+        """Lanes see what was released by words at these places; their blocks know it after their next barriers."""
+        self._share()
+        for place, lane in zip(places, lanes):
+            told = self.released.get(int(place))
+            if told is not None:
+                mine = self._acquired[self.block_of[lane]]
+                np.maximum(mine, told, out=mine)
+
+    def _share(self) -> None:
+        if self.known is None:
+            blocks = len(self.barriers)
+            self.known, self._acquired = (np.zeros((blocks, blocks), np.int64) for _ in range(2))

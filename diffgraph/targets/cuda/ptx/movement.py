@@ -31,11 +31,14 @@ def _load(launch, instruction: Instruction):
     targets = [launch.writer(r, own) for r in parts(instruction.operands[0])]
     address = launch.address(instruction.operands[1], space)
     memory, values = launch.memory, launch.memory.as_width[width]
+    acquires = "acquire" in instruction.name
 
     def step(lanes):
         places = address(lanes)
         memory.check(places, width * len(targets), f"a load ({instruction.text})")
-        if space != "local":
+        if acquires:
+            launch.clock.acquire(places, launch.chosen(lanes))
+        elif space != "local":
             memory.note_read(places, width * len(targets), launch.chosen(lanes), launch.clock)
         for number, write in enumerate(targets):
             write(lanes, values[places // width + number].view(own))
@@ -138,6 +141,9 @@ def _atomic(launch, instruction: Instruction):
     def step(lanes):
         places = address(lanes)
         memory.check(places, width, f"an atomic update ({instruction.text})")
+        launch.wakes()
+        if "release" in instruction.name:
+            launch.clock.release(places, launch.chosen(lanes))
         arguments = [np.broadcast_to(g(lanes), places.shape) for g in given]
         before = np.empty(len(places), own)
         for number, place in enumerate(places // width):
@@ -169,6 +175,5 @@ OPERATIONS = {
     "red": _atomic,
     "membar": _nothing,
     "fence": _nothing,
-    "nanosleep": _nothing,
     "prefetch": _nothing,
 }
