@@ -126,7 +126,7 @@ class Compiler:
             return program, program
         from diffgraph.passes.pipeline import variants
 
-        return variants(program, self.target == "cpu")
+        return variants(program, self.target)
 
     def initial(self, seed: int) -> dict[str, np.ndarray]:
         """The initial values of parameters and states by path, in the program's precision."""

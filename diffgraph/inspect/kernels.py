@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from diffgraph.ir.dimension import Size, product
-from diffgraph.ir.program import Program
+from diffgraph.ir.program import Statement
 from diffgraph.kernels.contraction import describe
 from diffgraph.kernels.grid import grid
 from diffgraph.kernels.loops import Contraction, Kernel
@@ -14,9 +14,13 @@ from diffgraph.kernels.loops import Contraction, Kernel
 NAME, HOW = 28, 46
 
 
-def kernels_text(program: Program, cpu: Sequence[Kernel], cuda: Sequence[Kernel]) -> str:
-    """A row for the kernels of the two targets that make the same tensors, in the order of the program."""
-    order = {t.name: n for n, s in enumerate(program.statements) for t in s.results}
+def kernels_text(statements: Sequence[Statement], cpu: Sequence[Kernel], cuda: Sequence[Kernel]) -> str:
+    """A row for the kernels of the two targets that make the same tensors, in the order of the statements (those of both
+    programs: passes differ)."""
+    order: dict[str, int] = {}
+    for statement in statements:
+        for tensor in statement.results:
+            order.setdefault(tensor.name, len(order))
     lines = [
         f"{len(cpu)} kernels on cpu, {len(cuda)} on cuda",
         "",

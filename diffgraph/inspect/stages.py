@@ -52,8 +52,7 @@ def stage_text(
     if stage == "optimized":
         return show(_only(optimize(program), layer), f"{network.name}_optimized")
     # What a sample takes is told of programs for one.
-    interleaved = target == "cpu" and stage != "memory"
-    return _lowered(network, optimize(program, interleaved=interleaved), stage, target, precision)
+    return _lowered(network, program, stage, target, precision)
 
 
 def gradient_program(network: Network) -> Program:
@@ -96,8 +95,12 @@ def _lowered(network: Network, program: Program, stage: str, target: str, precis
 
     if stage == "kernels":
         plain = precision if precision in ("f32", "f64") else "f32"
-        return kernels_text(program, build(program, "cpu", plain).kernels, build(program, "cuda", precision).kernels)
-    executable = build(program, target=target, precision=precision)
+        each = {"cpu": plain, "cuda": precision}
+        programs = {t: optimize(program, target=t) for t in each}
+        kernels = (build(programs[t], t, p).kernels for t, p in each.items())
+        return kernels_text([statement for t in each for statement in programs[t].statements], *kernels)
+    optimized = optimize(program, target=target, interleaved=stage != "memory")
+    executable = build(optimized, target=target, precision=precision)
     return executable.listing() if stage == "source" else memory_text(network, executable)
 
 

@@ -16,7 +16,7 @@ from diffgraph.ir.expression import Affine, Expr, Index
 from diffgraph.kernels.access import nodes, usual
 from diffgraph.kernels.loops import Address, Best, Contraction, Kernel, Load, Loop, Statement, Store, Update
 
-#: Threads of a block that has no reason for another number.
+#: Threads of a block that has no reason for another number; no block has more, so that a thread may have 255 registers.
 THREADS = 256
 
 #: A team walks at least so many steps for each of its threads, where there are other units to do.
@@ -61,11 +61,11 @@ def grid(kernel: Kernel) -> Grid:
         return Grid(_blocks(units, THREADS), THREADS, THREADS)
     count = _usual(units)
     if kernel.units and _moves_with(kernel, loops) == "units":
-        team = _power_of_two(min(16, steps // STEPS_PER_THREAD, max(1, MANY_THREADS // count)))
+        team = _power_of_two(min(THREADS // 32, steps // STEPS_PER_THREAD, max(1, MANY_THREADS // count)))
         if team < 2:
             return Grid(_blocks(units, THREADS), THREADS, THREADS)
         return Grid(_blocks(units, 32), 32 * team, 32, team, False)
-    team = _power_of_two(max(32, min(steps // STEPS_PER_THREAD, 512 if count < 512 else 128)))
+    team = _power_of_two(max(32, min(steps // STEPS_PER_THREAD, THREADS if count < 512 else 128)))
     members = 4 if team == 32 else 1
     return Grid(_blocks(units, members), team * members, members, team, True)
 

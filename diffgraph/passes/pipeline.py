@@ -85,6 +85,12 @@ PIPELINE: tuple[tuple[str, Pass], ...] = (
 )
 
 
+#: Passes that put elements where vectors and caches of a processor want them. Blocks of threads of a device bring operands
+#: to shared memory one by one, from wherever they are, and test guards on the way: copies in other orders and margins would
+#: only be more memory to go through.
+OF_PROCESSORS = frozenset(("interleave", "layout", "halo"))
+
+
 @dataclass(frozen=True)
 class Stage:
     """A program after a pass."""
@@ -93,29 +99,38 @@ class Stage:
     program: Program
 
 
-def optimize(program: Program, report: Report | None = None, until: int | None = None, interleaved=True) -> Program:
-    """The program after the passes (after the first `until` of them)."""
-    return stages(program, report, until, interleaved)[-1].program
+def optimize(
+    program: Program, report: Report | None = None, until: int | None = None, target: str = "cpu", interleaved: bool = True
+) -> Program:
+    """The program after the passes for a target (after the first `until` of them)."""
+    return stages(program, report, until, target, interleaved)[-1].program
 
 
-def variants(program: Program, interleaved: bool = True) -> tuple[Program, Program]:
-    """The program after the passes, for a few samples and for many: the same where interleaving them does not pay, or is
-    not wanted."""
+def variants(program: Program, target: str = "cpu") -> tuple[Program, Program]:
+    """The program after the passes for a target, for a few samples and for many: the same where interleaving them does not
+    pay, or is not for the target."""
     at = [name for name, _ in PIPELINE].index("interleave")
-    before = optimize(program, until=at)
-    many = interleave(before, Report()) if interleaved else before
-    few = _passed(before, PIPELINE[at + 1 :], Report())[-1].program
-    return few, few if many is before else _passed(many, PIPELINE[at + 1 :], Report())[-1].program
+    before = optimize(program, until=at, target=target)
+    after = _passes(PIPELINE[at + 1 :], target, False)
+    many = interleave(before, Report()) if target == "cpu" else before
+    few = _passed(before, after, Report())[-1].program
+    return few, few if many is before else _passed(many, after, Report())[-1].program
 
 
 def stages(
-    program: Program, report: Report | None = None, until: int | None = None, interleaved: bool = True
+    program: Program, report: Report | None = None, until: int | None = None, target: str = "cpu", interleaved: bool = True
 ) -> list[Stage]:
-    """The program before any pass, and after each. A failure inside a pass is a `CompilerBug` that names it.
-    interleaved: for many samples, on a target whose vectors they may fill."""
+    """The program before any pass, and after each that is for the target. A failure inside a pass is a `CompilerBug` that
+    names it. interleaved: for many samples, on a target whose vectors they may fill."""
     report = report if report is not None else Report()
-    passes = tuple(p for p in PIPELINE[:until] if interleaved or p[0] != "interleave")
+    passes = _passes(PIPELINE[:until], target, interleaved)
     return [Stage("elaborated", program), *_passed(program, passes, report)]
+
+
+def _passes(passes: tuple[tuple[str, Pass], ...], target: str, interleaved: bool) -> tuple[tuple[str, Pass], ...]:
+    """Those of some passes that are for a target."""
+    left_out = OF_PROCESSORS if target == "cuda" else frozenset() if interleaved else frozenset(("interleave",))
+    return tuple(p for p in passes if p[0] not in left_out)
 
 
 def _passed(program: Program, passes: tuple[tuple[str, Pass], ...], report: Report) -> list[Stage]:

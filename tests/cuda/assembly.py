@@ -43,7 +43,7 @@ def kernels_of(program, origin, precision="f32", generation=80):
     from diffgraph.targets.cuda.emit import emit, parameters
 
     device = device_of(precision, generation)
-    for kernel in schedule(optimize(program), device).kernels:
+    for kernel in schedule(optimize(program, target="cuda"), device).kernels:
         text = emit(plain(kernel), "f32", device)
         named = f"{origin}: {kernel.name}"
         yield Job(named, text.source, parameters(kernel, "f32"), len(text.sizes), text.grid.threads, generation)

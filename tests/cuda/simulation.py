@@ -14,7 +14,7 @@ TOLERANCE = {"f32": 3e-5, "f64": 1e-11, "tf32": 4e-3, "bf16": 3e-2}
 
 def check(program, batch, rng, precision="f32", capability=80):
     """The optimized program agrees with the program as it is written, on every output. Gives the executable."""
-    device = DeviceExecutable(optimize(program), precision, SimulatedDriver(capability))
+    device = DeviceExecutable(optimize(program, target="cuda"), precision, SimulatedDriver(capability))
     reference = build(program, "reference", "f64")
     given = {i.path: random_value(i, batch, rng) for i in reference.given.values() if i.role != "run"}
     stored = {p: random_value(i, batch, rng) for p, i in reference.stored.items()}

@@ -27,7 +27,7 @@ def test_agrees_with_the_interpreter(text):
     results = interpret(program, values)
     expected = {o.name: results[o.tensor] for o in program.outputs}
     assume(all(np.all(np.isfinite(a)) for a in expected.values()) and len(expected) > 1)
-    executable = DeviceExecutable(optimize(program), "f64", SimulatedDriver())
+    executable = DeviceExecutable(optimize(program, target="cuda"), "f64", SimulatedDriver())
     executable.bind({path: np.array(a, dtype=np.float64) for path, a in by_path.items() if path != "x"})
     found = executable.run({"x": by_path["x"]})
     for name, value in expected.items():

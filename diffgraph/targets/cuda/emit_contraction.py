@@ -96,7 +96,7 @@ class ContractionWriter:
             emitter.line("copies_done(1)")
         emitter.line(f"barrier({block.threads})")
         step = self._function("step")
-        emitter.line(f"{step}(sums, left, right, int32(turn * {stages[0]}), int32(turn * {stages[1]}))")
+        emitter.line(f"{step}(sums, left, right, int32(turn * {stages[0]}), int32(turn * {stages[1]}), thread)")
         emitter.line(f"barrier({block.threads})")
         emitter._close(f"if first >= {begin}:")
         emitter.line("turn = int32(1 - turn)")
@@ -169,7 +169,7 @@ class ContractionWriter:
         shift = block.columns.bit_length() - 1
         emitter._open(None)
         emitter.line(f"barrier({block.threads})")
-        emitter.line(f"{self._function('put')}(sums, stage, int32(part))")
+        emitter.line(f"{self._function('put')}(sums, stage, int32(part), thread)")
         emitter.line(f"barrier({block.threads})")
         emitter._open(None)
         emitter.line(f"line = int32(element >> {shift})")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+
 from llvmlite import ir
 from numba import cuda
 from numba.cuda import types
@@ -12,9 +14,29 @@ _INT = ir.IntType(32)
 _WORD = ir.IntType(64)
 
 
+@intrinsic
+def _near(typing_context, value):
+    """An argument, which for the compiler is another in each step: so that what a part computes of it is computed there,
+    rather than kept in registers from the first step of a launch to the last."""
+
+    def code(context, builder, sig, args):
+        if isinstance(value, types.Integer) and value.bitwidth == 32:
+            return assembly(builder, _INT, (_INT,), "mov.u32 $0, $1;", "=r,r", args)
+        if not isinstance(value, types.CPointer):
+            return args[0]
+        word = assembly(builder, _WORD, (_WORD,), "mov.u64 $0, $1;", "=l,l", (builder.ptrtoint(args[0], _WORD),))
+        return builder.inttoptr(word, args[0].type)
+
+    return value(value), code
+
+
 def inlined(function):
     """A part of a kernel: a function that is written out where it is called."""
-    return cuda.jit(device=True, forceinline=True)(function)
+    names = list(inspect.signature(function).parameters)
+    given = ", ".join(f"near({name})" for name in names)
+    known = {"near": _near, "run": cuda.jit(device=True, forceinline=True)(function)}
+    exec(f"def part({', '.join(names)}):\n    run({given})", known)
+    return cuda.jit(device=True, forceinline=True)(known["part"])
 
 
 def _address(kind):

@@ -16,6 +16,7 @@ from diffgraph.targets.cuda.intrinsics import intrinsic, literal_intrinsic
 
 from diffgraph.ir import special
 from diffgraph.ir.scalar import KERNEL_FUNCTIONS
+from diffgraph.targets.cuda.asynchronous import assembly
 from diffgraph.targets.cuda.asynchronous import barrier as barrier
 from diffgraph.targets.cuda.asynchronous import barrier_of_block as barrier_of_block
 from diffgraph.targets.cuda.asynchronous import copies_done as copies_done
@@ -62,7 +63,17 @@ def _special(name: str):
     return read
 
 
-thread_of_block = _special("tid.x")
+@intrinsic
+def thread_of_block(typing_context):
+    """The number of this thread in its block, read where it stands: what follows from it is not kept from step to step of a
+    launch that makes many."""
+
+    def code(context, builder, sig, args):
+        return assembly(builder, _INT, (), "mov.u32 $0, %tid.x;", "=r", ())
+
+    return types.int32(), code
+
+
 block_of_grid = _special("ctaid.x")
 
 

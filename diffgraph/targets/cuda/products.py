@@ -5,9 +5,9 @@
 
     def kernel(...):
         sums = start_1()
-        for ...: step_1(sums, left, right, at_left, at_right)       sums[m, n] += sum of left[k, m] * right[k, n]
+        for ...: step_1(sums, left, right, at_left, at_right, thread)   sums[m, n] += sum of left[k, m] * right[k, n]
         for part in range(block_1.parts):
-            put_1(sums, stage, part)                                stage[y, n] = sums[row_1(part, y), n]
+            put_1(sums, stage, part, thread)                            stage[y, n] = sums[row_1(part, y), n]
 
 `left` and `right` are in shared memory, a row for each step of the depth, `pitch` elements apart. Results leave through
 shared memory, so that whatever follows finds a row after the other, whichever thread held what.
@@ -31,11 +31,6 @@ _BYTES = ir.IntType(8).as_pointer()
 
 def _whole(value: int):
     return ir.Constant(_INT, value)
-
-
-def _thread(builder):
-    shape = ir.FunctionType(_INT, ())
-    return builder.call(builder.module.declare_intrinsic("llvm.nvvm.read.ptx.sreg.tid.x", (), shape), ())
 
 
 @dataclass(frozen=True)
@@ -87,20 +82,20 @@ class _Block:
         return start
 
     def step(self):
-        """A function that adds a block of the depth: (sums, left, right, where they begin)."""
+        """A function that adds a block of the depth: (sums, left, right, where they begin, thread)."""
 
         @intrinsic
-        def step(typing_context, sums, left, right, at_left, at_right):
+        def step(typing_context, sums, left, right, at_left, at_right, thread):
             def code(context, builder, sig, args):
                 memory = self._results(builder, args[0])
                 known = [builder.load(self._cell(builder, memory, n)) for n in range(self.sums)]
                 left = builder.gep(args[1], [args[3]], inbounds=True)
                 right = builder.gep(args[2], [args[4]], inbounds=True)
-                for number, value in enumerate(self._added(builder, known, left, right)):
+                for number, value in enumerate(self._added(builder, known, left, right, args[5])):
                     builder.store(value, self._cell(builder, memory, number))
                 return context.get_dummy_value()
 
-            return types.void(sums, left, right, types.int32, types.int32), code
+            return types.void(sums, left, right, types.int32, types.int32, types.int32), code
 
         return step
 
@@ -108,15 +103,15 @@ class _Block:
         """A function that puts a part of the sums into shared memory."""
 
         @intrinsic
-        def put(typing_context, sums, stage, part):
+        def put(typing_context, sums, stage, part, thread):
             def code(context, builder, sig, args):
                 memory, stage, part = self._results(builder, args[0]), args[1], args[2]
                 for number in range(self.parts):
                     with builder.if_then(builder.icmp_signed("==", part, _whole(number))):
-                        self._put(builder, memory, stage, number)
+                        self._put(builder, memory, stage, number, args[3])
                 return context.get_dummy_value()
 
-            return types.void(sums, stage, types.int32), code
+            return types.void(sums, stage, types.int32, types.int32), code
 
         return put
 
@@ -156,10 +151,9 @@ class products(_Block):
     def part_rows(self) -> int:
         return self.rows // self.thread_rows
 
-    def _place(self, builder):
+    def _place(self, builder, thread):
         """(row, column) of this thread in the grid of threads."""
         across = _whole(self.columns // self.thread_columns)
-        thread = _thread(builder)
         return builder.udiv(thread, across), builder.urem(thread, across)
 
     def _offsets(self, count: int, size: int):
@@ -167,8 +161,8 @@ class products(_Block):
         groups = count // _fours(count)
         return [g * (size // groups) + n for g in range(groups) for n in range(_fours(count))]
 
-    def _added(self, builder, known, left, right):
-        y, x = self._place(builder)
+    def _added(self, builder, known, left, right, thread):
+        y, x = self._place(builder, thread)
         y = builder.mul(y, _whole(_fours(self.thread_rows)))
         x = builder.mul(x, _whole(_fours(self.thread_columns)))
         fma = builder.module.declare_intrinsic("llvm.fma", (_REAL,), ir.FunctionType(_REAL, (_REAL,) * 3))
@@ -194,8 +188,8 @@ class products(_Block):
             found += [builder.extract_element(loaded, _whole(n)) for n in range(width)]
         return found
 
-    def _put(self, builder, memory, stage, part: int):
-        y, x = self._place(builder)
+    def _put(self, builder, memory, stage, part: int, thread):
+        y, x = self._place(builder, thread)
         x = builder.mul(x, _whole(_fours(self.thread_columns)))
         first = builder.add(builder.mul(y, _whole(self.stage_pitch)), x)
         for c, offset in enumerate(self._offsets(self.thread_columns, self.columns)):
@@ -235,17 +229,16 @@ class cores(_Block):
     def part_rows(self) -> int:
         return 8 * (self.rows // self.warp_rows)
 
-    def _place(self, builder):
+    def _place(self, builder, thread):
         """(first row, first column of the warp, group of the lane, place in the group)."""
-        thread = _thread(builder)
         warp, lane = builder.lshr(thread, _whole(5)), builder.and_(thread, _whole(31))
         across = _whole(self.columns // self.warp_columns)
         row = builder.mul(builder.udiv(warp, across), _whole(self.warp_rows))
         column = builder.mul(builder.urem(warp, across), _whole(self.warp_columns))
         return row, column, builder.lshr(lane, _whole(2)), builder.and_(lane, _whole(3))
 
-    def _added(self, builder, known, left, right):
-        row, column, group, place = self._place(builder)
+    def _added(self, builder, known, left, right, thread):
+        row, column, group, place = self._place(builder, thread)
         known = list(known)
         wide = self.warp_columns // 8
         step = 8 if self.kind == "tf32" else 16
@@ -299,8 +292,8 @@ class cores(_Block):
         result = assembly(builder, four, [_INT] * 6 + [_REAL] * 4, text, constraints, [*a, *b, *c], convergent=True)
         return [builder.extract_value(result, n) for n in range(4)]
 
-    def _put(self, builder, memory, stage, part: int):
-        row, column, group, place = self._place(builder)
+    def _put(self, builder, memory, stage, part: int, thread):
+        row, column, group, place = self._place(builder, thread)
         # A warp has 8 rows in each part: the half `part % 2` of its band `part // 2`.
         y = builder.add(builder.mul(builder.udiv(row, _whole(self.warp_rows)), _whole(8)), group)
         first = builder.add(builder.mul(y, _whole(self.stage_pitch)), builder.add(column, builder.mul(place, _whole(2))))
