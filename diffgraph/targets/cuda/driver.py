@@ -1,9 +1,10 @@
-"""The real device, through `cuda.bindings`: memory, modules, and a step as one CUDA graph."""
+"""The real device, through `cuda.bindings`: memory, modules, and a step as one CUDA graph or one launch."""
 
 from __future__ import annotations
 
 import ctypes
 import threading
+import weakref
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -13,38 +14,46 @@ from diffgraph.targets.cuda.compile import CAPABILITIES, assemble, require
 from diffgraph.targets.cuda.operations import Launch, Operation
 
 
+def bindings():
+    """The functions of the driver."""
+    from cuda.bindings import driver
+
+    return driver
+
+
 class CudaDriver:
     """See `operations.Driver`. All work goes through one stream of the device's primary context."""
 
     def __init__(self, ordinal: int = 0):
         require()
-        from cuda.bindings import driver
-
-        self._driver = driver
+        driver = self._driver = bindings()
         self._lock = threading.RLock()
         self._initialize()
         count = self._call(driver.cuDeviceGetCount())
         if ordinal >= count:
             raise error("DG822", "there is no CUDA device", help="`nvidia-smi` lists those that the driver sees")
         self.device = self._call(driver.cuDeviceGet(ordinal))
-        attribute = driver.CUdevice_attribute
-        major, minor = (
-            self._call(driver.cuDeviceGetAttribute(a, self.device))
-            for a in (
-                attribute.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR,
-                attribute.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR,
-            )
-        )
+        major, minor = (self._attribute(f"COMPUTE_CAPABILITY_{part}") for part in ("MAJOR", "MINOR"))
         self.capability = 10 * major + minor
         if self.capability < CAPABILITIES[0]:
-            name = self._call(driver.cuDeviceGetName(128, self.device)).split(b"\0")[0].decode()
-            text = f"{name} has compute capability {major}.{minor}; the target cuda needs 7.5 or later"
+            text = f"{self.name} has compute capability {major}.{minor}; the target cuda needs 7.5 or later"
             raise error("DG823", text, help="use --target cpu")
         self.form = f"sm_{self.capability}"
         self.context = self._call(driver.cuDevicePrimaryCtxRetain(self.device))
         self._call(driver.cuCtxSetCurrent(self.context))
         self.stream = self._call(driver.cuStreamCreate(driver.CUstream_flags.CU_STREAM_NON_BLOCKING))
         self._modules: list = []
+        results = driver.CUresult
+        self._too_new = (results.CUDA_ERROR_UNSUPPORTED_PTX_VERSION, results.CUDA_ERROR_NO_BINARY_FOR_GPU)
+
+    def _attribute(self, name: str) -> int:
+        attribute = getattr(self._driver.CUdevice_attribute, f"CU_DEVICE_ATTRIBUTE_{name}")
+        return int(self._call(self._driver.cuDeviceGetAttribute(attribute, self.device)))
+
+    @property
+    def name(self) -> str:
+        """What its maker calls it."""
+        return self._call(self._driver.cuDeviceGetName(128, self.device)).split(b"\0")[0].decode()
 
     def _initialize(self) -> None:
         driver = self._driver
@@ -55,7 +64,9 @@ class CudaDriver:
             raise error("DG821", text, help="use --target cpu, or install the driver") from problem
         if status == driver.CUresult.CUDA_ERROR_NO_DEVICE:
             raise error("DG822", "there is no CUDA device", help="`nvidia-smi` lists those that the driver sees")
-        self._call((status,))
+        if status != driver.CUresult.CUDA_SUCCESS:
+            text = f"the driver of the GPU cannot be used: {self._name_of(status)}"
+            raise error("DG821", text, help="use --target cpu, or update the driver")
 
     def _call(self, result):
         """The value of a call of the driver; its failures as errors."""
@@ -64,22 +75,35 @@ class CudaDriver:
         if status == driver.CUresult.CUDA_ERROR_OUT_OF_MEMORY:
             raise error("DG824", "the memory of the CUDA device is full", help="take a smaller batch, or --target cpu")
         if status != driver.CUresult.CUDA_SUCCESS:
-            name = driver.cuGetErrorName(status)[1]
-            raise CompilerBug("targets.cuda", f"the driver says {name.decode() if name else status}")
+            raise CompilerBug("targets.cuda", f"the driver says {self._name_of(status)}")
         return values[0] if len(values) == 1 else tuple(values) or None
 
+    def _name_of(self, status) -> str:
+        name = self._driver.cuGetErrorName(status)[1]
+        return name.decode() if name else str(status)
+
     def translate(self, ptx: str) -> bytes:
-        """Machine code for this device, or for the nearest one below that is known."""
-        return assemble(ptx, max(c for c in CAPABILITIES if c <= self.capability and c // 10 == self.capability // 10)
-                        if any(c // 10 == self.capability // 10 for c in CAPABILITIES) else self.capability)[0]  # fmt: skip
+        """Machine code for this device: that of the nearest one below of the same generation runs on it too."""
+        alike = [c for c in CAPABILITIES if c <= self.capability and c // 10 == self.capability // 10]
+        return assemble(ptx, max(alike, default=self.capability))[0]
 
     def load(self, code: bytes) -> object:
         driver = self._driver
         with self._lock:
             self._call(driver.cuCtxSetCurrent(self.context))
-            module = self._call(driver.cuModuleLoadData(code))
+            status, module = driver.cuModuleLoadData(code)
+            if status in self._too_new:
+                text = f"the driver of the GPU is older than the code that is made for it: {self._name_of(status)}"
+                raise error("DG821", text, help="update the driver, or use --target cpu")
+            self._call((status,))
             self._modules.append((module, code))
             return self._call(driver.cuModuleGetFunction(module, b"kernel"))
+
+    def most_together(self, function: object, threads: int, shared: int) -> int:
+        driver = self._driver
+        self._call(driver.cuCtxSetCurrent(self.context))
+        each = self._call(driver.cuOccupancyMaxActiveBlocksPerMultiprocessor(function, threads, shared))
+        return int(each) * self._attribute("MULTIPROCESSOR_COUNT") if self._attribute("COOPERATIVE_LAUNCH") else 1
 
     def allocate(self, size: int) -> int:
         self._call(self._driver.cuCtxSetCurrent(self.context))
@@ -107,35 +131,54 @@ class CudaDriver:
             self._call(self._driver.cuMemcpyDtoH(array.ctypes.data, address, array.nbytes))
 
     def program(self, operations: Sequence[Operation]) -> Callable[[], None]:
-        """The operations as one graph, its arguments packed once."""
-        driver = self._driver
-        if not operations:
+        """The operations with their arguments packed once: one by itself, several as one graph."""
+        packed = [_Packed(o) if isinstance(o, Launch) else o for o in operations]
+        if not packed:
             return lambda: None
-        keep = [_Packed(o) if isinstance(o, Launch) else o for o in operations]
+        if len(packed) == 1:
+            return lambda: self._one(packed[0])
+        graph = self._captured(packed)
+        driver = self._driver
+
+        def start(held=packed) -> None:
+            self._call(driver.cuCtxSetCurrent(self.context))
+            self._call(driver.cuGraphLaunch(graph, self.stream))
+
+        weakref.finalize(start, driver.cuGraphExecDestroy, graph)
+        return start
+
+    def _one(self, operation) -> None:
+        self._call(self._driver.cuCtxSetCurrent(self.context))
+        self._record(operation)
+
+    def _captured(self, operations) -> object:
+        """A graph of what the operations put on the stream."""
+        driver = self._driver
         with self._lock:
             self._call(driver.cuCtxSetCurrent(self.context))
+            self._call(driver.cuStreamSynchronize(self.stream))
             mode = driver.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
             self._call(driver.cuStreamBeginCapture(self.stream, mode))
             try:
-                for operation in keep:
+                for operation in operations:
                     self._record(operation)
-            finally:
-                graph = self._call(driver.cuStreamEndCapture(self.stream))
+            except BaseException:
+                driver.cuStreamEndCapture(self.stream)
+                raise
+            graph = self._call(driver.cuStreamEndCapture(self.stream))
             executable = self._call(driver.cuGraphInstantiate(graph, 0))
             self._call(driver.cuGraphDestroy(graph))
-
-        def start(launch=driver.cuGraphLaunch, held=keep) -> None:
-            self._call(driver.cuCtxSetCurrent(self.context))
-            self._call(launch(executable, self.stream))
-
-        return start
+        return executable
 
     def _record(self, operation) -> None:
         driver = self._driver
         if isinstance(operation, _Packed):
             call = operation.launch
-            arguments = (call.blocks, 1, 1, call.threads, 1, 1, 0, self.stream, operation.address, 0)
-            self._call(driver.cuLaunchKernel(call.function, *arguments))
+            sizes = (call.blocks, 1, 1, call.threads, 1, 1, call.shared)
+            if call.together:
+                self._call(driver.cuLaunchCooperativeKernel(call.function, *sizes, self.stream, operation.address))
+            else:
+                self._call(driver.cuLaunchKernel(call.function, *sizes, self.stream, operation.address, 0))
         elif operation.size:
             self._call(driver.cuMemcpyDtoDAsync(operation.target, operation.source, operation.size, self.stream))
 

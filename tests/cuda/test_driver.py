@@ -1,0 +1,111 @@
+"""The driver, line by line: on a fake of the bindings that takes and gives what the real ones do."""
+
+import inspect
+import re
+
+import numpy as np
+import pytest
+from cuda.bindings import driver as real
+from fake_driver import OUTPUTS, FakeDriver, installed
+
+from diffgraph.compiler import Net
+from diffgraph.diagnostics import CompilerBug, DiffgraphError
+from diffgraph.language.module import load_text
+from diffgraph.runtime import device, device_launch
+from diffgraph.targets.cuda.driver import CudaDriver
+from diffgraph.targets.cuda.operations import Launch, Move
+
+NET = """net n { input x[N, 6]; target y[N, 3]; p = x -> linear(8) -> tanh -> linear(3); output p; loss mse(p, y) }
+train n { optimizer adam(lr = 1e-2); clip_norm 1.0; batch 8 }"""
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+def test_the_fake_takes_and_gives_what_the_bindings_do(name):
+    theirs, ours = (inspect.signature(getattr(one, name)) for one in (real, FakeDriver))
+    assert list(theirs.parameters) == list(ours.parameters)[1:]
+    returns = re.search(r"\nReturns\n-------\n(.*?)(\n\n|\Z)", getattr(real, name).__doc__, re.S)
+    if returns is not None and "CUresult" in returns.group(1):
+        assert len(re.findall(r"^\w+ : ", returns.group(1), re.M)) == OUTPUTS[name]
+
+
+def trained(steps_in_one_launch, monkeypatch, rng):
+    """(the loss after an epoch on a fake, its parameters, the calls of the bindings)."""
+    monkeypatch.setattr(device_launch, "MOST_STARTS", 64 if steps_in_one_launch else 0)
+    monkeypatch.setattr(device_launch, "WORK_OF_ONE_BLOCK", 0)
+    fake = installed(monkeypatch)
+    device.use(CudaDriver())
+    try:
+        net = Net(load_text(NET), target="cuda", seed=2)
+        data = rng.standard_normal((20, 6)).astype(np.float32), rng.standard_normal((20, 3)).astype(np.float32)
+        net.train(data=data, epochs=1)
+        return {path: np.array(a) for path, a in net.parameters.items()}, fake
+    finally:
+        device.use(None)
+
+
+def test_training_as_graphs_and_as_one_launch(monkeypatch, rng):
+    state = rng.bit_generator.state
+    one, fake = trained(True, monkeypatch, rng)
+    assert "cuLaunchCooperativeKernel" in fake.calls
+    rng.bit_generator.state = state
+    many, fake = trained(False, monkeypatch, rng)
+    assert fake.calls.count("cuGraphLaunch") >= 2 and "cuLaunchCooperativeKernel" not in fake.calls
+    reference = Net(load_text(NET), target="reference", precision="f64", seed=2)
+    rng.bit_generator.state = state
+    data = rng.standard_normal((20, 6)).astype(np.float32), rng.standard_normal((20, 3)).astype(np.float32)
+    reference.train(data=data, epochs=1)
+    for path, value in one.items():
+        np.testing.assert_array_equal(value, many[path])
+        np.testing.assert_allclose(value, reference.parameters[path], 1e-4, 1e-5)
+
+
+def test_memory_and_copies(monkeypatch, rng):
+    installed(monkeypatch)
+    driver = CudaDriver()
+    x = rng.standard_normal(100).astype(np.float32)
+    a, b = driver.allocate(x.nbytes), driver.allocate(x.nbytes)
+    driver.upload(a, x)
+    driver.program([Move(b, a, 400), Move(b, a, 0)])()
+    found = np.zeros_like(x)
+    driver.download(b, found)
+    np.testing.assert_array_equal(found, x)
+    before = driver.room()
+    driver.allocate(1 << 20)
+    assert driver.room() < before
+    driver.free(a)
+    driver.program([])()
+    assert driver.name == "A Fake" and driver.form == "sm_80"
+
+
+@pytest.mark.parametrize("options, code", [
+    ({"devices": 0}, "DG822"), ({"capability": 70}, "DG823"),
+    ({"broken": {"cuInit": real.CUresult.CUDA_ERROR_SYSTEM_DRIVER_MISMATCH}}, "DG821"),
+])  # fmt: skip
+def test_devices_that_cannot_be_used(options, code, monkeypatch):
+    installed(monkeypatch, **options)
+    with pytest.raises(DiffgraphError, match=code):
+        CudaDriver()
+
+
+def test_full_memory(monkeypatch):
+    installed(monkeypatch, room=1 << 20)
+    with pytest.raises(DiffgraphError, match="DG824"):
+        CudaDriver().allocate(1 << 24)
+
+
+def test_a_driver_that_is_too_old(monkeypatch):
+    installed(monkeypatch, broken={"cuModuleLoadData": real.CUresult.CUDA_ERROR_UNSUPPORTED_PTX_VERSION})
+    with pytest.raises(DiffgraphError, match="DG821"):
+        CudaDriver().load(b"code")
+
+
+def test_what_the_driver_refuses_is_a_bug_of_ours(monkeypatch):
+    fake = installed(monkeypatch)
+    driver = CudaDriver()
+    with pytest.raises(CompilerBug, match="CUDA_ERROR_INVALID_IMAGE"):
+        driver.load(b"no code")
+    fake.broken["cuLaunchKernel"] = real.CUresult.CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES
+    operations = [Launch(real.CUfunction(1), 1, 32, (), ()), Move(4096, 4096, 4)]
+    with pytest.raises(CompilerBug, match="CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES"):
+        driver.program(operations)
+    assert fake.capturing is None
