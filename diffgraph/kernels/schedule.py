@@ -173,6 +173,9 @@ class _Scheduler:
             return self._follows_tile(group, new)
         if group.members[0].style == "contraction":
             return self._follows_contraction(group, new)
+        if isinstance(self.machine, Device) and self._only_maps(group, new) and new.extents != group.members[0].extents:
+            # Each is better off with a thread for each of its elements.
+            return None
         shared = min(group.shared, new.depth)
         shape = group.members[0].extents
         while shared and new.extents[:shared] != shape[:shared]:
@@ -197,6 +200,10 @@ class _Scheduler:
             return False
         around = {o for m in group.members for o in (m.tensor.name, *m.operands)}
         return all(each(self.tensors[o]) * 8 <= each(new.tensor) for o in around)
+
+    def _only_maps(self, group: _Group, new: Member) -> bool:
+        """Whether nothing is reduced by a group and a new member."""
+        return not any(m.reduces for m in (*group.members, new))
 
     def _are_siblings(self, group: _Group, new: Member) -> bool:
         """Members that do not need each other share a kernel if they read something in common, or are small: large results

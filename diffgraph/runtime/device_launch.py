@@ -99,7 +99,7 @@ class Launches:
     def _many(self, starts: Sequence[Start]) -> operations.Launch:
         """One kernel on many tensors: a table says which blocks work on which."""
         texts = [self.texts[s.function] for s in starts]
-        readable, unnamed = (many(t.part, texts[0].parameters) for t in (texts[0].readable, texts[0].plain))
+        readable, unnamed = (many(t.part, t.parameters) for t in (texts[0].readable, texts[0].plain))
         threads = starts[0].threads
         code = self.library.load(unnamed, readable, ("int64",), 1, threads)
         rows = [[*map(self._at, s.places), *map(self.extent, s.sizes)] for s in starts]
@@ -152,7 +152,7 @@ class _Names:
             key, part, kinds = entry.source, entry.part, entry.parameters
         else:
             texts = self.launches.texts[start.function]
-            key, kinds = texts.plain.source, texts.parameters
+            key, kinds = texts.plain.source, texts.plain.parameters
             part = (texts.readable if self.named else texts.plain).part
         if key not in self._parts:
             self._parts[key] = len(self._texts)

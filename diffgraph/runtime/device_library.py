@@ -12,24 +12,21 @@ from diffgraph.runtime.cache import Cache, default_directory
 from diffgraph.runtime.library import _key, plain
 from diffgraph.targets.cuda import common
 from diffgraph.targets.cuda.compile import fingerprint, to_ptx
-from diffgraph.targets.cuda.emit import Text, emit, parameters
+from diffgraph.targets.cuda.emit import Text, emit
 from diffgraph.targets.cuda.operations import Driver
 
 
 @dataclass(frozen=True)
 class Texts:
-    """A kernel as a person reads it, and under names that say nothing: that is what tells kernels apart. parameters: the
-    element types of its buffers."""
+    """A kernel as a person reads it, and under names that say nothing: that is what tells kernels apart."""
 
     readable: Text
     plain: Text
-    parameters: tuple[str, ...]
 
 
 def texts_of(kernel: Kernel, precision: str, device: Device) -> Texts:
     """Both texts of a kernel."""
-    readable, unnamed = (emit(k, precision, device) for k in (kernel, plain(kernel)))
-    return Texts(readable, unnamed, parameters(kernel, precision))
+    return Texts(*(emit(k, precision, device) for k in (kernel, plain(kernel))))
 
 
 class DeviceLibrary:
@@ -46,7 +43,7 @@ class DeviceLibrary:
     def function(self, texts: Texts) -> object:
         """A kernel that the device can start."""
         text = texts.readable
-        return self.load(texts.plain.source, text.source, texts.parameters, len(text.sizes), text.grid.threads)
+        return self.load(texts.plain.source, text.source, text.parameters, len(text.sizes), text.grid.threads)
 
     def entry(self, name: str) -> object:
         """A kernel of `common.ENTRIES`."""

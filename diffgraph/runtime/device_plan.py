@@ -179,8 +179,8 @@ class DevicePlanner:
 
     def _start(self, kernel: Kernel) -> None:
         text = self.texts[kernel].readable
-        places = tuple(self.place(b.name) for b in kernel.buffers)
-        accesses = tuple(Access(p, self.bytes(b.name), b.written) for p, b in zip(places, kernel.buffers))
+        places = tuple(self.place(b.name) for b in text.buffers)
+        accesses = tuple(Access(p, self.bytes(b.name), b.written) for p, b in zip(places, text.buffers))
         known = {} if text.elements is None else {str(ELEMENTS): text.elements}
         blocks, *sizes = (substitute(s, known) for s in (text.grid.blocks, *text.sizes))
         if self.extent(blocks) > 0:

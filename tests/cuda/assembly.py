@@ -40,13 +40,13 @@ def kernels_of(program, origin, precision="f32", generation=80):
     from diffgraph.passes.pipeline import optimize
     from diffgraph.runtime.device import device_of
     from diffgraph.runtime.library import plain
-    from diffgraph.targets.cuda.emit import emit, parameters
+    from diffgraph.targets.cuda.emit import emit
 
     device = device_of(precision, generation)
     for kernel in schedule(optimize(program, target="cuda"), device).kernels:
         text = emit(plain(kernel), "f32", device)
         named = f"{origin}: {kernel.name}"
-        yield Job(named, text.source, parameters(kernel, "f32"), len(text.sizes), text.grid.threads, generation)
+        yield Job(named, text.source, text.parameters, len(text.sizes), text.grid.threads, generation)
 
 
 def training_program(network):

@@ -16,7 +16,7 @@ from diffgraph.ir.expression import Affine, Call, Const, Expr
 from diffgraph.kernels.access import nodes
 from diffgraph.kernels.flat import flat
 from diffgraph.kernels.grid import Device, Grid, grid, is_reduction, nest_of
-from diffgraph.kernels.loops import Address, Best, Contraction, Kernel, Let, Load, Loop, Statement, Store, Update
+from diffgraph.kernels.loops import Address, Best, Buffer, Contraction, Kernel, Let, Load, Loop, Statement, Store, Update
 from diffgraph.targets.cpu import emit as cpu
 from diffgraph.targets.cuda.emit_contraction import ContractionWriter
 from diffgraph.targets.cuda.emit_wide import WideWriter
@@ -28,11 +28,14 @@ from diffgraph.targets.cuda.words import NAMES, text_of
 class Text:
     """A kernel as text: `source` is a module with a function `kernel` of the addresses of its buffers, then its sizes;
     `part` the same as a part of a larger one. shared: bytes of shared memory of a block. elements: what `flat.ELEMENTS`
-    is, for kernels that work for any number of them."""
+    is, for kernels that work for any number of them. buffers: in the order of the addresses; parameters: the types of
+    their elements."""
 
     source: str
     sizes: tuple[Size, ...]
     grid: Grid
+    buffers: tuple[Buffer, ...]
+    parameters: tuple[str, ...]
     shared: int = 0
     elements: Size | None = None
     part: Part | None = None
@@ -44,10 +47,9 @@ def emit(kernel: Kernel, precision: str, device: Device) -> Text:
     return replace(_Emitter(walked.kernel, precision, device).text(), elements=walked.elements)
 
 
-def parameters(kernel: Kernel, precision: str) -> tuple[str, ...]:
-    """The element type of each buffer."""
+def _parameters(buffers: tuple[Buffer, ...], precision: str) -> tuple[str, ...]:
     kinds = {"float": "float32" if precision == "f32" else "float64", "int": "int64", "bool": "uint8"}
-    return tuple(kinds[b.kind] for b in kernel.buffers)
+    return tuple(kinds[b.kind] for b in buffers)
 
 
 class _Emitter(cpu._Emitter):
@@ -80,7 +82,9 @@ class _Emitter(cpu._Emitter):
             else:
                 self._by_threads()
         part = Part(self._title(), self._declarations(), (*self.buffers, *self.sizes.values()), self._lines(), self.meets)
-        return Text(module(part), tuple(self.sizes), self.grid, self.shared, part=part)
+        buffers = self.kernel.buffers
+        kinds = _parameters(buffers, self.precision)
+        return Text(module(part), tuple(self.sizes), self.grid, buffers, kinds, self.shared, part=part)
 
     def _title(self) -> tuple[str, ...]:
         lines = self._header()[:-2]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from diffgraph.kernels.grid import Device
 from diffgraph.kernels.loops import Kernel
 from diffgraph.targets.cuda.compile import CAPABILITIES, assemble, occupancy, to_ptx
-from diffgraph.targets.cuda.emit import emit, parameters
+from diffgraph.targets.cuda.emit import emit
 
 
 def listing(kernel: Kernel, precision: str, device: Device, capability: int) -> str:
@@ -13,7 +13,7 @@ def listing(kernel: Kernel, precision: str, device: Device, capability: int) -> 
     text = emit(kernel, precision, device)
     known = max((c for c in CAPABILITIES if c <= capability), default=CAPABILITIES[0])
     generation = 80 if device.asynchronous else 75
-    ptx = to_ptx(text.source, parameters(kernel, precision), len(text.sizes), text.grid.threads, generation, "<kernel>")
+    ptx = to_ptx(text.source, text.parameters, len(text.sizes), text.grid.threads, generation, "<kernel>")
     taken = assemble(ptx, known)[1]
     share = occupancy(taken, text.grid.threads, known)
     line = f"# sm_{known}: {taken.registers} registers, {taken.shared:,} bytes of shared memory"
