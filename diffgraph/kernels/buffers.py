@@ -107,7 +107,7 @@ class Rewriter:
             case TileStart() | TilePause():
                 return s
             case Prefetch(buffer, place):
-                return Prefetch(self.numbers[buffer], self._address(place))
+                return Prefetch(self.numbers[buffer], self.address(place))
             case TileStep():
                 return replace(s, operands=self._operands(s.operands), active=self._lanes(s.active))
             case TileStore():

@@ -173,8 +173,7 @@ class _Scheduler:
             return self._follows_tile(group, new)
         if group.members[0].style == "contraction":
             return self._follows_contraction(group, new)
-        if isinstance(self.machine, Device) and self._only_maps(group, new) and new.extents != group.members[0].extents:
-            # Each is better off with a thread for each of its elements.
+        if isinstance(self.machine, Device) and self._are_other_maps(group, new):
             return None
         shared = min(group.shared, new.depth)
         shape = group.members[0].extents
@@ -201,9 +200,12 @@ class _Scheduler:
         around = {o for m in group.members for o in (m.tensor.name, *m.operands)}
         return all(each(self.tensors[o]) * 8 <= each(new.tensor) for o in around)
 
-    def _only_maps(self, group: _Group, new: Member) -> bool:
-        """Whether nothing is reduced by a group and a new member."""
-        return not any(m.reduces for m in (*group.members, new))
+    def _are_other_maps(self, group: _Group, new: Member) -> bool:
+        """Whether a group and a new member reduce nothing, do not need each other and are of different shapes: on a device
+        each is better off with a thread for each of its elements."""
+        if any(m.reduces for m in (*group.members, new)) or new.extents == group.members[0].extents:
+            return False
+        return not any(self.memory[o] in group.names for o in new.operands)
 
     def _are_siblings(self, group: _Group, new: Member) -> bool:
         """Members that do not need each other share a kernel if they read something in common, or are small: large results

@@ -39,13 +39,19 @@ class WideWriter:
         return all(s.op is None and not s.conditions and self._is_wide(s.buffer, s.address) for s in stores)
 
     def write(self) -> Grid:
-        """The text; gives the grid. What is left over of any number of elements is done one by one, by one thread."""
+        """The text; gives the grid. What is left over of any number of elements is done one by one, as is everything where
+        tensors do not begin at a multiple of 16 bytes: rows of others need not."""
         emitter, units = self.emitter, self.kernel.units
         last = units[-1]
         fours = floor_divide(last.extent, WIDTH)
         axes = [(u.axis, u.extent) for u in units[:-1]] + [(last.axis, fours)]
         count = product([extent for _, extent in axes])
         emitter.line(emitter.thread_of_grid)
+        limit = emitter._size(count)
+        if last.extent == ELEMENTS:
+            buffers = sorted(self._wide_buffers())
+            emitter.line(f"fours = {limit} if {' and '.join(f'is_aligned({emitter.buffers[b]})' for b in buffers)} else 0")
+            limit = "fours"
         emitter._open(None)
         emitter.unpack("unit", axes)
         copies = [_Copy(last.axis, lane).statements(self.kernel.body) for lane in range(WIDTH)]
@@ -54,21 +60,30 @@ class WideWriter:
                 for load in sorted((n for n in nodes(expression) if type(n) is Load), key=lambda n: n.digest):
                     self._load(load, last.axis)
         self._statements(copies)
-        emitter._close(f"if unit < {emitter._size(count)}:")
+        emitter._close(f"if unit < {limit}:")
         if last.extent == ELEMENTS:
-            self._rest(last.axis, count)
+            self._rest(last.axis)
             count = count + 1
         return replace(emitter.grid, blocks=_blocks(count, emitter.grid.threads), width=WIDTH)
 
-    def _rest(self, axis: int, fours) -> None:
+    def _rest(self, axis: int) -> None:
+        """One by one."""
         emitter = self.emitter
         emitter.locals.clear()
         emitter._open(None)
         emitter._open(axis)
         emitter._statements(self.kernel.body)
         end = emitter._size(ELEMENTS)
-        emitter._close(f"for {emitter._axis(axis)} in range(int32(unit * {WIDTH}), {end}):")
-        emitter._close(f"if unit == {emitter._size(fours)}:")
+        first = f"int32(unit * {WIDTH})"
+        emitter._close(f"for {emitter._axis(axis)} in range({first}, int32(min({first} + {WIDTH}, {end}))):")
+        emitter._close("if unit >= fours:")
+
+    def _wide_buffers(self) -> set[int]:
+        """The buffers that are accessed by neighbours."""
+        stores = {s.buffer for s in self.kernel.body if isinstance(s, Store)}
+        values = [s.value for s in self.kernel.body]
+        loads = (n for value in values for n in nodes(value) if type(n) is Load)
+        return stores | {n.buffer for n in loads if not n.conditions and self._is_wide(n.buffer, n.address)}
 
     def _is_wide(self, buffer: int, address: Address) -> bool:
         """Whether four neighbours along the last axis are neighbours in memory, at a multiple of four."""

@@ -35,6 +35,7 @@ from diffgraph.targets.cuda.products import products as products
 from diffgraph.targets.cuda.reductions import first_extreme as first_extreme
 from diffgraph.targets.cuda.reductions import reduction as reduction
 from diffgraph.targets.cuda.reductions import team_barrier as team_barrier
+from diffgraph.targets.cuda.vectors import is_aligned as is_aligned
 from diffgraph.targets.cuda.vectors import load4 as load4
 from diffgraph.targets.cuda.vectors import store4 as store4
 

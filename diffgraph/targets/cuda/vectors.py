@@ -17,6 +17,17 @@ def _at(builder, pointer, index):
 
 
 @intrinsic
+def is_aligned(typing_context, memory):
+    """Whether memory begins at a multiple of 16 bytes."""
+
+    def code(context, builder, sig, args):
+        word = builder.ptrtoint(args[0], ir.IntType(64))
+        return builder.icmp_unsigned("==", builder.and_(word, ir.Constant(word.type, 15)), ir.Constant(word.type, 0))
+
+    return types.boolean(memory), code
+
+
+@intrinsic
 def load4(typing_context, memory, index):
     """The float32 elements index ... index + 3; index is a multiple of 4."""
 

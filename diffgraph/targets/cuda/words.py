@@ -10,7 +10,8 @@ NAMES = frozenset(
     " within whole raised raised_to libdevice math np thread_of_block block_of_grid blocks_of_grid first_block meet_all inlined"
     " float32_at float64_at int64_at uint8_at table word barrier barrier_of_block meeting"
     " steps run block"
-    " reduction first_extreme team_barrier load4 store4 shared_memory copy copies_sent copies_done products cores unit lane"
+    " reduction first_extreme team_barrier is_aligned load4 store4 shared_memory copy copies_sent copies_done products"
+    " cores unit lane fours"
     " member alive left right stage sums part step range min max abs thread first_column first_row rest first turn following"
     " begin end element place at inside line row column kernel".split()
 ) | {f"{precision}_{f.__name__}" for precision in ("single", "double") for f in KERNEL_FUNCTIONS}
