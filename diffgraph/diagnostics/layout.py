@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 #: Longer lines are cut around what is marked in them.
 WIDTH = 140
 
+#: Of longer messages (a name may be as long as a file) the middle is left out.
+MOST_LETTERS = 2000
+
 #: Of more notes those in the middle are left out.
 MOST_NOTES = 10
 
@@ -50,7 +53,7 @@ class Layout:
     def lines(self, problem: Diagnostic) -> Iterator[str]:
         """The lines of one diagnostic."""
         head = self._style(problem.severity, f"{problem.severity}[{problem.code}]")
-        yield head + self._style("bold", f": {problem.message}")
+        yield head + self._style("bold", f": {_shortened(problem.message)}")
         marks = [] if problem.span is None else [_Mark(problem.span, "", True)]
         abroad: list[_Mark] = []
         said = []
@@ -68,9 +71,9 @@ class Layout:
         for k, group in enumerate(g for g in groups if g):
             yield from self._excerpt(group, gutter, "-->" if k == 0 else ":::")
         for text in said:
-            yield from self._said(gutter, "", text)
+            yield from self._said(gutter, "", _shortened(text))
         if problem.help:
-            yield from self._said(gutter, self._style("help", "help") + ": ", problem.help)
+            yield from self._said(gutter, self._style("help", "help") + ": ", _shortened(problem.help))
 
     def _said(self, gutter: int, label: str, text: str) -> Iterator[str]:
         first, *rest = text.split("\n")
@@ -148,6 +151,13 @@ def _few(notes: Sequence[Note]) -> Sequence[Note]:
         return notes
     between = replace(notes[0], message=f"... {len(notes) - MOST_NOTES} more calls ...", span=None)
     return (*notes[: MOST_NOTES - 3], between, *notes[-3:])
+
+
+def _shortened(text: str) -> str:
+    """A message without the middle of a very long one."""
+    if len(text) <= MOST_LETTERS:
+        return text
+    return f"{text[: MOST_LETTERS // 2]} ... {text[-MOST_LETTERS // 4 :]}"
 
 
 def _window(text: str, start: int, end: int) -> tuple[int, str]:

@@ -6,10 +6,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from diffgraph.diagnostics import Diagnostic, DiffgraphError
+from diffgraph.diagnostics import Diagnostic, DiffgraphError, error
 from diffgraph.ir.dimension import product
 from diffgraph.language.module import Module
 from diffgraph.language.network import Network
+
+
+#: So many times what one net may take all nets and blocks of a file may take together.
+MOST_IN_ONE_FILE = 10
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,7 @@ def _check(load: Callable[[], Module], net: str | None, settings: dict | None) -
     if module is None:
         return Checked(None, (), found.unique())
     networks = tuple(_check_nets(module, net, settings, found))
-    _check_blocks(module, found)
+    found.attempt(_check_blocks, module, found)
     return Checked(module, networks, found.unique())
 
 
@@ -91,7 +95,10 @@ class _Findings:
 def _check_nets(module: Module, net: str | None, settings: dict | None, found: _Findings) -> Iterator[Network]:
     from diffgraph.language.elaborate import elaborate
 
-    for name in [net] if net else list(module.nets):
+    for name in [net] if net else _nets(module):
+        if _is_too_much(module):
+            found.attempt(_refuse_rest, module)
+            return
         before = len(found.problems)
         network = found.attempt(elaborate, module, name, settings or {}, training=True)
         own = found.problems[before:]
@@ -102,6 +109,29 @@ def _check_nets(module: Module, net: str | None, settings: dict | None, found: _
         found.attempt(elaborate, module, name, settings or {}, training=False)
         if network is not None:
             yield network
+
+
+def _nets(module: Module) -> list[str]:
+    """The nets to look at: those of the standard library are right, unless a file has no others."""
+    own = [n for n in module.nets if n in module.declarations or not module.imported[n][0].source.is_library]
+    return own or module.nets
+
+
+def _is_too_much(module: Module) -> bool:
+    from diffgraph.language.limits import limits
+    from diffgraph.language.session import STEPS_OF_ELABORATION
+
+    count = len(module.nets) + len(module.trains) + len(module.expects)
+    return count * STEPS_OF_ELABORATION > limits().nodes or module.steps > MOST_IN_ONE_FILE * limits().nodes
+
+
+def _refuse_rest(module: Module) -> None:
+    """Each net and block is elaborated by itself, within the limits: of many, the rest is not."""
+    from diffgraph.language.limits import limits, raise_by
+
+    most = MOST_IN_ONE_FILE * limits().nodes
+    text = f"{module.source.name} has too many nets and blocks, or they take more than {most:,} steps together"
+    raise error("DG591", text, help=raise_by("nodes"))
 
 
 def _facts(network: Network) -> Iterator[str]:
@@ -121,12 +151,16 @@ def _check_blocks(module, found: _Findings) -> None:
     from diffgraph.training.data.sources import check_call
 
     for block in module.trains:
+        if _is_too_much(module):
+            _refuse_rest(module)
         plan = found.attempt(train_block, module, block.net, block.name or block.net)
         if plan is not None:
             if plan.data is not None:
                 found.attempt(check_call, plan.data)
             found.attempt(training_network if plan.lbfgs is None else loss_network, plan)
     for block in module.expects:
+        if _is_too_much(module):
+            _refuse_rest(module)
         network = found.attempt(claimed_network, block, module)
         for claim in block.claims if network is not None else ():
             found.attempt(check_claim, claim, module, network)

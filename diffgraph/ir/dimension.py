@@ -43,6 +43,12 @@ class Dimension:
     def __hash__(self) -> int:
         return self._hash
 
+    @cached_property
+    def floors(self) -> int:
+        """How many whole parts of divisions it holds, those inside others included."""
+        atoms = (atom for monomial, _ in self.terms for atom, _ in monomial if isinstance(atom, Floor))
+        return sum(1 + atom.dimension.floors for atom in atoms)
+
     def __add__(self, other: Size) -> Size:
         return _sum(self, other)
 

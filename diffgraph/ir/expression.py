@@ -75,6 +75,11 @@ class Expr(metaclass=Interned):
         return frozenset().union(*(c.slots for c in self.children))
 
     @cached_property
+    def size(self) -> int:
+        """How many nodes it has, written out as a tree."""
+        return 1 + sum(c.size for c in self.children)
+
+    @cached_property
     def digest(self) -> str:
         """A content hash, the same in every process."""
         return digest_of(type(self).__name__, self.own, [c.digest for c in self.children])

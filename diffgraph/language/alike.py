@@ -3,8 +3,7 @@
 A deep network applies one layer, with the same settings, to tensors of the same shapes many times. What a body does
 depends on those, on the mode, and on nothing else; so what its first two applications added to the program, if it was
 the same but for names, is written down as a template, and the third adds the same under its own names, without reading
-the body. Nothing is lost: provenance, instances and their numbers, initial values, and the limits of what a program may
-be are those that evaluation gives.
+the body. Nothing is lost: provenance, instances and their numbers, and initial values are those that evaluation gives.
 
 Where a body looks beyond its own frame (at a path, at all parameters, at a shared layer), or makes what a template cannot
 hold (a scan, a derivative of one's own), it is evaluated each time.
@@ -22,7 +21,7 @@ from diffgraph.ir.dimension import Dimension
 from diffgraph.ir.program import Tensor
 from diffgraph.language.module import Module
 from diffgraph.language.limits import limits
-from diffgraph.language.session import Session
+from diffgraph.language.session import STEPS_FOR_ONE_REPEATED, Session
 from diffgraph.language.template import Template, Unfit, written
 from diffgraph.language.values import BuiltinFunction, FunctionValue, LayerValue, Pending, TensorValue
 
@@ -98,7 +97,7 @@ def _repeated(template: Template, session: Session, path: str, tensors, argument
     if (
         len(session.instances) + len(template.instances) >= limits().nodes
         or len(session.main.statements) + len(template.main.statements) >= limits().nodes
-        or session.steps + template.steps >= limits().nodes
+        or session.steps + template.steps // STEPS_FOR_ONE_REPEATED + 2 >= limits().nodes
         or calls + template.height[0] >= limits().nesting
         or frames + template.height[1] >= 4 * limits().nesting
         or not template.is_numbered_alike(session, path)

@@ -18,7 +18,7 @@ from diffgraph.language.instances import path_for, record, settings_text
 from diffgraph.language.own_gradient import with_own_gradient
 from diffgraph.language.scopes import Scope
 from diffgraph.language.limits import limits
-from diffgraph.language.session import Frame, Session
+from diffgraph.language.session import STEPS_OF_CALL, Frame, Session
 from diffgraph.language.tensors import as_size
 from diffgraph.language.values import (
     BuiltinFunction,
@@ -84,7 +84,7 @@ def _calling(declaration: syntax.Function, session: Session, span: Span) -> Iter
     """Refuses nesting without end. Cycles of names have been refused before; functions given to themselves end here."""
     if len(session.calls) >= limits().nesting:
         raise error("DG590", f"calls are nested deeper than {limits().nesting}", span)
-    session.count_step(span)
+    session.count_step(span, STEPS_OF_CALL)
     session.calls.append(declaration)
     session.deepest = max(session.deepest[0], len(session.calls)), session.deepest[1]
     try:

@@ -94,8 +94,8 @@ def not_a_tensor(value: Any, span: Span | None) -> DiffgraphError:
 
 def only_output(value: Any) -> Any:
     """A net's result where it has one output is that output."""
-    if isinstance(value, NetResult) and len(value.outputs) == 1:
-        return next(iter(value.outputs.values()))
+    while isinstance(value, NetResult) and len(value.outputs) == 1:
+        value = next(iter(value.outputs.values()))
     return value
 
 
@@ -265,10 +265,11 @@ def _aligned(value: Pending, shape, operands: list) -> Expr:
     """The body of a pending value over the axes of a broadcast shape; its operands join `operands`."""
     shift = len(shape) - len(value.shape)
     slots = {}
+    known = {t.name: k for k, t in enumerate(operands)}
     for old, tensor in enumerate(value.operands):
-        if tensor not in operands:
+        slots[old] = known.setdefault(tensor.name, len(operands))
+        if slots[old] == len(operands):
             operands.append(tensor)
-        slots[old] = operands.index(tensor)
     places = {k: (index(k + shift) if s != 1 or shape[k + shift] == 1 else affine()) for k, s in enumerate(value.shape)}
     same = all(k + shift == k and (s != 1 or shape[k] == 1) for k, s in enumerate(value.shape))
     if same and all(a == b for a, b in slots.items()):
@@ -289,6 +290,7 @@ def apply_scalar(name: str, values: Sequence[Any], session: Session, span: Span 
         if known is not None:
             return known
     if all(is_tensor(v) or is_known(v) for v in values):
+        session.count_step(span)
         parts = [as_pending(v, session, span) for v in values]
         shape = broadcast_shapes([p.shape for p in parts], session, span, [p.span for p in parts])
         operands: list = []
@@ -316,6 +318,7 @@ def _refuse_numbers(name: str, values: Sequence[Any], span: Span | None) -> None
 
 
 def _indexed(name: str, values: Sequence[Any], session: Session, span: Span | None) -> Indexed:
+    session.count_step(span)
     expressions, kinds = zip(*(scalar_in_notation(v, span) for v in values))
     body = call(name, *expressions, kinds=session.notations[-1].kinds)
     return Indexed(body, result_kind(name, kinds), span)
@@ -346,7 +349,7 @@ def binary(op: str, a: Any, b: Any, session: Session, span: Span | None) -> Any:
     """`a op b`"""
     a, b = only_output(a), only_output(b)
     if op == "+" and is_list(a) and is_list(b):
-        session.count_step(span, (len(a) + len(b)) // 100)
+        session.count_step(span, (len(a) + len(b)) // 10)
         return limited([*a, *b], span)
     return power(a, b, session, span) if op == "^" else apply_scalar(OPERATORS[op], (a, b), session, span)
 

@@ -19,6 +19,7 @@ from diffgraph.ir.rewrite import substitute
 from diffgraph.ir.simplify import add, as_float, certain_kind, mul
 from diffgraph.language.arithmetic import int_bound, materialize
 from diffgraph.language.reductions import prepared, reciprocal
+from diffgraph.language.session import STEPS_OF_NOTATION
 from diffgraph.language.values import TensorValue
 
 Extents = Mapping[int, Size]
@@ -41,6 +42,7 @@ class _Closing:
     def define(self, hint: str, outputs, expression: Expr, kind: str) -> Tensor:
         terms = self._terms(hint, outputs, expression, kind)
         self.session.at(self.notation.span)
+        self.session.count_step(self.notation.span, STEPS_OF_NOTATION)
         self.session.count_definitions(self.notation.span)
         self.session.refuse_enormous((self.extents[k] for k in outputs), self.notation.span)
         for form, _ in terms:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -19,7 +20,7 @@ from diffgraph.language.network import LossTerm, Network, Port, Result
 from diffgraph.language.parser import parse_expression
 from diffgraph.language.paths import unknown_path
 from diffgraph.language.reductions import reduce_axes
-from diffgraph.language.session import Naming, Session
+from diffgraph.language.session import STEPS_OF_ELABORATION, Naming, Session
 from diffgraph.language.statements import NetScope, declared_shape, element_type, result_name
 from diffgraph.language.values import LayerValue, TensorValue
 
@@ -34,6 +35,8 @@ class Ports:
         self.losses: list[LossTerm] = []
         self.metrics: list[Result] = []
         self.augment: dict[str, Any] = {}
+        self._declared: dict[str, Span] = {}
+        self._named: set[str] = set()
 
     def port(self, node: syntax.Port, scope, session: Session) -> None:
         """Declares an input or a target."""
@@ -43,8 +46,7 @@ class Ports:
             node.name, shape, node.role, kind=kind, bound=bound, path=node.name, span=node.span
         )
         ports = self.inputs if node.role == "input" else self.targets
-        if any(p.name == node.name for p in (*self.inputs, *self.targets)):
-            first = next(p.span for p in (*self.inputs, *self.targets) if p.name == node.name)
+        if (first := self._declared.setdefault(node.name, node.span)) is not node.span:
             raise error("DG515", f"`{node.name}` is declared twice", node.span, Note("it is declared first here", first),
                         help="give one of them another name")  # fmt: skip
         ports.append(Port(node.name, tensor, node.span))
@@ -64,8 +66,9 @@ class Ports:
         self.outputs.append(Result(name, tensor.tensor.name, item.span))
 
     def _new(self, name: str, item: syntax.Named) -> None:
-        if any(r.name == name for r in (*self.outputs, *self.metrics)):
+        if name in self._named:
             raise error("DG516", f"two results are called `{name}`", item.span, help="give one a name: output y = ...")
+        self._named.add(name)
 
     def loss(self, node: syntax.Loss, scope, session: Session) -> None:
         """Declares a loss: what is not a scalar is averaged over its elements."""
@@ -212,13 +215,26 @@ class _Modes:
         self.arguments = arguments
         self.naming = Naming()
 
-    @cached_property
+    @property
     def training(self) -> Network:
-        return _Elaboration(True, {}, self.naming, *self.arguments).run()
+        if isinstance(self._trained, DiffgraphError):
+            raise DiffgraphError(*self._trained.diagnostics)
+        return self._trained[0]
+
+    @cached_property
+    def _trained(self) -> tuple[Network, bool] | DiffgraphError:
+        """The net in training mode, and whether it asked for the mode; or what is wrong with it."""
+        elaboration = _Elaboration(True, {}, self.naming, *self.arguments)
+        try:
+            return elaboration.run(), elaboration.session.mode_matters
+        except DiffgraphError as problem:
+            return problem
 
     @cached_property
     def inference(self) -> Network:
         trained = self.training
+        if not self._trained[1]:
+            return replace(trained, training=False)
         inferring = _Elaboration(False, {}, self.naming, *self.arguments).run()
         _refuse_conditional(trained, inferring, "training")
         _refuse_conditional(inferring, trained, "inference")
@@ -293,6 +309,7 @@ class _Elaboration:
 
     def run(self, extend: Callable[[Session, Ports], None] | None = None) -> Network:
         """The network; `extend` may add to its program before it is closed."""
+        self.session.steps = STEPS_OF_ELABORATION
         try:
             with under_way(self.session) as session:
                 self.net = self.net or net_name(self.module)
@@ -311,6 +328,8 @@ class _Elaboration:
                 network = self._network(value, settings, span)
         except DiffgraphError as problem:
             raise DiffgraphError(*_distinct((*problem.diagnostics, *self.module.problems))) from None
+        finally:
+            self.module.steps += self.session.steps
         if self.module.problems:
             raise DiffgraphError(*self.module.problems)
         return network

@@ -104,7 +104,7 @@ def lookup(name: str, scope: Scope, session: Session, span: Span | None) -> Any:
 _SPECIAL = {
     "pi": lambda session: math.pi,
     "inf": lambda session: math.inf,
-    "training": lambda session: session.training and not any(f.frozen for f in session.frames),
+    "training": lambda session: session.in_training(),
     "step": lambda session: session.run_scalar("step"),
     "total_steps": lambda session: session.run_scalar("total_steps"),
     "parameters": lambda session: instances.trained_parameters(session),
@@ -374,7 +374,6 @@ def call_value(function: Any, positional: list, keywords: dict, node: syntax.Cal
 def _grad(arguments: list, node: syntax.CallOf, session: Session) -> Any:
     """`grad(e, x)`: the derivative of sum(e) by a named tensor."""
     from diffgraph.autodiff.differentiate import gradients
-    from diffgraph.autodiff.reach import behind
 
     if len(arguments) != 2:
         raise error("DG231", f"`grad` takes an expression and a tensor, not {len(arguments)} arguments", node.span,
@@ -394,13 +393,21 @@ def _grad(arguments: list, node: syntax.CallOf, session: Session) -> Any:
         )  # fmt: skip
     session.at(node.span)
     names = [session.operand(t.tensor, node.span) for t in (of, by)]
-    # A derivative has several terms for each that it goes through; of towers of derivatives each is that much larger.
-    path, _ = behind(session.builder.statements, names[:1])
-    session.expect_steps(node.span, 12 * sum(len(getattr(s, "terms", ())) for s in path))
+    session.count_step(node.span, _weight_of_derivative(session.builder.statements, names[0]))
     found = gradients(session.builder, [(names[0], None)], [names[1]])[names[1]]
     if found is None:
         return filled(list(by.shape), 0.0, session, node.span)
     return TensorValue(session.builder.tensors[found], node.span)
+
+
+def _weight_of_derivative(statements: list, name: str) -> int:
+    """How many steps it takes to differentiate a tensor: a derivative has several terms for each that it goes through,
+    and several operations for each of a long formula; of towers of derivatives each is that much larger."""
+    from diffgraph.autodiff.reach import behind
+
+    terms = [t for s in behind(statements, [name])[0] for t in getattr(s, "terms", ())]
+    formulas = {t.form.body for t in terms}
+    return 12 * len(terms) + 3 * sum(max(0, f.size - 8) for f in formulas) + len(statements) // 16
 
 
 def _scan(node: syntax.ScanOf, scope: Scope, session: Session) -> Any:

@@ -11,7 +11,7 @@ from diffgraph.language import syntax
 from diffgraph.language.network import Instance
 from diffgraph.language.scopes import Scope
 from diffgraph.language.limits import limits, raise_by
-from diffgraph.language.session import FrameNaming, Session
+from diffgraph.language.session import STEPS_OF_INSTANCE, FrameNaming, Session
 from diffgraph.language.values import LayerValue, NetResult, TensorValue
 
 
@@ -32,6 +32,7 @@ def path_for(name, type_name: str, node: syntax.Node, scope: Scope, session: Ses
                 else f"name them apart: `as {own}[0]`, `as {own}[1]`",
             )  # fmt: skip
     frame.names[own] = node.span
+    session.count_step(node.span, STEPS_OF_INSTANCE)
     if len(session.instances) > limits().nodes:
         raise error("DG595", f"the net has more than {limits().nodes:,} layers", node.span, help=raise_by("nodes"))
     return f"{frame.path}.{own}" if frame.path else own

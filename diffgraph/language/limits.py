@@ -19,8 +19,9 @@ UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 class Limits:
     """How much of what.
 
-    text: bytes of one file. nesting: brackets in one another, and calls in one another. nodes: steps of elaboration
-    (calls, rounds of loops, layers, definitions), values of a list, and half the words and signs of a file.
+    text: bytes of one file. nesting: brackets in one another, and calls in one another. nodes: words and signs of a
+    file, values of a list, and steps of elaboration, one for about 15 microseconds of it (a statement or a round of a
+    loop is one, an application of a layer or a definition several).
     bytes: of everything that a program makes of itself: parameters, states, constants, made data, one tensor that a
     formula asks for. steps: of all scans in one another, and operations of one reduction in millions.
     """

@@ -21,6 +21,9 @@ DEEPEST_EXPRESSION = 200
 _OPERATIONS = frozenset("+ - * / // % @ ^ == != < <= > >= ~= .. . or and not else".split())
 _SEPARATORS = frozenset(", : = ~ <- -> _LINE_END".split())
 
+#: How many words what stands in braces in a string counts as.
+WORDS_OF_INTERPOLATION = 5
+
 #: Words that start a declaration. (`optimizer` starts a field of a train block as well.)
 _DECLARATIONS = frozenset("net layer fn train expect import from".split())
 
@@ -35,11 +38,13 @@ def refuse_depth(source: Source, tokens: Iterable[Token]) -> Iterator[Token]:
     base = [0]
     depth = [0]
     in_parentheses = [False]
-    most = 2 * limits().nodes
+    most = limits().nodes
     for number, token in enumerate(tokens):
+        if token.kind == "STRING":
+            most -= WORDS_OF_INTERPOLATION * token.text.count("{")
         if number >= most:
             span = Span(source, token.start, token.end)
-            text = f"the text has more than {most:,} words and signs"
+            text = f"the text has more than {limits().nodes:,} words and signs"
             raise DiffgraphError(Diagnostic("DG101", text, span, help=raise_by("nodes")))
         kind = token.text if token.kind == "NAME" else token.kind
         if kind in OPENING:

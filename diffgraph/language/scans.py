@@ -21,7 +21,7 @@ from diffgraph.language.arithmetic import (
 from diffgraph.language.numbers import is_exact
 from diffgraph.language.reductions import reduce_axes
 from diffgraph.language.scopes import Scope
-from diffgraph.language.session import ScanBuilder, Session
+from diffgraph.language.session import STEPS_OF_SCAN, ScanBuilder, Session
 from diffgraph.language.tensors import filled
 from diffgraph.language.values import Pending, SizeRange, TensorValue
 
@@ -76,6 +76,7 @@ def _elaborated(
     """(the scope with what is next and yielded, the step, the body, what states were before)."""
     from diffgraph.language import statements
 
+    session.count_step(node.span, STEPS_OF_SCAN + len(session.builder.statements) // 16)
     body = ScanBuilder(session.builder)
     updates_before = dict(session.by_path)
     with session.building(body):

@@ -24,6 +24,16 @@ from diffgraph.language.weight import Scale
 MOST_ELEMENTS = 2**40
 MOST_POINTS = 2**50
 
+#: What counts as more than one step of elaboration, in proportion to the time it takes: about 15 us a step.
+STEPS_OF_CALL = 2
+STEPS_OF_INSTANCE = 3
+STEPS_OF_DEFINITION = 3
+STEPS_OF_VARIABLE = 6
+STEPS_OF_NOTATION = 6
+STEPS_OF_SCAN = 40
+STEPS_OF_ELABORATION = 200
+STEPS_FOR_ONE_REPEATED = 4
+
 
 @dataclass
 class FrameNaming:
@@ -66,6 +76,7 @@ class NamedBuilder(Builder):
         super().__init__()
         self.log: list[tuple[str | None, str]] = []
         self.whole: set[str] = set()
+        self.first: dict[str, Tensor] = {}
 
     def fresh(self, hint: str) -> str:
         name = super().fresh(hint)
@@ -78,6 +89,7 @@ class NamedBuilder(Builder):
 
     def input(self, hint: str, shape, role: str, **about) -> Tensor:
         tensor = super().input(hint, shape, role, **about)
+        self.first.setdefault(role, tensor)
         if role in ("run", "constant"):
             self.whole.add(tensor.name)
         return tensor
@@ -151,6 +163,7 @@ class Session:
 
     def __init__(self, training: bool, sizes_given: dict[str, int], naming: Naming, folder=None):
         self.training = training
+        self.mode_matters = False
         self.sizes_given = sizes_given
         self.naming = naming
         self.folder = folder
@@ -165,6 +178,7 @@ class Session:
         self.updates: dict[str, str] = {}
         self._required = Requirements()
         self.steps = 0
+        self.work = 0
         self.bytes = 0
         self.scale = Scale()
         self.failed = False
@@ -208,6 +222,11 @@ class Session:
         return restore
 
     # ------------------------------------------------------------ where we are
+
+    def in_training(self) -> bool:
+        """What `training` is here; that it was asked for is remembered."""
+        self.mode_matters = True
+        return self.training and not any(f.frozen for f in self.frames)
 
     @property
     def frame(self) -> Frame:
@@ -263,14 +282,15 @@ class Session:
             self.root.checks.append(Check(holds.tensor.name, message, span))
 
     def count_step(self, span: Span | None, steps: int = 1) -> None:
-        """Counts a step of a compile-time loop, a call, or as much other work."""
+        """Counts a statement, a round of a loop, or as much other work."""
         self.steps += steps
+        self.work += steps
         self.expect_steps(span, 0)
 
     def expect_steps(self, span: Span | None, steps: int) -> None:
         """Refuses work that would take so many steps more, before it is begun."""
         if self.steps + steps > limits().nodes:
-            text = f"elaboration takes more than {limits().nodes:,} steps of loops and calls"
+            text = f"elaboration takes more than {limits().nodes:,} steps of loops, calls and layers"
             raise error("DG591", text, span, help=raise_by("nodes"))
 
     def refuse_enormous(self, shape, span: Span | None) -> None:
@@ -300,7 +320,8 @@ class Session:
             raise error("DG596", text, span, help=raise_by("bytes"))
 
     def count_definitions(self, span: Span | None) -> None:
-        """Refuses programs that grow without end."""
+        """Counts a definition; refuses programs that grow without end."""
+        self.count_step(span, STEPS_OF_DEFINITION)
         if len(self.builder.statements) > limits().nodes:
             text = f"the program has more than {limits().nodes:,} definitions"
             raise error("DG592", text, span, help=raise_by("nodes"))
@@ -318,12 +339,14 @@ class Session:
         last = main.statements[-1] if main.statements else None
         return Extent(
             main.extent, self.initial.extent, len(self.instances), len(self.updates_log), len(self.draws_log),
-            len(main.checks), self.steps, self.outside, last,
+            len(main.checks), self.work, self.outside, last,
         )  # fmt: skip
 
     def count_repeated(self, steps: int, height: tuple[int, int]) -> None:
-        """Counts the work of an application as if it had been evaluated."""
-        self.steps += steps
+        """Counts the work of an application that is repeated from its template, in a part of the time that evaluation
+        takes."""
+        self.steps += steps // STEPS_FOR_ONE_REPEATED + 2
+        self.work += steps
         inside = tuple(a + b for a, b in zip(self.depth, height))
         self.deepest = max(self.deepest[0], inside[0]), max(self.deepest[1], inside[1])
 
@@ -400,8 +423,7 @@ class Session:
     def batch(self) -> str | None:
         """The symbol that stays symbolic when compiled: the first axis of the first input, else of the first target."""
         for role in ("input", "target"):
-            first = next((i.tensor for i in self.main.inputs if i.role == role), None)
-            if first is not None:
+            if (first := self.main.first.get(role)) is not None:
                 return str(first.shape[0]) if first.shape and symbols(first.shape[0]) else None
         return None
 

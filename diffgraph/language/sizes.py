@@ -59,6 +59,9 @@ def multiply(a: Exact, b: Exact) -> Exact:
     return quotient(top * other, bottom * under)
 
 
+#: Divisions of one size that leave a remainder, those inside others included.
+MOST_FLOORS = 100
+
 #: Terms of one size, as a polynomial of its symbols, before they are collected.
 MOST_TERMS = 2_000
 
@@ -86,6 +89,8 @@ def floor_of(a: Exact, divisor: int) -> Size:
     """floor(a / divisor) for an int that is not 0."""
     top, bottom = ratio(a)
     sign = -1 if divisor < 0 else 1
+    if isinstance(top, Dimension) and top.floors > MOST_FLOORS:
+        raise error("DG598", f"a size has more than {MOST_FLOORS} divisions in it")
     return floor_divide(top * sign, bottom * abs(divisor))
 
 

@@ -55,6 +55,7 @@ def run_block(block: syntax.Block, scope: Scope, session: Session) -> None:
     failed = False
     for statement in block.statements:
         try:
+            session.count_step(statement.span)
             _RULES[type(statement)](statement, scope, session)
         except Returned:
             if not problems:
@@ -65,7 +66,8 @@ def run_block(block: syntax.Block, scope: Scope, session: Session) -> None:
             problems += failure.diagnostics
             for name in _binds(statement, scope):
                 scope.bind(name, FAILED)
-            if block.span.source.is_library or _decides(statement, scope) or len(problems) >= MOST_PROBLEMS:
+            exhausted = any(d.code == "DG591" for d in failure.diagnostics)
+            if block.span.source.is_library or _decides(statement, scope) or exhausted or len(problems) >= MOST_PROBLEMS:
                 break
     if failed:
         raise DiffgraphError(*problems)

@@ -28,7 +28,7 @@ from diffgraph.language.arithmetic import (
 )
 from diffgraph.language.numbers import is_exact
 from diffgraph.language.reductions import axis_of
-from diffgraph.language.session import Session
+from diffgraph.language.session import STEPS_OF_NOTATION, Session
 from diffgraph.language.values import Pending, TensorValue
 
 
@@ -480,6 +480,7 @@ def _picked(x: TensorValue, places: Tensor, span) -> Pending:
 def top_k(value: Any, k: Any, axis: Any, session: Session, span: Span | None) -> tuple:
     """(the k largest elements, in descending order; their places) along an axis."""
     x = as_pending(value, session, span)
+    session.count_step(span, 4 * STEPS_OF_NOTATION)
     rank = len(x.shape)
     axis = axis_of(axis, rank, span)
     count = as_size(k, session, span)

@@ -25,7 +25,7 @@ from diffgraph.language.arithmetic import (
 from diffgraph.language.network import Variable
 from diffgraph.language.numbers import open_question
 from diffgraph.language.scopes import Scope
-from diffgraph.language.session import Session
+from diffgraph.language.session import STEPS_OF_VARIABLE, Session
 from diffgraph.language.tensors import as_size, filled
 from diffgraph.language.values import BuiltinFunction, FunctionValue, Indexed, Pending, TensorValue, Undecided
 
@@ -74,6 +74,7 @@ def _own(path: str, session: Session) -> str:
 
 def uniform_noise(path: str, shape, session: Session, span: Span, step: TensorValue | None) -> TensorValue:
     """Numbers evenly spread over [0, 1), each a function of (seed, step, path, scan iteration, element)."""
+    session.count_step(span, STEPS_OF_VARIABLE)
     site = session.site(path)
     place: Expr = Const(0)
     operands = [session.run_scalar("seed").tensor]
@@ -185,6 +186,7 @@ def _new_variable(node: syntax.Variable, path: str, shape, scope: Scope, session
             "DG505", f"the {role} `{path}` {show_shape(shape)} depends on the batch, which may have any size", node.span,
             help="give it a shape that the settings and the other sizes decide",
         )  # fmt: skip
+    session.count_step(node.span, STEPS_OF_VARIABLE)
     session.count_bytes(shape, f"the {role} `{path}` {show_shape(shape)}", node.span)
     tensor = session.root.input(path, shape, role, path=path, span=node.span)
     session.variables[path] = Variable(path, tensor, trained, node.span)

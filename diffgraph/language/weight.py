@@ -39,7 +39,7 @@ class Scale:
                 branches = [b for b in (current.then, current.otherwise) if b is not None]
                 total += max(self._weigh(b, file, own) for b in branches)
                 continue
-            total += isinstance(current, _COUNTED)
+            total += _STEPS.get(type(current), 0)
             if isinstance(current, syntax.Name):
                 total += self._declared(current.name, file, own)
             for value in vars(current).values():
@@ -55,14 +55,20 @@ class Scale:
         if not isinstance(found, (FunctionValue, LayerValue)):
             return 0
         declaration = found.declaration
+        known = _OF_LIBRARY if declaration.span.source.is_library else self.known
         key = id(declaration)
-        if key not in self.known:
-            self.known[key] = 0
-            self.known[key] = self.weight(declaration, found.scope)
-        return self.known[key]
+        if key not in known:
+            known[key] = 0
+            known[key] = self.weight(declaration, found.scope)
+        return known[key]
 
 
-_COUNTED = (syntax.CallOf, syntax.Stage, syntax.Bind, syntax.Define)
+#: The weights of declarations of the standard library, which are kept as long as the process.
+_OF_LIBRARY: dict[int, int] = {}
+
+
+#: Steps of what is met in a text, at least: what is repeated from a template costs less than what is evaluated.
+_STEPS = {syntax.CallOf: 1, syntax.Stage: 5, syntax.Bind: 1, syntax.Define: 1}
 
 
 def _value_of(name: str, file: Scope):

@@ -11,7 +11,7 @@ from elaboration import body, network, problem, values_of
 
 from diffgraph.diagnostics import DiffgraphError
 from diffgraph.language.elaborate import elaborate
-from diffgraph.language.module import load_module
+from diffgraph.language.module import load_module, load_text
 
 BLOCKS = (
     "width = 4\nlayer block(n = width)(x) { return x -> linear(n) -> relu }\nnet inner {\n"
@@ -226,7 +226,43 @@ def test_long_pipes_and_chains_of_declarations():
 
 def test_compositions_that_double(small_limits):
     head = "a0 = relu -> relu\n" + "\n".join(f"a{i + 1} = a{i} -> a{i}" for i in range(40))
-    assert problem(body("input x[N]\noutput y = x -> a40", head)).code == "DG595"
+    assert problem(body("input x[N]\noutput y = x -> a40", head)).code == "DG591"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "output y = x" + " -> relu" * 1_500,
+        "".join(f"x = x -> linear(4) -> dropout(0.{k})\n" for k in range(1_000, 1_120)) + "output y = x",
+        "".join(f"x = x -> batchnorm(0.{k})\n" for k in range(1_000, 1_080)) + "output y = x",
+        "for i in 0..800 { x[n, d] = x[n, d] + i }\noutput y = x",
+        "y = x\nfor i in 0..12 { y = grad(sum(exp(x) * sin(x * y)), x) }\noutput y",
+        "a = []\nfor i in 0..5000 { a = a + [i] }\noutput y = x",
+        "y = x[0, 0]\n" + "y = scan t in 0..9 from h = 0.0 { next h = h + 1 }\n" * 120 + "output y",
+    ],
+)
+def test_work_is_counted_for_what_it_costs(text, monkeypatch):
+    monkeypatch.setattr("diffgraph.language.limits._current", Limits(nodes=6_000))
+    assert problem(body("input x[N, 4]\n" + text)).code == "DG591"
+
+
+def test_a_deep_network_of_few_blocks_is_within_the_limits(monkeypatch):
+    monkeypatch.setattr("diffgraph.language.limits._current", Limits(nodes=15_000))
+    blocks = "for s in 0..3 { for b in 0..20 { x = x -> basic_block(16 * 2^s, 2 if b == 0 and s > 0 else 1) } }"
+    head = 'from "std/vision/resnet.net" import basic_block'
+    network(body(f"input x[N, 16, 8, 8]\n{blocks}\noutput y = x -> global_avgpool -> linear(10)", head), training=True)
+
+
+def test_sizes_of_many_divisions():
+    text = "input x[N, 4]\na = N\nfor i in 0..600 { a = a // 3 + N // (i + 2) }\noutput y = x * a"
+    assert problem(body(text)).code == "DG598"
+
+
+def test_nets_in_nets():
+    inner = "net a0 { input x[N, 4]\noutput y = x + 1 }\n"
+    nets = "\n".join(f"net a{k + 1} {{ input x[N, 4]\noutput y = x -> a{k} -> a{k} }}" for k in range(5))
+    made = elaborate(load_text(inner + nets), "a5")
+    assert len([i for i in made.instances if i.type == "a0"]) == 32
 
 
 def test_residual_networks_elaborate_in_linear_time():
