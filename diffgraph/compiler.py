@@ -50,9 +50,10 @@ class Compiler:
 
     def __init__(
         self, module: Module, net: str | None, settings: Mapping[str, Any], target: str, precision: str, threads,
-        positional: tuple = (), memory: str | int | None = None,
+        positional: tuple = (), memory: str | int | None = None, fast: bool = False,
     ):  # fmt: skip
         self.positional = positional
+        self.fast = fast
         self.memory = None if memory is None else bytes_of_text(memory)
         self.module = module
         self.net = net
@@ -126,7 +127,7 @@ class Compiler:
             return program, program
         from diffgraph.passes.pipeline import variants
 
-        return variants(program, self.target)
+        return variants(program, self.target, self.fast)
 
     def initial(self, seed: int) -> dict[str, np.ndarray]:
         """The initial values of parameters and states by path, in the program's precision."""
@@ -191,13 +192,14 @@ class Net(Compiler):
         threads: int | None = None,
         positional: tuple = (),
         memory: str | int | None = None,
+        fast: bool = False,
     ):
         self.block = train
         own: dict[str, Any] = {}
         if train is not None:
             plan = train_block(module, net, train)
             net, own, positional = plan.net, dict(plan.settings), plan.positional
-        super().__init__(module, net, {**own, **(settings or {})}, target, precision, threads, positional, memory)
+        super().__init__(module, net, {**own, **(settings or {})}, target, precision, threads, positional, memory, fast)
         self._seed = seed
 
     @cached_property
@@ -360,7 +362,7 @@ class Net(Compiler):
         if format != "text":
             raise error("DG925", f"nothing is shown as `{format}`", help=f"the formats are text, {', '.join(FORMS)}")
         of = (self.module, stage, self.net, self.settings, layer, self.target, self.precision)
-        return stage_text(*of, positional=self.positional)
+        return stage_text(*of, positional=self.positional, fast=self.fast)
 
     def _repr_html_(self) -> str:
         """The picture, and the table of layers below it: what a notebook shows."""
@@ -433,7 +435,8 @@ def load(path: str | Path, net: str | None = None, settings: Mapping[str, Any] |
 
     net: its name, where the file has several. settings: by name; texts are expressions of the language. options:
     `train`, a train block whose settings the net gets; target ("cpu", "reference"), precision ("f32", "f64"), seed,
-    threads; memory ("2GiB"): what a step of training may take, with its parameters, inputs and states.
+    threads; memory ("2GiB"): what a step of training may take, with its parameters, inputs and states; fast:
+    faster sums, with a relative error of up to 1e-5 in float32.
     """
     return Net(load_module(path), net, settings, **options)
 

@@ -30,7 +30,7 @@ from diffgraph.diagnostics import error
 @model_options
 def command(
     file, mode, train_name, batch, open_sizes, steps, kernels, peers, memory, rounds, net_name, assignments, target, precision,
-    threads, seed, as_json, quiet, **_,
+    fast, threads, seed, as_json, quiet, **_,
 ) -> int:  # fmt: skip
     """Time and memory of a step of FILE's net, on random inputs: of its layers and kernels, and how much of the
     machine's measured limit that is.
@@ -48,6 +48,7 @@ def command(
         raise error("DG940", f"programs for the target {target} cannot be timed yet", help="leave --target out")
     threads = threads or available_threads()
     options = {"train": train_name, "precision": precision, "seed": seed, "threads": threads, "memory": memory}
+    options["fast"] = fast
     make = partial(load, file, net_name, read_assignments(assignments), **options)
     sizes = read_sizes(open_sizes)
     net = make()

@@ -20,7 +20,7 @@ from diffgraph.diagnostics import error
 @click.option("--train", "block", metavar="NAME", help="The train block whose settings the net has.")
 @model_options
 def command(
-    file, output, stage, weights, block, net_name, assignments, target, precision, threads, seed, as_json, quiet, **_
+    file, output, stage, weights, block, net_name, assignments, target, precision, fast, threads, seed, as_json, quiet, **_
 ) -> int:
     """Compile FILE's net for inference into a directory: the optimized program, its weights and its kernels."""
     from diffgraph.artifact import inference_stage, write_artifact
@@ -30,7 +30,7 @@ def command(
     if (output is None) == (stage is None):
         raise error("DG907", "compile writes an artifact or prints a stage", help="give -o DIRECTORY, or --stage source")
     start = time.perf_counter()
-    net = Net(load_module(file), net_name, read_assignments(assignments), block, target, precision, seed, threads)
+    net = Net(load_module(file), net_name, read_assignments(assignments), block, target, precision, seed, threads, fast=fast)
     if weights is not None:
         net.load(weights)
     if stage is not None:

@@ -17,7 +17,7 @@ from diffgraph.cli.options import model_options, read_assignments
 @click.option("--on", type=click.Choice(["test", "train"]), default="test", show_default=True)
 @model_options
 def command(
-    file, weights, block, on, net_name, assignments, target, precision, threads, seed, as_json, quiet, **_
+    file, weights, block, on, net_name, assignments, target, precision, fast, threads, seed, as_json, quiet, **_
 ) -> int:
     """Losses and metrics of FILE's net with given weights on the held-out data; a confusion matrix for classes."""
     from diffgraph.compiler import Net
@@ -25,7 +25,7 @@ def command(
     from diffgraph.training.assembly import dataset_of, fill_net
     from diffgraph.training.evaluation import class_confusion
 
-    net = Net(load_module(file), net_name, read_assignments(assignments), block, target, precision, seed, threads)
+    net = Net(load_module(file), net_name, read_assignments(assignments), block, target, precision, seed, threads, fast=fast)
     plan = net.plan()
     dataset = dataset_of(plan, None, None, net, net.folder)
     train, test = fill_net(net, dataset)

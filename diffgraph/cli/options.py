@@ -8,13 +8,14 @@ from diffgraph.diagnostics import error
 
 
 def model_options(command):
-    """`--net`, `--set`, `--target`, `--precision`, `--threads`, `--seed`, `--json`, `--quiet`."""
+    """`--net`, `--set`, `--target`, `--precision`, `--fast`, `--threads`, `--seed`, `--json`, `--quiet`."""
     options = [
         click.option("--net", "net_name", metavar="NAME", help="Which net, where the file has several."),
         click.option("--set", "assignments", multiple=True, metavar="NAME=VALUE", help="A setting of the net."),
         click.option("--target", type=click.Choice(["cpu", "cuda", "reference"]), default="cpu", show_default=True),
         click.option("--precision", type=click.Choice(["f32", "f64", "tf32", "bf16"]), default="f32", show_default=True,
                      help="Of floats; tf32 and bf16 (cuda): of the factors of products only."),
+        click.option("--fast", is_flag=True, help="Faster sums, whose relative error in f32 may be 1e-5 instead of 1e-6."),
         click.option("--threads", type=click.IntRange(1), help="How many threads; all cores by default."),
         click.option("--seed", type=int, help="The seed of initial values and draws."),
         click.option("--json", "as_json", is_flag=True, help="Print JSON."),

@@ -17,7 +17,7 @@ from diffgraph.cli.options import model_options, read_assignments
 @click.option("--train", "block", metavar="NAME", help="The train block whose settings the net has.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Write the outputs to this .npz file.")
 @model_options
-def command(file, inputs, weights, block, output, net_name, assignments, target, precision, threads, seed, as_json,
+def command(file, inputs, weights, block, output, net_name, assignments, target, precision, fast, threads, seed, as_json,
 quiet,
             **_) -> int:  # fmt: skip
     """Outputs of FILE's net for INPUTS: PNG images, or one .npz, .npy or .csv file. FILE may be what `diffgraph
@@ -31,7 +31,7 @@ quiet,
         net = load_artifact(file, target, threads)
         given = read_inputs(inputs, net)
     else:
-        net = Net(load_module(file), net_name, read_assignments(assignments), block, target, precision, seed, threads)
+        net = Net(load_module(file), net_name, read_assignments(assignments), block, target, precision, seed, threads, fast=fast)
         given = read_inputs(inputs, net)
         if weights is None:
             raise click.UsageError("--weights FILE says which weights the net has")

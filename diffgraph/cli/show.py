@@ -24,13 +24,13 @@ _DRAWN = ("svg", "html", "dot")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Write here instead of printing.")
 @model_options
 def command(
-    file, stage, form, layer, depth, diff, output, net_name, assignments, target, precision, as_json, quiet, **_
+    file, stage, form, layer, depth, diff, output, net_name, assignments, target, precision, fast, as_json, quiet, **_
 ) -> int:
     """Show the network of FILE: layer, output shape, parameters, multiply-adds; or a stage of the compiler.
 
     `--format svg` is a picture, `--format html` a page whose boxes open."""
     form = "json" if as_json else form
-    text = _shown(file, stage, form, layer, depth, diff, net_name, read_assignments(assignments), target, precision)
+    text = _shown(file, stage, form, layer, depth, diff, net_name, read_assignments(assignments), target, precision, fast)
     if output is None:
         click.echo(text.removesuffix("\n"))
         return 0
@@ -40,14 +40,14 @@ def command(
     return 0
 
 
-def _shown(file, stage, form, layer, depth, diff, net_name, settings, target, precision) -> str:
+def _shown(file, stage, form, layer, depth, diff, net_name, settings, target, precision, fast) -> str:
     from diffgraph.inspect import stages
     from diffgraph.language.elaborate import elaborate
     from diffgraph.language.module import load_module
 
     module = load_module(file)
     if diff:
-        return stages.last_change(module, net_name, settings)
+        return stages.last_change(module, net_name, settings, target, fast)
     if form in _DRAWN:
         if stage != "layers":
             raise error("DG923", f"the stage `{stage}` has no picture", help="leave out --stage, or --format text")
@@ -56,5 +56,5 @@ def _shown(file, stage, form, layer, depth, diff, net_name, settings, target, pr
         return draw(elaborate(module, net_name, settings, training=True), form, layer, depth, precision)
     if form == "json" and stage == "layers":
         return json.dumps(stages.layers_json(elaborate(module, net_name, settings), precision, layer), indent=2)
-    text = stages.stage_text(module, stage, net_name, settings, layer, target, precision)
+    text = stages.stage_text(module, stage, net_name, settings, layer, target, precision, fast=fast)
     return text if form == "text" else json.dumps({"stage": stage, "text": text}, indent=2)

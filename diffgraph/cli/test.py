@@ -13,7 +13,7 @@ from diffgraph.cli.options import model_options
 @click.command(name="test")
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 @model_options
-def command(files, net_name, target, precision, threads, as_json, quiet, **_) -> int:
+def command(files, net_name, target, precision, fast, threads, as_json, quiet, **_) -> int:
     """Check every claim of the `expect` blocks of FILES."""
     from diffgraph.compiler import net_of_block
     from diffgraph.inspect.expectations import verdicts
@@ -29,7 +29,9 @@ def command(files, net_name, target, precision, threads, as_json, quiet, **_) ->
 
         def make(block, module=module, **options):
             return net_of_block(
-                module, block, **{"target": target, "precision": precision, "threads": threads, **options}
+                module,
+                block,
+                **{"target": target, "precision": precision, "threads": threads, "fast": fast, **options},
             )
 
         for block, verdict in verdicts(module, make, net_name):

@@ -26,7 +26,7 @@ FIELDS = ("epochs", "steps", "batch", "optimizer")
 @click.option("--optimizer", metavar="TEXT", help='Instead of the block\'s: "adam(lr = 1e-3)".')
 @click.option("--memory", metavar="AMOUNT", help="Fit a step into this much memory, by computing again: 2GiB.")
 @model_options
-def command(file, block, output, resume, weights, memory, net_name, assignments, target, precision, threads, seed, as_json, quiet,
+def command(file, block, output, resume, weights, memory, net_name, assignments, target, precision, fast, threads, seed, as_json, quiet,
             **fields) -> int:  # fmt: skip
     """Run the `train` block of FILE. `--set` reaches settings of the net and fields of the block."""
     from diffgraph.compiler import Net
@@ -38,7 +38,7 @@ def command(file, block, output, resume, weights, memory, net_name, assignments,
     overrides |= {name: value for name, value in fields.items() if value is not None}
     if seed is not None:
         overrides["seed"] = seed
-    net = Net(module, net_name, settings, block, target, precision, seed, threads, memory=memory)
+    net = Net(module, net_name, settings, block, target, precision, seed, threads, memory=memory, fast=fast)
     plan = net.plan(**overrides)
     if weights is not None:
         net.load(weights)

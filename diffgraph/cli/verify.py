@@ -13,12 +13,12 @@ from diffgraph.cli.options import model_options, read_assignments
 @click.command(name="verify")
 @click.argument("file", type=click.Path(path_type=Path))
 @model_options
-def command(file, net_name, assignments, threads, seed, as_json, quiet, **_) -> int:
+def command(file, net_name, assignments, fast, threads, seed, as_json, quiet, **_) -> int:
     """Run FILE's net and its gradients through every pass and on the cpu in float64, and compare with the interpreter."""
     from diffgraph.compiler import load
     from diffgraph.inspect.verification import verify_net
 
-    options = {"precision": "f64", "seed": seed or 0, "threads": threads}
+    options = {"precision": "f64", "seed": seed or 0, "threads": threads, "fast": fast}
     steps = verify_net(load(file, net_name, read_assignments(assignments), **options))
     failed = [s for s in steps if not s.ok]
     if as_json:

@@ -54,13 +54,16 @@ class Account:
     explanations: tuple[Explanation, ...]
 
 
-def explanations(path: Path, net: str | None, settings: dict, inference: bool = False) -> Account:
+def explanations(
+    path: Path, net: str | None, settings: dict, inference: bool = False, target: str = "cpu", fast: bool = False
+) -> Account:
     """Every decision of the passes, in the order of the file; those about no line of it come last."""
     module = load_module(path)
     network = elaborate(module, net, settings, training=not inference)
     program = network.program if inference or not network.losses else gradient_program(network)
     report = Report()
-    places = _Places(network, module.source, [stage.program for stage in stages(program, report)])
+    done = stages(program, report, target=target, fast=fast)
+    places = _Places(network, module.source, [stage.program for stage in done])
     found = [places.explanation(entry) for entry in report.entries]
     return Account(module.source, tuple(sorted(found, key=lambda e: (e.line is None, e.line or 0))))
 

@@ -33,9 +33,10 @@ def stage_text(
     target: str = "cpu",
     precision: str = "f32",
     positional: tuple = (),
+    fast: bool = False,
 ) -> str:
     """One stage of a net as text. `layer` keeps what belongs to a layer and those inside it. positional: settings without
-    their names."""
+    their names. fast: see `optimize`."""
     if stage not in STAGES:
         raise error("DG920", f"there is no stage `{stage}`", help=suggest(stage, STAGES) or ", ".join(STAGES))
     network = elaborate(module, net, settings, training=stage != "layers", positional=positional)
@@ -50,9 +51,8 @@ def stage_text(
     if stage == "gradient":
         return show(_only(program, layer), f"{network.name}_gradient")
     if stage == "optimized":
-        return show(_only(optimize(program), layer), f"{network.name}_optimized")
-    # What a sample takes is told of programs for one.
-    return _lowered(network, program, stage, target, precision)
+        return show(_only(optimize(program, target=target, fast=fast), layer), f"{network.name}_optimized")
+    return _lowered(network, program, stage, target, precision, fast)
 
 
 def gradient_program(network: Network) -> Program:
@@ -90,28 +90,29 @@ def _within(path: str, parent: str) -> bool:
     return path == parent or path.startswith(parent + ".")
 
 
-def _lowered(network: Network, program: Program, stage: str, target: str, precision: str) -> str:
+def _lowered(network: Network, program: Program, stage: str, target: str, precision: str, fast: bool) -> str:
     from diffgraph.runtime.executable import build
 
     if stage == "kernels":
         plain = precision if precision in ("f32", "f64") else "f32"
         each = {"cpu": plain, "cuda": precision}
-        programs = {t: optimize(program, target=t) for t in each}
+        programs = {t: optimize(program, target=t, fast=fast) for t in each}
         kernels = (build(programs[t], t, p).kernels for t, p in each.items())
         return kernels_text([statement for t in each for statement in programs[t].statements], *kernels)
-    optimized = optimize(program, target=target, interleaved=stage != "memory")
+    # What a sample takes is told of programs for one.
+    optimized = optimize(program, target=target, interleaved=stage != "memory", fast=fast)
     executable = build(optimized, target=target, precision=precision)
     return executable.listing() if stage == "source" else memory_text(network, executable)
 
 
-def last_change(module: Module, net: str | None, settings: Mapping[str, Any] | None) -> str:
+def last_change(module: Module, net: str | None, settings: Mapping[str, Any] | None, target: str, fast: bool) -> str:
     """What the last pass that changed something did: a unified diff of the program's text."""
     from difflib import unified_diff
 
     network = elaborate(module, net, settings, training=True)
     program = gradient_program(network) if network.losses else network.program
     before = None
-    steps = stages(program)
+    steps = stages(program, target=target, fast=fast)
     for earlier, later in zip(steps, steps[1:]):
         if earlier.program != later.program:
             before, after = earlier, later

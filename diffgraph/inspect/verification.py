@@ -52,7 +52,7 @@ def verify_net(net) -> list[Step]:
     values = {i.tensor.name: known[i.path] for i in program.inputs if i.table is None}
     expected = _results(program, values)
     found = []
-    for stage in stages(program):
+    for stage in stages(program, fast=net.fast):
         verify(stage.program, f"after {stage.name}")
         found.append(_compare(stage.name, stage.program, _results(stage.program, values), expected))
         last = stage.program

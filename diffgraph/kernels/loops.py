@@ -310,12 +310,14 @@ Statement = Loop | Let | Update | Best | Store | When | TileStart | TileStep | T
 @dataclass(frozen=True)
 class Buffer:
     """Memory that a kernel works on: the name and kind of a tensor, and how many elements it has. Buffers of one kernel
-    never overlap, except that an updated one is both read and written."""
+    never overlap, except that an updated one is both read and written. private: each thread has one of its own, whose
+    contents do not outlive a unit."""
 
     name: str
     kind: str
     size: Size
     written: bool = False
+    private: bool = False
 
 
 @dataclass(frozen=True)
@@ -342,6 +344,11 @@ class Kernel:
     provenance: Provenance = field(default=(), compare=False)
 
     @property
+    def results(self) -> tuple[str, ...]:
+        """The buffers that it leaves something in."""
+        return tuple(b.name for b in self.buffers if b.written and not b.private)
+
+    @property
     def is_flat(self) -> bool:
         """Whether the units are the loop that runs in vectors."""
         return len(self.units) == 1 and not any(isinstance(s, (Loop, When)) for s in self.body)
@@ -349,7 +356,7 @@ class Kernel:
     @cached_property
     def digest(self) -> str:
         """A content hash without names: kernels that differ in names only are compiled once."""
-        buffers = [(b.kind, str(b.size), b.written) for b in self.buffers]
+        buffers = [(b.kind, str(b.size), b.written, b.private) for b in self.buffers]
         units = [(u.axis, str(u.extent)) for u in self.units]
         return digest_of(buffers, units, [_key(s) for s in self.body])
 

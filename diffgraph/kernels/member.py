@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING
 
 from diffgraph.ir.dimension import Size, product
 from diffgraph.ir.expression import Affine, Expr, Read
@@ -19,6 +20,9 @@ from diffgraph.kernels.contraction import Split, split
 from diffgraph.kernels.grid import Device
 from diffgraph.kernels.lattice import Lattice, lattice_of
 from diffgraph.kernels.tiles import Choice, Machine, can_follow, choose
+
+if TYPE_CHECKING:
+    from diffgraph.kernels.transformed import Transformed
 
 #: Reductions whose value does not depend on the order of their indices (sum: by agreement).
 REORDERABLE = frozenset(("sum", "max", "min", "any", "all"))
@@ -51,14 +55,15 @@ class Member:
 
     style: `element`: all its axes are loops, a scalar takes the sum; `row`: the last axis is the innermost loop, inside
     the reductions, and memory takes the sum; `tile`: registers take the sums of many elements at once, as `choice` says;
-    `contraction`: a block of threads takes a block of sums of products, as `choice` says.
+    `contraction`: a block of threads takes a block of sums of products, as `choice` says; `transformed`: blocks of sums of
+    products between transforms, as `choice` says.
     """
 
     tensor: Tensor
     pieces: tuple[Piece, ...]
     style: str
     provenance: Provenance = ()
-    choice: Choice | Split | None = None
+    choice: Choice | Split | Transformed | None = None
     #: The axis of the tensor that each loop is, from the outermost to the innermost; None: as they come.
     order: tuple[int, ...] | None = None
 
@@ -99,7 +104,8 @@ class Member:
 
     @cached_property
     def operands(self) -> frozenset[str]:
-        return frozenset(o for p in self.pieces for o in p.operands)
+        read = frozenset(o for p in self.pieces for o in p.operands)
+        return read - {*self.choice.names} | self.choice.operands if self.style == "transformed" else read
 
     @cached_property
     def reduces(self) -> bool:
@@ -108,7 +114,8 @@ class Member:
     @cached_property
     def work(self) -> Size:
         """Scalar operations, roughly."""
-        return sum((product(p.form.domain) * cost(p.form.body) for p in self.pieces), 0)
+        pieces = [*self.pieces, *(s.piece for s in self.choice.stages)] if self.style == "transformed" else self.pieces
+        return sum((product(p.form.domain) * cost(p.form.body) for p in pieces), 0)
 
 
 def member(

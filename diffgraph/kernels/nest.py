@@ -40,6 +40,7 @@ from diffgraph.kernels.loops import (
     Update,
 )
 from diffgraph.kernels.member import Member, Piece, reduction_order
+from diffgraph.kernels.resident import Resident
 from diffgraph.kernels.tiling import ENOUGH_KNOWN_UNITS, Tiling
 
 #: What a reduction starts from, by op, for floats and for ints.
@@ -101,6 +102,9 @@ class Nest:
             loops, body = Tiling(self, members, self.machine).statements()
             units = self._outer_units(loops)
             body = nested(loops[len(units) :], body)
+            return self._pruned(Kernel(name, tuple(self.buffers), units, body, work, provenance))
+        if members[0].style == "transformed":
+            units, body = Resident(self, members, self.machine).statements()
             return self._pruned(Kernel(name, tuple(self.buffers), units, body, work, provenance))
         if members[0].style == "contraction":
             units, body = joined(self, members, parts) if parts is not None else ((), (contraction(self, members),))
@@ -355,6 +359,11 @@ class Nest:
             number = self._numbers[source.name] = len(self.buffers)
             self.buffers.append(Buffer(source.name, source.kind, product(source.shape), written))
         return number
+
+    def private(self, name: str, size: int) -> int:
+        """A buffer of floats that each thread has for itself."""
+        self.buffers.append(Buffer(name, "float", size, True, True))
+        return len(self.buffers) - 1
 
     def lower_at(self, e: Expr, piece: Piece, where: Mapping[int, Affine]) -> Expr:
         """An expression with the indices of its form at places of the kernel."""

@@ -24,6 +24,7 @@ from diffgraph.kernels.loop_memory import LoopMemory
 from diffgraph.kernels.nest import Nest, can_share, preserved_axes
 from diffgraph.kernels.steps import Copy, Launch, Part, Repeat, Row, Schedule, Sort, State, Step  # noqa: F401
 from diffgraph.kernels.tiles import Machine
+from diffgraph.kernels.transformed import Transformed, apart, transformed
 from diffgraph.passes.cost import usual
 
 #: Kernels are not made larger than this: compiling takes longer than linearly in their size.
@@ -73,6 +74,9 @@ class _Scheduler:
         self.prefix = prefix
         self.groups: list[_Group | list[Step]] = []
         self.made_in: dict[str, int] = {}
+        #: What is made between transforms, by result; and what is only made on the way.
+        self.transformed: dict[str, Transformed] = {}
+        self.inner: set[str] = set()
 
     def name(self, tensor: str) -> str:
         """The name of a tensor of this program in the schedule."""
@@ -94,6 +98,9 @@ class _Scheduler:
     def steps(self, program: Program, roots: frozenset[str]) -> tuple[Step, ...]:
         """The steps that make the roots (names of this program)."""
         statements = _needed(program, roots)
+        if isinstance(self.machine, Machine):
+            self.transformed = transformed(statements, roots, self.name)
+            self.inner = {name for made in self.transformed.values() for name in made.names}
         for statement in statements:
             self._place(statement)
         outside = self._outside(statements, roots)
@@ -128,19 +135,41 @@ class _Scheduler:
 
     def _define(self, definition: Definition) -> None:
         tensor = self._declare(definition.tensor)
+        if tensor.name in self.inner:
+            return
         pieces = tuple(Piece(t.form, tuple(self.name(o) for o in t.operands)) for t in definition.terms)
         if all(p.form.is_projection for p in pieces):
-            self._join(member(tensor, pieces, definition.provenance, self.machine))
+            self._join(self._member(tensor, pieces, definition.provenance))
         elif (box := _box_of(pieces)) is not None:
             self._define_by_lattices(tensor, pieces, box, definition.provenance)
         else:
             self._alone([tensor.name], self._accumulate(tensor, pieces, definition.provenance))
 
+    def _member(self, tensor: Tensor, pieces: tuple[Piece, ...], provenance: Provenance) -> Member:
+        """Terms that write one lattice as a member; what one of them is made of between transforms is part of it, or where
+        the others cannot be added on the way, a tensor of its own before."""
+        made = self.transformed.get(tensor.name)
+        own = next((p for p in pieces if made is not None and p == made.back[0].piece), None)
+        if own is None:
+            return member(tensor, pieces, provenance, self.machine)
+        if all(follows(p, made.choice) for p in pieces if p is not own):
+            return self._between_transforms(tensor, pieces, provenance, made)
+        alone = replace(tensor, name=f"{tensor.name}.transformed", shape=own.lattice.extents)
+        self.tensors[alone.name], self.memory[alone.name] = alone, alone.name
+        made, copy = apart(made, alone)
+        self._join(self._between_transforms(alone, (made.back[0].piece,), provenance, made))
+        return member(tensor, tuple(copy if p is own else p for p in pieces), provenance, self.machine)
+
+    def _between_transforms(self, tensor: Tensor, pieces, provenance: Provenance, made: Transformed) -> Member:
+        for name in made.names:
+            self.made_in[name] = len(self.groups)
+        return Member(tensor, pieces, "transformed", provenance, made)
+
     def _define_by_lattices(self, tensor: Tensor, pieces: tuple[Piece, ...], box: Box, provenance: Provenance) -> None:
         """Terms that write places of their own each set them, and what lies around them is set to 0."""
         made: list[int] = []
         for together in _by_lattice(pieces):
-            made.append(self._join(member(tensor, together, provenance, self.machine), made[0] if made else -1))
+            made.append(self._join(self._member(tensor, together, provenance), made[0] if made else -1))
         self.made_in[tensor.name] = max(made)
         if box.extents != tensor.shape:
             nest = Nest(self.tensors, self.memory, frozenset())
@@ -167,9 +196,9 @@ class _Scheduler:
         """How many axes the group shares with the new member in it; None if it may not or should not join."""
         if len(group.members) >= MOST_MEMBERS or new.order != group.members[0].order:
             return None
-        if new.style in ("tile", "contraction"):
+        if new.style in ("tile", "contraction", "transformed"):
             return None
-        if group.members[0].style == "tile":
+        if group.members[0].style in ("tile", "transformed"):
             return self._follows_tile(group, new)
         if group.members[0].style == "contraction":
             return self._follows_contraction(group, new)
@@ -215,7 +244,8 @@ class _Scheduler:
 
     def _follows_tile(self, group: _Group, new: Member) -> int | None:
         """The rank if a pointwise member can be computed on the vectors of the tile that the group makes."""
-        choice, rank = group.members[0].choice, len(new.tensor.shape)
+        first, rank = group.members[0], len(new.tensor.shape)
+        choice = first.choice.choice if first.style == "transformed" else first.choice
         if choice.along or new.tensor.kind != "float" or new.extents != group.members[0].extents:
             return None
         inside = [o for o in new.operands if self.memory[o] in group.names]
@@ -282,8 +312,12 @@ class _Scheduler:
             nest_of_parts = Nest(self.tensors, self.memory, frozenset(), self.machine)
             before = [Launch(in_parts(nest_of_parts, f"{_title(named)}_parts", first, parts), (parts.name,))]
         kernel = nest.kernel(_title(named), group.members, group.shared, provenance, parts)
+        for buffer in kernel.buffers:
+            if buffer.private:
+                self.tensors[buffer.name] = Tensor(buffer.name, (buffer.size,))
+                self.memory[buffer.name] = buffer.name
         members = tuple(m.tensor.name for m in group.members)
-        return [*before, Launch(kernel, tuple(b.name for b in kernel.buffers if b.written), members)]
+        return [*before, Launch(kernel, kernel.results, members)]
 
     def _accumulate(self, tensor: Tensor, pieces: tuple[Piece, ...], provenance: Provenance) -> list[Step]:
         """A definition some of whose terms write elsewhere than along their own axes: set what can be set, join the rest."""

@@ -261,7 +261,7 @@ class Tiling:
 
     def step(self, tile: Tile, piece: Piece, where: Mapping[int, Affine], active) -> tuple[Statement, ...]:
         """One step of a reduction, the indices of its form being at places of the kernel."""
-        operands = _Operands(self, piece, where)
+        operands = Operands(self, piece, where)
         body = operands.lower(piece.form.body)
         step = TileStep(tile, tuple(operands.found), body, active)
         return (step,)
@@ -280,7 +280,7 @@ class Tiling:
                 if piece.form.reduced:
                     continue
                 where = {piece.axes[p]: place for p, place in places.items()}
-                found = _Operands(self, piece, where, operands, known)
+                found = Operands(self, piece, where, operands, known)
                 parts.append(found.lower(piece.form.body))
             if adds:
                 operands.append(self._target(member, places))
@@ -314,7 +314,7 @@ class Tiling:
         return piece.axes[self.choice.lane]
 
 
-class _Operands:
+class Operands:
     """Turns a body into one over the operands of a tile: reads that move with it are loads, all else that is the same for
     all of it is a scalar."""
 

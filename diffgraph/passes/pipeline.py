@@ -19,6 +19,7 @@
     canonicalize, cse, dce   again: the last steps make new forms, some of them equal
     interleave     on the tensors that there will be, before layout: what samples fill, channels need not
     layout         on the tensors that there will be: it changes where their elements are, not what is computed
+    winograd       after layout, which has put channels in order, and before halo, which serves its reads as well
     halo           after layout, since a guard only costs where it is tested for each element of a row
     split          after layout, which says what is outermost in memory
     order          last: nothing is made or removed any more
@@ -28,7 +29,7 @@ Derivatives are taken before all of this: the adjoint of an unfused program is a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from diffgraph.diagnostics import CompilerBug, DiffgraphError
@@ -53,10 +54,12 @@ from diffgraph.passes.report import Report
 from diffgraph.passes.sink import sink
 from diffgraph.passes.split import split
 from diffgraph.passes.unflatten import unflatten
+from diffgraph.passes.winograd import winograd, winograd_fast
 
 Pass = Callable[[Program, Report], Program]
+Passes = tuple[tuple[str, Pass], ...]
 
-PIPELINE: tuple[tuple[str, Pass], ...] = (
+PIPELINE: Passes = (
     ("dce", dce),
     ("canonicalize", canonicalize),
     ("cse", cse),
@@ -79,6 +82,7 @@ PIPELINE: tuple[tuple[str, Pass], ...] = (
     ("dce", dce),
     ("interleave", interleave),
     ("layout", layout),
+    ("winograd", winograd),
     ("halo", halo),
     ("split", split),
     ("order", order),
@@ -87,8 +91,11 @@ PIPELINE: tuple[tuple[str, Pass], ...] = (
 
 #: Passes that put elements where vectors and caches of a processor want them. Blocks of threads of a device bring operands
 #: to shared memory one by one, from wherever they are, and test guards on the way: copies in other orders and margins would
-#: only be more memory to go through.
-OF_PROCESSORS = frozenset(("interleave", "layout", "halo"))
+#: only be more memory to go through. Transforms around products are only fast in memory of a thread's own.
+OF_PROCESSORS = frozenset(("interleave", "layout", "winograd", "halo"))
+
+#: Passes that change results by more than rounding, in the place of those of the same name.
+FASTER: Mapping[str, Pass] = {"winograd": winograd_fast}
 
 
 @dataclass(frozen=True)
@@ -100,40 +107,43 @@ class Stage:
 
 
 def optimize(
-    program: Program, report: Report | None = None, until: int | None = None, target: str = "cpu", interleaved: bool = True
-) -> Program:
-    """The program after the passes for a target (after the first `until` of them)."""
-    return stages(program, report, until, target, interleaved)[-1].program
+    program: Program, report: Report | None = None, until: int | None = None, target: str = "cpu",
+    interleaved: bool = True, fast: bool = False,
+) -> Program:  # fmt: skip
+    """The program after the passes for a target (after the first `until` of them); see `stages`."""
+    return stages(program, report, until, target, interleaved, fast)[-1].program
 
 
-def variants(program: Program, target: str = "cpu") -> tuple[Program, Program]:
+def variants(program: Program, target: str = "cpu", fast: bool = False) -> tuple[Program, Program]:
     """The program after the passes for a target, for a few samples and for many: the same where interleaving them does not
     pay, or is not for the target."""
     at = [name for name, _ in PIPELINE].index("interleave")
     before = optimize(program, until=at, target=target)
-    after = _passes(PIPELINE[at + 1 :], target, False)
+    after = _passes(PIPELINE[at + 1 :], target, False, fast)
     many = interleave(before, Report()) if target == "cpu" else before
     few = _passed(before, after, Report())[-1].program
     return few, few if many is before else _passed(many, after, Report())[-1].program
 
 
 def stages(
-    program: Program, report: Report | None = None, until: int | None = None, target: str = "cpu", interleaved: bool = True
-) -> list[Stage]:
+    program: Program, report: Report | None = None, until: int | None = None, target: str = "cpu",
+    interleaved: bool = True, fast: bool = False,
+) -> list[Stage]:  # fmt: skip
     """The program before any pass, and after each that is for the target. A failure inside a pass is a `CompilerBug` that
-    names it. interleaved: for many samples, on a target whose vectors they may fill."""
+    names it. interleaved: for many samples, on a target whose vectors they may fill. fast: faster, where results may have
+    a relative error of 1e-5 in float32."""
     report = report if report is not None else Report()
-    passes = _passes(PIPELINE[:until], target, interleaved)
+    passes = _passes(PIPELINE[:until], target, interleaved, fast)
     return [Stage("elaborated", program), *_passed(program, passes, report)]
 
 
-def _passes(passes: tuple[tuple[str, Pass], ...], target: str, interleaved: bool) -> tuple[tuple[str, Pass], ...]:
-    """Those of some passes that are for a target."""
+def _passes(passes: Passes, target: str, interleaved: bool, fast: bool) -> Passes:
+    """Those of some passes that are for a target, or their faster ones."""
     left_out = OF_PROCESSORS if target == "cuda" else frozenset() if interleaved else frozenset(("interleave",))
-    return tuple(p for p in passes if p[0] not in left_out)
+    return tuple((n, FASTER.get(n, p) if fast else p) for n, p in passes if n not in left_out)
 
 
-def _passed(program: Program, passes: tuple[tuple[str, Pass], ...], report: Report) -> list[Stage]:
+def _passed(program: Program, passes: Passes, report: Report) -> list[Stage]:
     """The program after each of some passes."""
     done = []
     for name, step in passes:

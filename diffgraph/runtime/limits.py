@@ -63,11 +63,11 @@ class _Call:
 
     def __init__(self, address: int, arrays, sizes, first: int, last: int):
         word = ctypes.c_int64
-        self.function = ctypes.CFUNCTYPE(None, *(word,) * 5)(address)
+        self.function = ctypes.CFUNCTYPE(None, *(word,) * 6)(address)
         self.arrays = arrays
         tables = ([a.ctypes.data for a in arrays], range(len(arrays)), sizes or [0])
         self.tables = [np.array(t, np.int64) for t in tables]
-        self.arguments = (*(t.ctypes.data for t in self.tables), first, last)
+        self.arguments = (*(t.ctypes.data for t in self.tables), first, last, 0)
 
     def __call__(self) -> None:
         self.function(*self.arguments)

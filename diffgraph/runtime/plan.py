@@ -212,13 +212,21 @@ class Planner:
         code = self.functions[kernel]
         units = self.extent(product([u.extent for u in kernel.units]))
         grain = GRAIN if kernel.is_flat else 1
+        work = self.extent(kernel.work)
+        for buffer in kernel.buffers:
+            if buffer.private:
+                self.spare[buffer.name] = self._threads(units, work, grain) * buffer.size * BYTES[self.real]
         slots = [self.slot(b.name) for b in kernel.buffers]
-        self.call(code, slots, [self.extent(s) for s in code.sizes], units, self.extent(kernel.work), grain)
+        self.call(code, slots, [self.extent(s) for s in code.sizes], units, work, grain)
 
     def call(self, code: Code, slots: list[int], sizes: list[int], units: int, work: int, grain: int = 1) -> None:
         """Runs a function on some slots, with as many threads as its work deserves."""
-        threads = max(1, min(self.threads, -(-units // grain), work // WORK_PER_THREAD))
+        threads = self._threads(units, work, grain)
         self.row(CALL, code.address, self._table(slots), self._table(sizes), units, threads, grain)
+
+    def _threads(self, units: int, work: int, grain: int) -> int:
+        """How many threads the work of a function deserves."""
+        return max(1, min(self.threads, -(-units // grain), work // WORK_PER_THREAD))
 
     def _table(self, values: list[int]) -> int:
         table = np.array(values or [0], np.int64)

@@ -10,7 +10,7 @@ from diffgraph.targets.cpu.native import WORDS, copy_bytes, words_at
 from diffgraph.targets.cpu.prelude import float32, float64, int64, values_at
 
 
-def gather_rows(addresses, slots, sizes, first, last):
+def gather_rows(addresses, slots, sizes, first, last, thread):
     """target[i] = source[order[i]] for rows of sizes[0] bytes. Slots: target, source, order."""
     target = addresses[slots[0]]
     source = addresses[slots[1]]
@@ -57,7 +57,7 @@ def _sort_row(values, order, spare, count, descending):
 
 
 def _sorter(dtype, name: str):
-    def sort(addresses, slots, sizes, first, last):
+    def sort(addresses, slots, sizes, first, last, thread):
         count = sizes[0]
         for i in range(first, last):
             values = values_at(addresses[slots[1]] + i * count * sizes[2], dtype)
@@ -69,7 +69,7 @@ def _sorter(dtype, name: str):
     return sort
 
 
-_kernel = signature(types.void, WORDS, WORDS, WORDS, types.int64, types.int64)
+_kernel = signature(types.void, WORDS, WORDS, WORDS, types.int64, types.int64, types.int64)
 
 #: Functions by name. The sorts: order[i, :] sorts values[i, :] of sizes[0] elements of sizes[2] bytes, descending if
 #: sizes[1]; slots are order, values and spare memory of the size of the order.

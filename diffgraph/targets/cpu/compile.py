@@ -1,7 +1,7 @@
 """Source text of a kernel -> object code, through Numba's front end and LLVM.
 
-The object holds one function, `void NAME(int64 *addresses, int64 *slots, int64 *sizes, int64 first, int64 last)`, and
-needs nothing from Numba to run: it is written to a file and loaded by any later process.
+The object holds one function, `void NAME(int64 *addresses, int64 *slots, int64 *sizes, int64 first, int64 last,
+int64 thread)`, and needs nothing from Numba to run: it is written to a file and loaded by any later process.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def compile_kernel(source: str, name: str, filename: str) -> bytes:
     from numba.core.typing import signature
 
     words = types.CPointer(types.int64)
-    sig = signature(types.void, words, words, words, types.int64, types.int64)
+    sig = signature(types.void, words, words, words, types.int64, types.int64, types.int64)
     return compile_function(_function(source, filename), sig, name)
 
 

@@ -62,7 +62,7 @@ def _share_out(plan, row, addresses, thread, threads):
         first = (thread * blocks // share) * grain
         last = min(units, ((thread + 1) * blocks // share) * grain)
         if first < last:
-            call_kernel(plan[row + 1], addresses, plan[row + 2], plan[row + 3], first, last)
+            call_kernel(plan[row + 1], addresses, plan[row + 2], plan[row + 3], first, last, thread)
 
 
 @njit(error_model="numpy")

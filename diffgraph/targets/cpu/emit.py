@@ -82,7 +82,7 @@ class _Emitter:
         self.precision = precision
         self.check_bounds = check_bounds
         self.scopes = [_Scope(None)]
-        self.taken = set(keyword.kwlist) | NAMES | {"kernel", "addresses", "slots", "sizes", "first", "last", "unit"}
+        self.taken = set(keyword.kwlist) | NAMES | {"kernel", "addresses", "slots", "sizes", "first", "last", "thread", "unit"}
         self.sizes: dict[Size, str] = {}
         self.constants: dict[str, str] = {}
         self.depth: dict[object, int] = {}
@@ -139,15 +139,17 @@ class _Emitter:
         written = tuple(n for n, b in enumerate(self.kernel.buffers) if b.written)
         for number, buffer in enumerate(self.kernel.buffers):
             kind = {"float": "real", "int": "int64", "bool": "boolean"}[buffer.kind]
-            lines.append(f"memory_{number} = memory({number}, {kind}, {written})")
+            size = f", {buffer.size}" if buffer.private else ""
+            lines.append(f"memory_{number} = memory({number}, {kind}, {written}{size})")
         lines += [f"{name} = {value}" for value, name in self.constants.items()]
         lines += self.tiles.declarations
         return [*lines, "", ""]
 
     def _function(self) -> list[str]:
-        lines = ["def kernel(addresses, slots, sizes, first, last):"]
-        for number, name in enumerate(self.buffers):
-            lines.append(f"    {name} = memory_{number}(addresses, slots)")
+        lines = ["def kernel(addresses, slots, sizes, first, last, thread):"]
+        for number, (name, buffer) in enumerate(zip(self.buffers, self.kernel.buffers)):
+            which = ", thread" if buffer.private else ", 0"
+            lines.append(f"    {name} = memory_{number}(addresses, slots{which})")
         for number, (size, name) in enumerate(self.sizes.items()):
             lines.append(f"    {name} = sizes[{number}]  # {_one_line(str(size))}")
         return [*lines, *(f"    {line}" for line in self.scopes[0].lines)]

@@ -50,7 +50,7 @@ def _multiply_adds(precision: str):
 def _arithmetic(precision: str, dtype):
     multiply_adds = _multiply_adds(precision)
 
-    def arithmetic(addresses, slots, sizes, first, last):
+    def arithmetic(addresses, slots, sizes, first, last, thread):
         """target[0] = something after sizes[0] rounds of multiply-adds."""
         target = values_at(addresses[slots[0]], dtype)
         target[0] = multiply_adds(sizes[0], target[0])
@@ -58,7 +58,7 @@ def _arithmetic(precision: str, dtype):
     return arithmetic
 
 
-def stream(addresses, slots, sizes, first, last):
+def stream(addresses, slots, sizes, first, last, thread):
     """a[i] = b[i] + 3 * c[i] for floats first .. last. Slots: a, b, c."""
     a = values_at(addresses[slots[0]], float32)
     b = values_at(addresses[slots[1]], float32)
@@ -67,7 +67,7 @@ def stream(addresses, slots, sizes, first, last):
         a[first + i] = b[first + i] + float32(3.0) * c[first + i]
 
 
-_kernel = signature(types.void, WORDS, WORDS, WORDS, types.int64, types.int64)
+_kernel = signature(types.void, WORDS, WORDS, WORDS, types.int64, types.int64, types.int64)
 
 #: Functions by name, with the signature of kernels.
 ENTRIES = {

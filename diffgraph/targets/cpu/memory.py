@@ -87,16 +87,21 @@ def _store(context, builder, sig, args):
     return context.get_dummy_value()
 
 
-def memory(number: int, dtype, written: tuple[int, ...]):
-    """A function of (addresses, slots) that gives the buffer of a number: at addresses[slots[number]]."""
+def memory(number: int, dtype, written: tuple[int, ...], each: int = 0):
+    """A function of (addresses, slots, thread) that gives the buffer of a number: at addresses[slots[number]], and there
+    that of a thread, `each` elements after that of the one before."""
     kind = Memory(dtype, number, tuple(written))
 
     @intrinsic
-    def at(typing_context, addresses, slots):
+    def at(typing_context, addresses, slots, thread):
         def code(context, builder, sig, args):
             slot = builder.load(builder.gep(args[1], [ir.Constant(WORD, number)]))
-            return builder.inttoptr(builder.load(builder.gep(args[0], [slot])), BYTE.as_pointer())
+            first = builder.inttoptr(builder.load(builder.gep(args[0], [slot])), BYTE.as_pointer())
+            if not each:
+                return first
+            own = builder.mul(args[2], ir.Constant(WORD, each * dtype.bitwidth // 8))
+            return builder.gep(first, [own], inbounds=True)
 
-        return kind(addresses, slots), code
+        return kind(addresses, slots, types.int64), code
 
     return at

@@ -12,19 +12,19 @@ WORDS = types.CPointer(types.int64)
 
 
 @intrinsic
-def call_kernel(typing_context, function, addresses, slots, sizes, first, last):
-    """Calls the kernel at an address; slots and sizes are addresses of tables."""
+def call_kernel(typing_context, function, addresses, slots, sizes, first, last, thread):
+    """Calls the kernel at an address; slots and sizes are addresses of tables, `thread` is the number of the caller."""
 
     def code(context, builder, sig, args):
         pointer = WORD.as_pointer()
-        shape = ir.FunctionType(ir.VoidType(), (pointer, pointer, pointer, WORD, WORD))
-        function, addresses, slots, sizes, first, last = args
+        shape = ir.FunctionType(ir.VoidType(), (pointer, pointer, pointer, WORD, WORD, WORD))
+        function, addresses, slots, sizes, first, last, thread = args
         tables = (addresses, builder.inttoptr(slots, pointer), builder.inttoptr(sizes, pointer))
-        builder.call(builder.inttoptr(function, shape.as_pointer()), (*tables, first, last))
+        builder.call(builder.inttoptr(function, shape.as_pointer()), (*tables, first, last, thread))
         return context.get_dummy_value()
 
     word = types.int64
-    return types.void(word, WORDS, word, word, word, word), code
+    return types.void(word, WORDS, word, word, word, word, word), code
 
 
 @intrinsic
