@@ -30,8 +30,16 @@ MOST_CASES = 40
 #: Fewer channels leave the products nothing to gain beside the transforms.
 FEWEST_CHANNELS = 32
 
+#: Samples for which gains are reckoned: of a program that predicts, and of one that has derivatives.
+BATCHES, TRAINING_BATCHES = (1, 8), (16, 64)
+
+#: Bytes that stay near a core; how many tiles and columns are taken at a time (see `kernels/resident`); what filters from
+#: further away cost.
+NEAR, FEWEST_TILES, MOST_TILES, MOST_COLUMNS = 1 << 20, 14, 64, 128
+CYCLES_PER_BYTE = 0.16
+
 #: It must be so many times as fast by the estimate.
-WORTH = 1.15
+WORTH = 1.1
 
 #: Filters are kept in panels of so many channels, as `layout` does.
 PANEL = 32
@@ -78,11 +86,13 @@ def _rewritten(program: Program, report: Report, points: int) -> Program:
     names = Builder(program)
     statements: list[Statement] = []
     changed = False
+    trains = any(o.phase == "backward" for s in program.statements for o in s.provenance)
+    batches = TRAINING_BATCHES if trains else BATCHES
     for statement in program.statements:
         if isinstance(statement, Definition) and statement.gradient is None:
             terms: list[Term] = []
             for term in statement.terms:
-                made = _of_term(statement.tensor.name, term, points, names, program, report)
+                made = _of_term(statement.tensor.name, term, points, batches, names, program, report)
                 statements += made[0]
                 terms.append(made[1])
                 changed = changed or bool(made[0])
@@ -91,12 +101,12 @@ def _rewritten(program: Program, report: Report, points: int) -> Program:
     return dce(program.with_(statements=tuple(statements)), Report()) if changed else program
 
 
-def _of_term(name: str, term: Term, points: int, names: Builder, program: Program, report: Report):
+def _of_term(name: str, term: Term, points: int, batches, names: Builder, program: Program, report: Report):
     """(definitions that come before it, the term)."""
     found = correlation(term.form)
-    if found is None:
+    if found is None or not _in_order(found):
         return [], term
-    gain, sizes = max(((_gain(term.form, found, s), s) for s in _tilings(found, points)), default=(0.0, ()))
+    gain, sizes = max(((_gain(term.form, found, s, batches), s) for s in _tilings(found, points)), default=(0.0, ()))
     if gain < WORTH:
         report.declined(f"{name}: products of transformed tiles would not be faster", term.provenance)
         return [], term
@@ -184,6 +194,20 @@ def _with_roles(form: Form, signal: Read, filters: Read, windows: tuple[Sliding,
     return Correlation(signal, filters, windows, rows, columns, depth)
 
 
+def _in_order(found: Correlation) -> bool:
+    """The channels of the signal are innermost in memory, or can be put there."""
+    (depth,) = found.depth
+    windows = {w.axis for w in found.windows}
+    last = len(found.signal.place) - 1
+    return depth in found.signal.place[last].indices or last in windows and _depth_axis(found) is not None
+
+
+def _depth_axis(found: Correlation) -> int | None:
+    """The axis of the signal that is its channels."""
+    at = [k for k, p in enumerate(found.signal.place) if found.depth[0] in p.indices]
+    return at[0] if len(at) == 1 and alone_index(found.signal.place[at[0]]) is not None else None
+
+
 # ------------------------------------------------------------------------------------------------ what is worth it
 
 
@@ -201,18 +225,32 @@ def _results(form: Form, found: Correlation, points: tuple[int, ...]) -> tuple[i
     return tuple(n + 1 - form.domain[w.tap] for n, w in zip(points, found.windows))
 
 
-def _gain(form: Form, found: Correlation, points: tuple[int, ...]) -> float:
-    """How many times as fast tiles are, by cycles for one sample."""
+def _gain(form: Form, found: Correlation, points: tuple[int, ...], batches: tuple[int, ...]) -> float:
+    """How many times as fast tiles are by estimate, for that of the batches for which they gain least."""
     results = _results(form, found, points)
     (columns,), (depth,) = ([form.domain[k] for k in axes] for axes in (found.columns, found.depth))
     if min(results) < 2 or min(columns, depth) < FEWEST_CHANNELS:
         return 0.0
-    direct = product(form.domain[k] for w in found.windows for k in (w.place, w.tap)) * columns * depth / RATE
+    places = product(form.domain[w.place] for w in found.windows)
+    taps, cases = product(form.domain[w.tap] for w in found.windows), product(points)
     tiles = product(-(-form.domain[w.place] // m) for w, m in zip(found.windows, results))
-    cases = product(points)
-    products = tiles * cases * columns * depth / RATE
     vectors = -(-columns // LANES) + -(-depth // LANES)
-    return direct / (products + 2.5 * tiles * cases * vectors)
+    products = cases * columns * depth / RATE
+    # As many tiles at a time as leave their transforms near.
+    block = min(MOST_TILES, max(FEWEST_TILES, NEAR // (4 * cases * (depth + min(columns, MOST_COLUMNS)))))
+    direct, size = places * taps * columns * depth / RATE, 4 * columns * depth
+
+    def gain(batch: int) -> float:
+        tiled = batch * tiles * (products + 2.5 * cases * vectors)
+        passes = -(-batch * tiles // block)
+        return (batch * direct + _fetching(taps * size)) / (tiled + passes * _fetching(cases * size))
+
+    return min(map(gain, batches))
+
+
+def _fetching(size: int) -> float:
+    """Cycles for filters of so many bytes."""
+    return CYCLES_PER_BYTE * size if size > NEAR else 0.0
 
 
 # ------------------------------------------------------------------------------------------------ definitions
@@ -240,6 +278,7 @@ class _Tiled:
     def made(self) -> tuple[list[Definition], Term]:
         """(the definitions, the term that reads them in place of the one that there was)."""
         filters = self._filter()
+        self._put_in_order()
         signal = self._signal()
         products = self._products(signal, filters)
         return self.definitions, self._back(products)
@@ -254,6 +293,21 @@ class _Tiled:
         self.names.tensors[tensor.name] = tensor
         self.definitions.append(Definition(tensor, (Term(form, tuple(operands), self.term.provenance),)))
         return tensor
+
+    def _put_in_order(self) -> None:
+        """Has a copy of the signal whose channels are innermost, if they are not."""
+        found, place = self.found, self.found.signal.place
+        self.source = self.term.operands[found.signal.slot]
+        if found.depth[0] in place[-1].indices:
+            return
+        at = _depth_axis(found)
+        order = [*(k for k in range(len(place)) if k != at), at]
+        shape = self.names.tensors[self.source].shape
+        read = Read(0, tuple(index(order.index(k)) for k in range(len(place))), None)
+        self.source = self._define("signal", [shape[k] for k in order], [self.source], read).name
+        windows = tuple(replace(w, axis=order.index(w.axis)) for w in self.windows)
+        signal = Read(found.signal.slot, tuple(place[k] for k in order), found.signal.otherwise)
+        self.found, self.windows = replace(found, signal=signal, windows=windows), windows
 
     # The axes of everything: cases, rows, tiles (or what is not yet in tiles), channels.
 
@@ -277,7 +331,7 @@ class _Tiled:
                 return Read(0, (*cases, *(index(done + 1 + k) for k in range(len(rows))), *places, index(last)), None)
 
             body = _cases(index(done), own.data, value)
-            operand = self.term.operands[found.signal.slot] if tensor is None else tensor.name
+            operand = self.source if tensor is None else tensor.name
             tensor = self._define("tiles", domain, [operand], body)
         return tensor
 
