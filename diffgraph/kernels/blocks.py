@@ -8,8 +8,7 @@ from dataclasses import dataclass, replace
 from diffgraph.ir.affine import affine, index
 from diffgraph.ir.dimension import Size, floor_divide
 from diffgraph.ir.expression import Affine, Call, Const, Expr, Extent, Index
-from diffgraph.kernels.access import usual
-from diffgraph.kernels.loops import Lanes, Loop, Statement, When
+from diffgraph.kernels.loops import Lanes, Statement, When, nested
 from diffgraph.kernels.tiles import Choice, Machine
 
 Loops = list[tuple[int, Size]]
@@ -43,20 +42,37 @@ class Blocks:
         self.machine = machine
         self.new_axis = new_axis
 
-    def inside(self, levels: Sequence[Level], statements_of: Callable) -> tuple[Loops, tuple[Statement, ...]]:
-        """The loops of some levels, and in them the statements that `statements_of` gives for each kind of block."""
+    def inside(
+        self, levels: Sequence[Level], statements_of: Callable, within: Block = Block({})
+    ) -> tuple[Loops, tuple[Statement, ...]]:
+        """The loops of some levels, and in them the statements that `statements_of` gives for each kind of block. within:
+        what is known of the blocks before; its own conditions and loops are around all of this."""
         loops: list[tuple[int, Size]] = []
-        blocks = [Block({})]
+        blocks = [replace(within, conditions=(), loops=(), inner=())]
         for level in levels:
             loop, made = level()
             loops += loop
             blocks = joined(blocks, made)
         return loops, of_each(blocks, statements_of)
 
-    def count(self) -> int:
-        """How many blocks of lanes and rows there are."""
-        lanes = -(-usual(self.shape[self.choice.lane]) // (self.machine.lanes * self.choice.columns))
-        return lanes * (1 if self.choice.row is None else -(-usual(self.shape[self.choice.row]) // self.choice.rows))
+    def level(self, position: int):
+        """A level: the places on a position of the result, block by block where a tile has more than one of them."""
+        choice = self.choice
+        if position == choice.column:
+            return self.even(position, choice.columns, choice.columns)
+        if position == choice.lane and not choice.along:
+            return self.lanes if choice.column is None else self.even(position, self.machine.lanes)
+        return self.rows if position == choice.row else self.plain(position)
+
+    def even(self, position: int, size: int, columns: int = 1):
+        """A level: so many places at a time, which leaves nothing over."""
+
+        def level():
+            axis = self.new_axis()
+            place = affine(0, ((Index(axis), size),))
+            return [(axis, floor_divide(self.shape[position], size))], [Block({position: place}, columns=columns)]
+
+        return level
 
     def plain(self, position: int):
         """A level: one place after the other."""
@@ -148,8 +164,7 @@ def of_each(blocks: Sequence[Block], statements_of: Callable) -> tuple[Statement
         body = statements_of(block)
         if block.inner:
             body = (When(_all(block.inner), body),)
-        for axis, extent in reversed(block.loops):
-            body = (Loop(axis, extent, body),)
+        body = nested(block.loops, body)
         statements += body if not block.conditions else (When(_all(block.conditions), body),)
     return tuple(statements)
 

@@ -3,19 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
+from itertools import combinations
 
 from diffgraph.ir.dimension import Size, product
 from diffgraph.ir.expression import Affine
+from diffgraph.ir.form import Form
 from diffgraph.kernels.access import reads, usual
 from diffgraph.kernels.member import Member, Piece
-from diffgraph.kernels.tiles import Choice, accesses_of, is_factor, loop_order, unsafe
+from diffgraph.kernels.tiles import (
+    MOST_STEPS,
+    Choice,
+    Machine,
+    accesses_of,
+    imbalance,
+    is_factor,
+    loop_order,
+    steps_apart,
+    unsafe,
+)
 
 #: Bytes that a core keeps close: what a reduction goes over again and again should fit.
 NEAR = 1 << 20
 
 #: Partial sums are put down after so many bytes of operands, and taken up again with the next ones.
 CHUNK = 1 << 18
+
+#: An element from far away takes as long as so many multiply-adds.
+POINTS_OF_A_READ = 40
+
+#: More units than these are not needed.
+MOST_UNITS = 512
 
 #: About how many lanes a block of lanes has.
 LANES_OF_A_BLOCK = 32
@@ -47,17 +66,55 @@ def other_bytes(members: Sequence[Member], choice: Choice) -> int:
     return total
 
 
+@dataclass(frozen=True)
+class Chunks:
+    """parts: reduced axes that are gone through in parts, the outermost first, each with the length of a part; those inside
+    of the last one are gone through whole. units: positions of the result (its lanes and rows among them, block by block)
+    whose places are worked on independently; all others are gone through again for each part."""
+
+    parts: tuple[tuple[int, int], ...]
+    units: tuple[int, ...]
+
+
 @cache
-def chunked_axis(member: Member, choice: Choice) -> tuple[int, int] | None:
-    """(axis, how much of it at a time) for a sum that many results go over again, and that is more than a core keeps
-    close; None for others."""
+def chunks_of(member: Member, choice: Choice, machine: Machine) -> Chunks | None:
+    """How a sum is best gone through that many results go over again, and that is more than a core keeps close; None for
+    others."""
     (piece, *more) = member.pieces
     form = piece.form
-    extent = member.extents[choice.lane] if not choice.along else None
-    if more or choice.along or form.op != "sum" or not isinstance(extent, int) or choice.column is not None:
+    if more or choice.along or form.op != "sum" or (choice.column is not None and not steps_apart(form)):
         return None
-    if guards_of_factors(piece, piece.axes[choice.lane]):
+    if not isinstance(member.extents[choice.lane], int) or guards_of_factors(piece, piece.axes[choice.lane]):
         return None
+    parts = _parts_of_steps(form) if steps_apart(form) else _part_of_bytes(member, choice)
+    return None if parts is None else Chunks(parts, _units(member, choice, machine))
+
+
+def _parts_of_steps(form: Form) -> tuple[tuple[int, int], ...] | None:
+    """Parts of so many steps that what they read stays in the nearest cache while all results are gone through."""
+    points, parts = 1, []
+    for axis in reversed(loop_order(form)):
+        extent = form.domain[axis]
+        most = MOST_STEPS // points
+        if isinstance(extent, int) and extent <= most:
+            points *= extent
+            continue
+        size = max(1, most)
+        # What is left over takes code of its own.
+        if isinstance(extent, int):
+            size = max((s for s in range(1, size + 1) if extent % s == 0 and 2 * s > size), default=size)
+        else:
+            size = 1 << (size.bit_length() - 1)
+        parts.append((axis, size))
+        points *= size
+    total = product(usual(form.domain[k]) for k in form.reduced)
+    return tuple(reversed(parts)) if parts and total >= 4 * MOST_STEPS else None
+
+
+def _part_of_bytes(member: Member, choice: Choice) -> tuple[tuple[int, int], ...] | None:
+    """Parts of the outermost axis of which a block of results reads no more than a core keeps close."""
+    (piece,) = member.pieces
+    form = piece.form
     axis = loop_order(form)[0]
     read = sum(4 * product(usual(s) for s in form.operands[a.read.slot].shape) for a in accesses_of(form))
     each = sum(
@@ -70,7 +127,50 @@ def chunked_axis(member: Member, choice: Choice) -> tuple[int, int] | None:
     size = max(1, CHUNK // max(1, each))
     if read <= NEAR or results < 64 or size * steps < 64 or usual(form.domain[axis]) < 2 * size:
         return None
-    return axis, size
+    return ((axis, size),)
+
+
+def _units(member: Member, choice: Choice, machine: Machine) -> tuple[int, ...]:
+    """The positions that units are made of: those with which all is soonest done, what is read again included."""
+    (piece,) = member.pieces
+    form = piece.form
+    blocks = {p: -(-usual(e) // _length(p, choice, machine)) for p, e in enumerate(member.extents)}
+    reads = [
+        (
+            product(usual(s) for s in form.operands[a.read.slot].shape),
+            {k for place in a.read.place if place.indices <= form.written for k in place.indices},
+        )
+        for a in accesses_of(form)
+    ]
+    points = product(usual(e) for e in form.domain)
+
+    def time(units: tuple[int, ...]) -> float:
+        again = sum(size * product(blocks[p] for p in units if piece.axes[p] not in own) for size, own in reads)
+        return _imbalance(member, choice, machine, blocks, units) * (1 + POINTS_OF_A_READ * again / points)
+
+    # Rows come last, since the last block of them may be smaller.
+    several = sorted((p for p in blocks if blocks[p] > 1), key=lambda p: (p == choice.row, p))
+    found = (c for size in range(len(several) + 1) for c in combinations(several, size))
+    return min((c for c in found if product(blocks[p] for p in c) <= MOST_UNITS), key=time)
+
+
+def _imbalance(member: Member, choice: Choice, machine: Machine, blocks, units: tuple[int, ...]) -> float:
+    """How much longer the core with the most to do takes than if all had the same."""
+    work = [1.0]
+    for position in units:
+        length = _length(position, choice, machine)
+        last = (usual(member.extents[position]) - length * (blocks[position] - 1)) / length
+        work = [w * part for w in work for part in (*(1.0,) * (blocks[position] - 1), last)]
+    return imbalance(work, machine.cores)
+
+
+def _length(position: int, choice: Choice, machine: Machine) -> int:
+    """How many places of a position are in one tile."""
+    if position == choice.column:
+        return choice.columns
+    if position == choice.lane:
+        return machine.lanes * (choice.columns if choice.column is None else 1)
+    return choice.rows if position == choice.row else 1
 
 
 def guards_of_factors(piece: Piece, lane: int | None) -> list[tuple[Affine, Size]]:

@@ -21,6 +21,7 @@ one value: that which it has at the first statement that holds it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -359,6 +360,13 @@ class Kernel:
         buffers = [(b.kind, str(b.size), b.written, b.private) for b in self.buffers]
         units = [(u.axis, str(u.extent)) for u in self.units]
         return digest_of(buffers, units, [_key(s) for s in self.body])
+
+
+def nested(loops: Sequence[tuple[int, Size]], body: tuple[Statement, ...]) -> tuple[Statement, ...]:
+    """The body inside loops (axis, extent), the first outermost."""
+    for axis, extent in reversed(loops):
+        body = (Loop(axis, extent, body),)
+    return body
 
 
 def _key(value):

@@ -38,6 +38,7 @@ from diffgraph.kernels.loops import (
     Store,
     Unit,
     Update,
+    nested,
 )
 from diffgraph.kernels.member import Member, Piece, reduction_order
 from diffgraph.kernels.resident import Resident
@@ -410,13 +411,6 @@ def only_index(place: Affine) -> int | None:
     if len(place.terms) == 1 and type(place.terms[0][0]) is Index:
         return place.terms[0][0].axis
     return None
-
-
-def nested(loops: Sequence[tuple[int, Size]], body: tuple[Statement, ...]) -> tuple[Statement, ...]:
-    """The body inside loops (axis, extent), the first outermost."""
-    for axis, extent in reversed(loops):
-        body = (Loop(axis, extent, body),)
-    return body
 
 
 def identity(op: str, kind: str) -> Const:

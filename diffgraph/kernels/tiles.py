@@ -48,16 +48,22 @@ CYCLES_PER_LINE = 2.0
 #: Lanes along an axis no longer than this leave no room for further vectors along it: columns are then another axis.
 SHORT = 16
 
+#: Steps after which sums are put down whose every step reads other cache lines: three lines of each are in the nearest
+#: cache, and putting down and taking up costs a few steps.
+MOST_STEPS = 100
+
 #: Below this many elements of the domain, loops without a plan are as good.
 SMALL = 4096
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What a target's vectors are like: elements in a vector, and how many registers hold them."""
+    """What a target's vectors are like: elements in a vector, and how many registers hold them; and how many cores there
+    are to share work among."""
 
     lanes: int
     registers: int
+    cores: int = 2
 
 
 @dataclass(frozen=True)
@@ -206,6 +212,15 @@ def loop_order(form: Form) -> tuple[int, ...]:
     return tuple(sorted(form.reduced, key=lambda k: (-reach(k), k))) if form.op != "prod" else form.reduced
 
 
+@cache
+def steps_apart(form: Form) -> bool:
+    """Whether each step of the innermost loop finds all that it reads on other cache lines."""
+    if not form.reduced or not isinstance(form.domain[loop_order(form)[-1]], int):
+        return False
+    steps = [a.strides[loop_order(form)[-1]] for a in accesses_of(form)]
+    return all(s is not None and abs(s) * FLOAT >= LINE for s in steps)
+
+
 def is_factor(read: Read, body: Expr) -> bool:
     """Whether a body is a product with a read: zero where the read is."""
     match body:
@@ -277,6 +292,7 @@ def _cost(form: Form, written, accesses: Sequence[Access], choice: Choice, machi
     cycles = max(loads, 0.5 * cells * _operations(form.body), CYCLES_PER_LINE * lines, 4.0) + 0.5 + 0.02 * loads
     cycles += 0.3 * lines
     cycles += _end(form, written, choice, machine) * cells
+    cycles *= _imbalance(form, written, accesses, choice, machine)
     return cycles / (cells * machine.lanes * _use(form, written, choice, machine, lane))
 
 
@@ -298,12 +314,35 @@ def _passes_by(access: Access, choice: Choice, form: Form, on_row: int) -> bool:
     return FLOAT * choice.rows * points > NEAREST
 
 
+def _imbalance(form: Form, written, accesses: Sequence[Access], choice: Choice, machine: Machine) -> float:
+    """How much longer the core with the most to do takes where blocks of rows of a sum that leaves little are shared out."""
+    if choice.row is None or choice.along or not steps_apart(form):
+        return 1.0
+    blocks = 1
+    for position, axis in enumerate(written):
+        own = any(axis in p.indices and p.indices <= form.written for a in accesses for p in a.read.place)
+        if own and position != choice.row:
+            length = machine.lanes * choice.columns if position == choice.lane else 1
+            blocks *= -(-usual(form.domain[axis]) // length)
+    rows = usual(form.domain[written[choice.row]])
+    full, rest = divmod(usual(form.domain[written[choice.row]]), choice.rows)
+    one = [1.0] * full + [rest / choice.rows] * (rest > 0)
+    return imbalance(one * min(blocks, 8 * machine.cores), machine.cores)
+
+
+def imbalance(work: Sequence[float], cores: int) -> float:
+    """How much longer the core with the most to do takes than if all had the same, for units that are handed out in
+    order, in equal numbers."""
+    bounds = [t * len(work) // cores for t in range(cores + 1)]
+    return max(sum(work[a:b]) for a, b in zip(bounds, bounds[1:])) * cores / sum(work)
+
+
 def _stays_in_panels(access: Access, choice: Choice, machine: Machine, lane: int, row, column) -> bool:
-    """Whether no block of lanes reaches from one panel into the next; rows and columns have none."""
-    panel = access.panels[lane]
-    if any(k is not None and access.panels[k] is not None for k in (row, column)):
-        return False
-    return panel is None or panel % (machine.lanes * (1 if choice.along else choice.columns)) == 0
+    """Whether no block of lanes, rows or columns reaches from one panel into the next."""
+    lanes = machine.lanes * (1 if choice.along else choice.columns)
+    blocks = ((lane, lanes), (row, choice.rows), (column, choice.columns))
+    panels = ((access.panels[axis], length) for axis, length in blocks if axis is not None)
+    return all(panel is None or panel % length == 0 for panel, length in panels)
 
 
 def _lines(access: Access, steps: tuple[int, int, int], choice: Choice, inmost: int, machine: Machine) -> float:
@@ -357,6 +396,8 @@ def _end(form: Form, written, choice: Choice, machine: Machine) -> float:
         steps *= -(-extent // machine.lanes) if choice.along and k == choice.lane else extent
     if choice.along:
         return 8.0 / steps
+    if steps_apart(form):
+        steps = min(steps, MOST_STEPS)
     stride = strides(form.shape)[choice.lane]
     # Lanes on different cache lines: each is fetched, and written back, for one element.
     apart = 1.5 if isinstance(stride, int) and stride < machine.lanes else 6.0

@@ -29,15 +29,13 @@ from diffgraph.kernels.loops import (
     TileStore,
     TileValue,
     When,
+    nested,
 )
 from diffgraph.kernels.member import Member, Piece
-from diffgraph.kernels.chunks import LARGE_FILTER, chunked_axis, filter_bytes, guards_of_factors, other_bytes
+from diffgraph.kernels.chunks import LARGE_FILTER, Chunks, chunks_of, filter_bytes, guards_of_factors, other_bytes
 from diffgraph.kernels.strips import StripWriter, strips_of
 from diffgraph.kernels.tiles import Choice, Machine, accesses_of, loop_order, unsafe
 
-
-#: Fewer units than these are not shared out evenly.
-FEW_UNITS = 4
 
 #: Enough units of extents that are known: a batch may be a single sample.
 ENOUGH_KNOWN_UNITS = 16
@@ -63,9 +61,9 @@ class Tiling:
         strips = strips_of(self.members[0], choice, self.machine)
         if strips is not None:
             return StripWriter(self, strips, plain).statements()
-        chunked = chunked_axis(self.members[0], choice) if len(self.members) == 1 else None
-        if chunked is not None:
-            return self._in_chunks(plain, rows, *chunked)
+        chunks = chunks_of(self.members[0], choice, self.machine) if len(self.members) == 1 else None
+        if chunks is not None:
+            return self._in_chunks(chunks)
         levels = [self.blocks.plain(p) for p in plain] + rows
         if choice.column is not None:
             return self.blocks.inside(levels, lambda b: self._along_columns(b.places, b.rows))
@@ -111,37 +109,42 @@ class Tiling:
 
     # ------------------------------------------------------------------------------------------------ chunks
 
-    def _in_chunks(self, plain, rows, axis: int, size: int):
-        """Sums over more than a core keeps close, chunk by chunk: for each, all results of a unit are gone through. Units
-        are the blocks of lanes and rows, so that each reads as little as can be, and where these are few also the places
-        on further axes."""
+    def _in_chunks(self, chunks: Chunks):
+        """Sums over more than a core keeps close, part by part: for each, all results of a unit are gone through."""
         form = self.members[0].pieces[0].form
-        extent = form.domain[axis]
-        levels = [self.blocks.lanes, *rows]
-        shared = self.blocks.count()
-        while plain and shared < FEW_UNITS:
-            levels.append(self.blocks.plain(plain[0]))
-            shared *= usual(self.shape[plain[0]])
-            plain = plain[1:]
+        outer = [self.blocks.level(p) for p in chunks.units]
+        rest = [p for p in range(len(self.shape)) if p not in chunks.units]
+        # Plain places innermost: under a window they read almost the same.
+        rest.sort(key=lambda p: (p != self.choice.lane, p != self.choice.row))
+        inner = [self.blocks.level(p) for p in rest]
 
-        def inside(block: Block) -> tuple[Statement, ...]:
+        def inside(unit: Block) -> tuple[Statement, ...]:
             def go(over) -> tuple[Statement, ...]:
-                loops = [(self.nest.new_axis(), p) for p in plain]
-                places = {**block.places, **{p: index(k) for k, p in loops}}
-                body = self._tile(places, block.rows, block.columns, block.active, over)
-                for k, p in reversed(loops):
-                    body = (Loop(k, self.shape[p], body),)
-                return body
+                loops, body = self.blocks.inside(
+                    inner, lambda b: self._tile(b.places, b.rows, b.columns, b.active, over), unit
+                )
+                return nested(loops, body)
 
-            full = floor_divide(extent, size)
-            rest = extent - full * size
-            chunk = self.nest.new_axis()
-            statements = [*go(None), Loop(chunk, full, go((axis, affine(0, ((Index(chunk), size),)), size)))]
-            if rest != 0:
-                statements += go((axis, fixed_place(full * size), rest))
-            return tuple(statements)
+            return (*go(None), *self._over_parts(form.domain, chunks.parts, go))
 
-        return self.blocks.inside(levels, inside)
+        return self.blocks.inside(outer, inside)
+
+    def _over_parts(self, domain, parts, go, over=()) -> tuple[Statement, ...]:
+        """The statements that `go` gives for each part of the axes of a sum: whole ones in loops, then what is left."""
+        if not parts:
+            return go(over)
+        (axis, size), *further = parts
+        full = floor_divide(domain[axis], size)
+        rest = domain[axis] - full * size
+        chunk = self.nest.new_axis()
+        part = (axis, affine(0, ((Index(chunk), size),)), size)
+        statements: tuple[Statement, ...] = ()
+        if full != 0:
+            statements = (Loop(chunk, full, self._over_parts(domain, further, go, (*over, part))),)
+        if rest != 0:
+            part = (axis, fixed_place(full * size), rest)
+            statements += self._over_parts(domain, further, go, (*over, part))
+        return statements
 
     # ------------------------------------------------------------------------------------------------ lanes
 
@@ -156,7 +159,7 @@ class Tiling:
             axis = self.nest.new_axis()
             at[position] = fixed_place(0) if count == 1 else affine(0, ((Index(axis), size),))
             loops += [(axis, count)] if count != 1 else []
-        return _nested(loops, self._tile(at, rows, choice.columns, None))
+        return nested(loops, self._tile(at, rows, choice.columns, None))
 
     def _along_lanes(self, places, rows: int) -> tuple[Statement, ...]:
         """Blocks of whole vectors across the lanes; in the last one only some lanes are active. One tile where the lanes run
@@ -199,7 +202,7 @@ class Tiling:
         self, places: Mapping[int, Affine], rows: int, columns: int, active: Lanes | None, over=()
     ) -> tuple[Statement, ...]:
         """The statements of a tile. over: nothing for the whole reduction; None for none of it, the results being set to
-        the identity; (axis, start, extent) for a part of it, added to what the results are already."""
+        the identity; (axis, start, extent) for each axis of which a part is taken, added to what the results are already."""
         choice, first = self.choice, self.members[0]
         reducing = [p for p in first.pieces if p.form.reduced]
         op = reducing[0].form.op
@@ -221,8 +224,7 @@ class Tiling:
         inner = [(self.nest.new_axis(), k) for k in order if k not in guarding]
         where |= {k: index(axis) for axis, k in (*outer, *inner)}
         domain = form.domain
-        if over:
-            part, start, extent = over
+        for part, start, extent in over:
             where[part] = affine(0, ((where[part], 1), (start, 1)))
             domain = (*domain[:part], extent, *domain[part + 1 :])
         lowered = [(self.nest.lower_at(p, piece, where), extent) for p, extent in guards]
@@ -240,7 +242,7 @@ class Tiling:
         if not any(a.panels[choice.lane] for a in accesses_of(form)):
             return around(_in_parts(parts))
         # From panel to panel it is far: each is gone through before the next one.
-        return tuple(s for loops, body in parts for s in _nested(loops, around(body)))
+        return tuple(s for loops, body in parts for s in nested(loops, around(body)))
 
     def _along_the_reduction(self, tile: Tile, piece: Piece, where):
         """Vectors along the reduced axis, as (loops, statements inside of them): whole ones in a loop, then what is left."""
@@ -401,14 +403,8 @@ def _inside(place: Expr, extent: Size) -> tuple[Expr, Expr]:
     return Call("ge", (place, Const(0))), Call("lt", (place, size_expr(extent)))
 
 
-def _nested(loops, body: tuple[Statement, ...]) -> tuple[Statement, ...]:
-    for axis, extent in reversed(loops):
-        body = (Loop(axis, extent, body),)
-    return body
-
-
 def _in_parts(parts) -> tuple[Statement, ...]:
-    return tuple(s for loops, body in parts for s in _nested(loops, body))
+    return tuple(s for loops, body in parts for s in nested(loops, body))
 
 
 def _in_loops(loops, domain, body: tuple[Statement, ...]) -> tuple[Statement, ...]:

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 
-from diffgraph.ir.affine import affine, index
 from diffgraph.ir.classify import classify
 from diffgraph.ir.dimension import product
-from diffgraph.ir.expression import Affine, Call, Const, Expr, Index, Read
-from diffgraph.ir.form import Form, Operand, alone_index
-from diffgraph.ir.guards import ZERO_OF
+from diffgraph.ir.expression import Affine, Read
+from diffgraph.ir.form import Form, alone_index, copied
 from diffgraph.ir.program import Argsort, Builder, Definition, Program, Reshape, Scan, Statement, Tensor, Term
-from diffgraph.ir.rewrite import rewrite
 from diffgraph.passes.cost import nodes, usual
 from diffgraph.passes.prepare import steady_tensors
 from diffgraph.passes.report import Report
+from diffgraph.passes.stored import Stored, moved_last, stored_copy, stored_form
 
 #: Elements of a vector on the widest machine; what is shorter leaves lanes idle.
 LANES = 16
@@ -31,7 +29,7 @@ WORTH_TURNING = 64
 SMALL_MATRIX = 4096
 
 #: Elements from one place to the next from which a vector's way through memory is bad for caches.
-FAR_APART = 128
+FAR_APART = 512
 
 #: A filter is packed where each of its elements is used at least so often.
 WORTH_PACKING = 8
@@ -62,9 +60,10 @@ def layout(program: Program, report: Report) -> Program:
     if not _is_worthwhile(program, inner):
         # Not for all together: then for each by itself.
         inner = {t: a for t, a in inner.items() if _gain(program.tensors[t].shape, a) > 0}
-    free = movable(program)
-    orders = {t: _moved_last(a, len(program.tensors[t].shape)) for t, a in inner.items() if t in free}
     names = Builder(program)
+    program, gradients = _with_filter_gradients(program, inner, names)
+    free = movable(program)
+    orders = {t: moved_last(a, len(program.tensors[t].shape)) for t, a in inner.items() if t in free} | gradients
     packer = _Packer(names, inner, orders, steady_tensors(program))
     statements: list[Statement] = []
     for statement in program.statements:
@@ -74,8 +73,8 @@ def layout(program: Program, report: Report) -> Program:
             tensor = statement.tensor
             order = orders.get(tensor.name)
             if order is not None:
-                tensor = replace(tensor, shape=tuple(tensor.shape[k] for k in order))
-                report.did(f"{tensor.name}: axis {inner[tensor.name]} is innermost in memory", statement.provenance)
+                tensor = replace(tensor, shape=order.shape(tensor.shape))
+                report.did(f"{tensor.name}: axis {order.order[-1]} is innermost in memory", statement.provenance)
             statement = replace(statement, tensor=tensor, terms=terms)
         statements.append(statement)
     return program.with_(statements=tuple(statements))
@@ -176,71 +175,83 @@ def movable(program: Program) -> set[str]:
     return {s.tensor.name for s in program.statements if isinstance(s, Definition)} - fixed
 
 
-def _moved_last(axis: int, rank: int) -> tuple[int, ...]:
-    return (*(k for k in range(rank) if k != axis), axis)
+# ------------------------------------------------------------------------------------------------ gradients of filters
+
+
+def _with_filter_gradients(
+    program: Program, inner: Mapping[str, int], names: Builder
+) -> tuple[Program, dict[str, Stored]]:
+    """How sums over places that leave a filter are stored: with channels innermost, as the sums are made. Where others
+    depend on such a tensor as it is, it becomes a copy of one that is the program's own affair."""
+    free = movable(program)
+    found: dict[str, Stored] = {}
+    statements: list[Statement] = []
+    for statement in program.statements:
+        stored = _filter_gradient(statement, inner) if isinstance(statement, Definition) else None
+        if stored is None:
+            statements.append(statement)
+            continue
+        tensor = statement.tensor
+        if tensor.name in free:
+            found[tensor.name] = stored
+            statements.append(statement)
+            continue
+        own = replace(tensor, name=names.fresh(f"{tensor.name}_sums"))
+        names.tensors[own.name] = own
+        found[own.name] = stored
+        copy = Term(copied(tensor.operand), (own.name,), statement.provenance)
+        statements += [replace(statement, tensor=own), replace(statement, terms=(copy,))]
+    return (program.with_(statements=tuple(statements)) if found else program), found
+
+
+def _filter_gradient(definition: Definition, inner: Mapping[str, int]) -> Stored | None:
+    """How the result of a sum of products is best stored: the axis innermost along which most is read side by side; None for
+    other sums, and for those where this is so already."""
+    (term, *more) = definition.terms
+    form = term.form
+    shape = form.shape
+    if more or definition.tensor.name in inner or definition.gradient is not None:
+        return None
+    if form.op != "sum" or not form.is_projection or not all(isinstance(s, int) for s in shape):
+        return None
+    if not classify(form).is_contraction or not form.reduced or classify(form).form is not form:
+        return None
+    reads = [n for n in nodes(form.body) if type(n) is Read and term.operands[n.slot] in inner]
+    windowed = {w.slot for w in classify(form).windows}
+    written = {alone_index(w): axis for axis, w in enumerate(form.write)}
+    across = {}
+    for read in reads:
+        axis = written.get(alone_index(read.place[inner[term.operands[read.slot]]]))
+        if axis is not None:
+            across.setdefault(axis, read.slot in windowed)
+    last = max((axis for axis in across if _use(shape[axis]) > 0.5), default=None)
+    if last is None or all(s == 1 for s in shape[last + 1 :]):
+        return None
+    lane = max(across, key=lambda axis: (_use(shape[axis]), not across[axis], -axis))
+    rest = sorted((k for k in range(len(shape)) if k != lane), key=lambda k: k in across)
+    panel = PANEL if shape[lane] > PANEL and shape[lane] % PANEL == 0 else None
+    stored = Stored((*rest, lane), panel)
+    return None if stored.is_plain else stored
 
 
 # ------------------------------------------------------------------------------------------------ forms in another order
 
 
-@dataclass(frozen=True)
-class _Read:
-    """How a slot is read now: its axes in an order, or through panels of a packed copy."""
-
-    order: tuple[int, ...]
-    panel: int | None = None
-
-
-def _ordered(name: str, term: Term, orders: Mapping[str, tuple[int, ...]], packer: _Packer) -> Term:
+def _ordered(name: str, term: Term, orders: Mapping[str, Stored], packer: _Packer) -> Term:
     """The term over tensors in their new orders."""
-    reads: list[_Read | None] = []
+    reads: list[Stored | None] = []
     operands = list(term.operands)
     for slot, operand in enumerate(term.operands):
         packed = packer.packed(name, term, slot)
         if packed is None and operand in orders:
-            reads.append(_Read(orders[operand]))
+            reads.append(orders[operand])
             continue
         reads.append(None if packed is None else packed[0])
         if packed is not None:
             operands[slot] = packed[1]
     if name not in orders and not any(reads):
         return term
-    return replace(term, form=_form_in_order(term.form, orders.get(name), tuple(reads)), operands=tuple(operands))
-
-
-@cache
-def _form_in_order(form: Form, write: tuple[int, ...] | None, reads: tuple[_Read | None, ...]) -> Form:
-    """The form with its result, and what it reads, in other orders."""
-    operands = tuple(o if r is None else _packed_operand(o, r) for o, r in zip(form.operands, reads))
-
-    def moved(e: Expr) -> Expr:
-        if type(e) is not Read or reads[e.slot] is None:
-            return e
-        return Read(e.slot, _packed_place(e.place, reads[e.slot]), e.otherwise)
-
-    body = rewrite(form.body, moved, tuple(o.kind for o in form.operands))
-    order = range(len(form.shape)) if write is None else write
-    places, shape = (tuple(of[k] for k in order) for of in (form.write, form.shape))
-    return Form(form.domain, form.op, places, shape, operands, body)
-
-
-def _packed_operand(operand: Operand, read: _Read) -> Operand:
-    return replace(operand, shape=_packed_shape(operand.shape, read))
-
-
-def _packed_shape(shape, read: _Read) -> tuple:
-    ordered = tuple(shape[k] for k in read.order)
-    if read.panel is None:
-        return ordered
-    return (-(-ordered[-1] // read.panel), *ordered[:-1], read.panel)
-
-
-def _packed_place(place: tuple[Affine, ...], read: _Read) -> tuple[Affine, ...]:
-    ordered = tuple(place[k] for k in read.order)
-    if read.panel is None:
-        return ordered
-    high, low = (affine(0, ((Call(f, (ordered[-1], Const(read.panel))), 1),)) for f in ("floordiv", "mod"))
-    return (high, *ordered[:-1], low)
+    return replace(term, form=stored_form(term.form, orders.get(name), tuple(reads)), operands=tuple(operands))
 
 
 # ------------------------------------------------------------------------------------------------ filters
@@ -249,7 +260,7 @@ def _packed_place(place: tuple[Affine, ...], read: _Read) -> tuple[Affine, ...]:
 class _Packer:
     """Makes copies of filters in which the channels of the result are innermost."""
 
-    def __init__(self, names: Builder, inner: Mapping[str, int], orders: Mapping[str, tuple[int, ...]], steady):
+    def __init__(self, names: Builder, inner: Mapping[str, int], orders: Mapping[str, Stored], steady):
         self.names = names
         self.inner = inner
         self.orders = orders
@@ -262,7 +273,7 @@ class _Packer:
         made, self._made = self._made, []
         return made
 
-    def packed(self, name: str, term: Term, slot: int) -> tuple[_Read, str] | None:
+    def packed(self, name: str, term: Term, slot: int) -> tuple[Stored, str] | None:
         """How a term reads a packed copy of what is in a slot, and its name; None where it reads the tensor as it is."""
         form, operand = term.form, term.operands[slot]
         if name not in self.inner:
@@ -285,7 +296,7 @@ class _Packer:
             self._copies[key] = self._copy(operand, read, term)
         return read, self._copies[key]
 
-    def _matrix(self, term: Term, slot: int) -> tuple[_Read, str] | None:
+    def _matrix(self, term: Term, slot: int) -> tuple[Stored, str] | None:
         """How a product reads a matrix whose rows it sums along: turned, so that vectors are of results and nothing is left
         to sum at their ends. Not worth it for a matrix that changes and is used a few times only."""
         form, operand = term.form, term.operands[slot]
@@ -299,16 +310,15 @@ class _Packer:
             self._copies[key] = self._copy(operand, read, term)
         return read, self._copies[key]
 
-    def _own_panels(self, term: Term, slot: int) -> tuple[_Read, str] | None:
-        """How a sum over places (the gradient of a filter) reads one of its two operands in panels: else the elements of a
-        vector that it goes through are far apart, and fall into few sets of the cache."""
+    def _own_panels(self, term: Term, slot: int) -> tuple[Stored, str] | None:
+        """How a sum over places (the gradient of a filter) reads its operands in panels: else the elements that it goes
+        through are far apart, and fall into few sets of the cache."""
         form, operand = term.form, term.operands[slot]
         inner = self.inner.get(operand)
-        if inner is None or form.op != "sum" or slot != _windowed_slot(form):
+        if inner is None or form.op != "sum" or classify(form).kind != "windowed contraction":
             return None
-        order = _moved_last(inner, len(form.operands[slot].shape))
         channels = form.operands[slot].shape[inner]
-        read = _Read(order, PANEL)
+        read = replace(moved_last(inner, len(form.operands[slot].shape)), panel=PANEL)
         found = [n for n in nodes(form.body) if type(n) is Read and n.slot == slot]
         alone = len(found) == 1 and alone_index(found[0].place[inner]) in form.written
         if not alone or not isinstance(channels, int) or channels < FAR_APART or channels % PANEL:
@@ -326,27 +336,20 @@ class _Packer:
                 found |= node.place[self.inner[term.operands[node.slot]]].indices
         return frozenset(found)
 
-    def _copy(self, operand: str, read: _Read, term: Term) -> str:
+    def _copy(self, operand: str, read: Stored, term: Term) -> str:
         of = self.names.tensors[operand]
-        made = Tensor(self.names.fresh(f"{operand}_packed"), _packed_shape(of.shape, read), of.kind)
+        made = Tensor(self.names.fresh(f"{operand}_packed"), read.shape(of.shape), of.kind)
         self.names.tensors[made.name] = made
-        form = packing(of.operand, read)
+        form = stored_copy(of.operand, read)
         if operand in self.orders:
-            form = _form_in_order(form, None, (_Read(self.orders[operand]),))
+            form = stored_form(form, None, (self.orders[operand],))
         definition = Definition(made, (Term(form, (operand,), term.provenance),))
         self._made.append(definition)
         return made.name
 
 
 @cache
-def _windowed_slot(form: Form) -> int | None:
-    """The operand that a window moves over, in a sum over the places of the window."""
-    found = [w.slot for w in classify(form).windows if w.slot is not None]
-    return found[0] if found and classify(form).kind == "windowed contraction" else None
-
-
-@cache
-def turned(form: Form, slot: int, is_steady: bool) -> _Read | None:
+def turned(form: Form, slot: int, is_steady: bool) -> Stored | None:
     """The order of a matrix for a product that runs along its rows; None for what is no such product."""
     found = [n for n in nodes(form.body) if type(n) is Read]
     if len(found) != 2 or len(form.reduced) != 1 or not all(n.otherwise is None for n in found):
@@ -367,7 +370,7 @@ def turned(form: Form, slot: int, is_steady: bool) -> _Read | None:
     if uses < (2 if is_steady else WORTH_TURNING) or product(shape) < SMALL_MATRIX:
         return None
     order = (*(k for k in range(len(shape)) if k not in (row, column)), column, row)
-    return _Read(order, PANEL if shape[row] > PANEL else None)
+    return Stored(order, PANEL if shape[row] > PANEL else None)
 
 
 def _last_indices(places: tuple[Affine, ...], shape, count: int) -> list[int | None]:
@@ -376,7 +379,7 @@ def _last_indices(places: tuple[Affine, ...], shape, count: int) -> list[int | N
 
 
 @cache
-def packing_of(form: Form, slot: int, across: int, along: frozenset[int]) -> _Read | None:
+def packing_of(form: Form, slot: int, across: int, along: frozenset[int]) -> Stored | None:
     """The order in which a filter should be for a form whose vectors run along an index of the result; None where it is
     good as it is, or no filter: it is read once, by that index alone on one axis, and used often."""
     reads = [n for n in nodes(form.body) if type(n) is Read and n.slot == slot]
@@ -393,21 +396,5 @@ def packing_of(form: Form, slot: int, across: int, along: frozenset[int]) -> _Re
     rest = [k for k in range(len(shape)) if k != at[0]]
     order = (*sorted(rest, key=lambda k: bool(read.place[k].indices & along)), at[0])
     panel = PANEL if shape[at[0]] > PANEL else None
-    return None if panel is None and order == tuple(range(len(shape))) else _Read(order, panel)
-
-
-@cache
-def packing(operand: Operand, read: _Read) -> Form:
-    """The form that makes a packed copy; the last panel is filled up with zeros."""
-    shape = _packed_shape(operand.shape, read)
-    places = tuple(index(k) for k in range(len(shape)))
-    if read.panel is None:
-        ordered = places
-    else:
-        ordered = (*places[1:-1], affine(0, ((Index(0), read.panel), (Index(len(shape) - 1), 1))))
-    place = [places[0]] * len(operand.shape)
-    for at, axis in zip(ordered, read.order):
-        place[axis] = at
-    whole = read.panel is None or operand.shape[read.order[-1]] % read.panel == 0
-    body = Read(0, tuple(place), None if whole else ZERO_OF[operand.kind])
-    return Form(shape, "sum", places, shape, (operand,), body)
+    read = Stored(order, panel)
+    return None if read.is_plain else read

@@ -1,7 +1,8 @@
-"""What this machine's vectors are like."""
+"""What this machine's vectors are like, and how many cores it has."""
 
 from __future__ import annotations
 
+import os
 from functools import lru_cache
 
 from diffgraph.kernels.tiles import Machine
@@ -9,7 +10,7 @@ from diffgraph.kernels.tiles import Machine
 
 @lru_cache
 def machine(precision: str) -> Machine:
-    """The vectors of the processor that this runs on, for floats of a precision."""
+    """The vectors, for floats of a precision, and the number of the processors that this runs on."""
     import llvmlite.binding as llvm
 
     features = llvm.get_host_cpu_features()
@@ -19,4 +20,4 @@ def machine(precision: str) -> Machine:
         size, registers = 32, 16
     else:
         size, registers = 16, 16
-    return Machine(size // (4 if precision == "f32" else 8), registers)
+    return Machine(size // (4 if precision == "f32" else 8), registers, len(os.sched_getaffinity(0)))
