@@ -20,6 +20,9 @@ NETS = {
     "panels that are not full": """
         x = image -> conv(40, 5, stride = 2, pad = 2) -> hard_swish -> conv(70, 1) -> relu6
         z = x -> conv(33, 3, dilation = 2, pad = 2) -> tanh -> global_avgpool""",
+    "filters in panels": """
+        x = image -> conv(64, 3, stride = 2, pad = 1) -> relu
+        z = x -> conv(512, 3, stride = 3, pad = 1) -> tanh -> conv(32, 2) -> global_avgpool""",
     "depthwise and groups": """
         x = image -> conv(32, 1) -> relu -> conv(32, 3, pad = 1, groups = 32) -> relu6
         z = x -> conv(64, 3, pad = 1, groups = 4) -> conv(16, 1) -> global_avgpool""",
