@@ -344,7 +344,9 @@ class Nest:
         name, operand = piece.operands[read.slot], piece.form.operands[read.slot]
         place = tuple(visit(p) for p in read.place)
         at_hand = self._at_hand.get(name)
-        if at_hand and tuple(alone_index(p) for p in place) == at_hand[1]:
+        if at_hand and all(
+            extent == 1 or alone_index(p) == axis for p, axis, extent in zip(place, at_hand[1], operand.shape, strict=True)
+        ):
             return at_hand[0]
         conditions: tuple[Inside, ...] = ()
         if read.otherwise is not None:

@@ -62,6 +62,17 @@ CASES = {
         output b = x -> maxpool(3, stride = 2, pad = 1)
         output c = x -> avgpool(2)
         output d = x -> global_avgpool""",
+    "a single unit": """
+        input x[N, 8]
+        input w[1, 8]
+        input t[N, 1]
+        h[n, k < 1] = sum[d](w[k, d] * x[n, d])
+        g[n, k < 1] = 2 * (h[n, 0] - t[n, 0])
+        e[n, d] = (1 - x[n, d]^2) * g[n, 0] * w[0, d]
+        output h
+        output g
+        output e
+    """,
     "softmax and norms": """
         input x[N, 33]
         output a = softmax(x)
