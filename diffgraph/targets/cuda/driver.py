@@ -33,7 +33,7 @@ class CudaDriver:
         if ordinal >= count:
             raise error("DG822", "there is no CUDA device", help="`nvidia-smi` lists those that the driver sees")
         self.device = self._call(driver.cuDeviceGet(ordinal))
-        major, minor = (self._attribute(f"COMPUTE_CAPABILITY_{part}") for part in ("MAJOR", "MINOR"))
+        major, minor = (self.attribute(f"COMPUTE_CAPABILITY_{part}") for part in ("MAJOR", "MINOR"))
         self.capability = 10 * major + minor
         if self.capability < CAPABILITIES[0]:
             text = f"{self.name} has compute capability {major}.{minor}; the target cuda needs 7.5 or later"
@@ -46,7 +46,8 @@ class CudaDriver:
         results = driver.CUresult
         self._too_new = (results.CUDA_ERROR_UNSUPPORTED_PTX_VERSION, results.CUDA_ERROR_NO_BINARY_FOR_GPU)
 
-    def _attribute(self, name: str) -> int:
+    def attribute(self, name: str) -> int:
+        """What the device says of itself: `CU_DEVICE_ATTRIBUTE_` and a name."""
         attribute = getattr(self._driver.CUdevice_attribute, f"CU_DEVICE_ATTRIBUTE_{name}")
         return int(self._call(self._driver.cuDeviceGetAttribute(attribute, self.device)))
 
@@ -103,7 +104,7 @@ class CudaDriver:
         driver = self._driver
         self._call(driver.cuCtxSetCurrent(self.context))
         each = self._call(driver.cuOccupancyMaxActiveBlocksPerMultiprocessor(function, threads, shared))
-        return int(each) * self._attribute("MULTIPROCESSOR_COUNT") if self._attribute("COOPERATIVE_LAUNCH") else 1
+        return int(each) * self.attribute("MULTIPROCESSOR_COUNT") if self.attribute("COOPERATIVE_LAUNCH") else 1
 
     def allocate(self, size: int) -> int:
         self._call(self._driver.cuCtxSetCurrent(self.context))
@@ -117,6 +118,10 @@ class CudaDriver:
         self._call(self._driver.cuCtxSetCurrent(self.context))
         return int(self._call(self._driver.cuMemGetInfo())[0])
 
+    def wait(self) -> None:
+        self._call(self._driver.cuCtxSetCurrent(self.context))
+        self._call(self._driver.cuStreamSynchronize(self.stream))
+
     def upload(self, address: int, array: np.ndarray) -> None:
         self._call(self._driver.cuCtxSetCurrent(self.context))
         if array.nbytes:
@@ -125,8 +130,7 @@ class CudaDriver:
             self._call(self._driver.cuStreamSynchronize(self.stream))
 
     def download(self, address: int, array: np.ndarray) -> None:
-        self._call(self._driver.cuCtxSetCurrent(self.context))
-        self._call(self._driver.cuStreamSynchronize(self.stream))
+        self.wait()
         if array.nbytes:
             self._call(self._driver.cuMemcpyDtoH(array.ctypes.data, address, array.nbytes))
 

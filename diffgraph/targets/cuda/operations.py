@@ -59,6 +59,9 @@ class Driver(Protocol):
     def room(self) -> int:
         """How many bytes could be allocated now."""
 
+    def wait(self) -> None:
+        """Returns when all that was started has ended."""
+
     def upload(self, address: int, array: np.ndarray) -> None:
         """Copies an array to the device."""
 

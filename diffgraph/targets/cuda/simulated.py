@@ -45,6 +45,9 @@ class SimulatedDriver:
     def room(self) -> int:
         return self.memory.room()
 
+    def wait(self) -> None:
+        """Everything ends before it is left."""
+
     def upload(self, address: int, array: np.ndarray) -> None:
         if array.size:
             self.memory.write(address, array)
