@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from benchmarks.samples import samples
 from benchmarks.sides.ours import ROOT
 from benchmarks.workloads import Workload
 from diffgraph.ir.dimension import evaluate
@@ -65,6 +66,7 @@ def program_of(work: Workload) -> tuple[Program, str | None]:
     path = ROOT / work.file
     text = path.read_text() + "\n" + work.train
     net = Net(load_text(text, path.name, path.parent), work.net, train="bench" if work.train else None)
+    net.fix(samples(work))
     batch = net.network().batch
     if work.kind == "train":
         return training_network(net.plan(batch=work.batch, steps=1), sizes=dict(net.sizes)).program, batch
