@@ -75,9 +75,9 @@ class Expr(metaclass=Interned):
         return frozenset().union(*(c.slots for c in self.children))
 
     @cached_property
-    def size(self) -> int:
+    def nodes(self) -> int:
         """How many nodes it has, written out as a tree."""
-        return 1 + sum(c.size for c in self.children)
+        return 1 + sum(c.nodes for c in self.children)
 
     @cached_property
     def digest(self) -> str:

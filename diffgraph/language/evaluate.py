@@ -407,7 +407,7 @@ def _weight_of_derivative(statements: list, name: str) -> int:
 
     terms = [t for s in behind(statements, [name])[0] for t in getattr(s, "terms", ())]
     formulas = {t.form.body for t in terms}
-    return 12 * len(terms) + 3 * sum(max(0, f.size - 8) for f in formulas) + len(statements) // 16
+    return 12 * len(terms) + 3 * sum(max(0, f.nodes - 8) for f in formulas) + len(statements) // 16
 
 
 def _scan(node: syntax.ScanOf, scope: Scope, session: Session) -> Any:
