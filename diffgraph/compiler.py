@@ -23,12 +23,14 @@ from diffgraph.language.blocks import TrainPlan, train_block
 from diffgraph.language.computing import computing
 from diffgraph.language.elaborate import elaborate
 from diffgraph.language.evaluate import arguments_of
+from diffgraph.language.limits import limits
 from diffgraph.language.module import Module, load_module, load_text
 from diffgraph.language.network import Network
 from diffgraph.passes.select import select
 from diffgraph.runtime import values
 from diffgraph.runtime.amounts import bytes_of_text
 from diffgraph.runtime.executable import Executable, build
+from diffgraph.runtime.kept import LARGE, kept
 from diffgraph.runtime.storage import Storage
 from diffgraph.runtime.variants import BySamples, is_many
 from diffgraph.training import loop
@@ -66,10 +68,19 @@ class Compiler:
 
     def network(self, training: bool = False) -> Network:
         """The layer graph and its program, in one mode."""
-        return self._once(
-            ("network", training),
-            lambda: elaborate(self.module, self.net, self.settings, training, self.sizes, self.positional),
-        )
+        return self._once(("network", training), lambda: self._elaborated(training))
+
+    def _elaborated(self, training: bool) -> Network:
+        arguments = (self.net, self.settings, training, self.sizes, self.positional)
+
+        def make() -> Network:
+            return elaborate(self.module, *arguments)
+
+        texts = self.module.texts
+        if texts is None:
+            return make()
+        is_large = lambda network: len(network.program.statements) >= LARGE  # noqa: E731
+        return kept().recall("network", (texts, limits(), *arguments), make, is_large)
 
     @cached_property
     def declared(self) -> Network:
@@ -125,9 +136,14 @@ class Compiler:
         """The program after the passes of the target, for a few samples and for many; often the same."""
         if self.target == "reference":
             return program, program
-        from diffgraph.passes.pipeline import variants
 
-        return variants(program, self.target, self.fast)
+        def make() -> tuple[Program, Program]:
+            from diffgraph.passes.pipeline import variants
+
+            return variants(program, self.target, self.fast)
+
+        of = (program, self.target, self.fast)
+        return kept().recall("passes", of, make, lambda made: len(program.statements) >= LARGE)
 
     def initial(self, seed: int) -> dict[str, np.ndarray]:
         """The initial values of parameters and states by path, in the program's precision."""

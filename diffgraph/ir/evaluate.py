@@ -69,7 +69,7 @@ def evaluate_form(form: Form, operands: Sequence, sizes: Mapping[str, int] = {},
 
     `sizes` gives a value to every symbol of the extents. CompilerBug if a read without a guard is outside its operand.
     """
-    arrays = [scalar.cast(a, o.kind, real) for a, o in zip(operands, form.operands, strict=True)]
+    arrays = [scalar.cast(a, o.kind, real, copy=False) for a, o in zip(operands, form.operands, strict=True)]
     domain = tuple(dimension.evaluate(s, sizes) for s in form.domain)
     shape = tuple(dimension.evaluate(s, sizes) for s in form.shape)
     result = _Result(form, shape, real)

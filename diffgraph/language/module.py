@@ -26,6 +26,10 @@ MOST_IMPORTS = 64
 MOST_FILES = 1_000
 
 
+#: The function of tables that lie in files.
+_READS_FILES = re.compile(r"\bconstant\b")
+
+
 class Module(Scope):
     """The names of a file. Declarations may stand in any order; constants are computed when they are first asked for.
     """
@@ -42,6 +46,21 @@ class Module(Scope):
         self.problems: tuple[Diagnostic, ...] = ()
         self.elaborated: dict[tuple, Any] = {}
         self.steps = 0  # what the elaborations of its nets have taken so far
+
+    @property
+    def texts(self) -> tuple[tuple[str, Source], ...] | None:
+        """Everything that a net of this file is made of, beside the standard library: the names under which files know one
+        another, and their texts. None where it may also read files that are no texts."""
+        found: dict[int, Module] = {}
+        names: list[tuple[str, Source]] = []
+        waiting = [("", self)]
+        while waiting:
+            name, module = waiting.pop()
+            names.append((name, module.source))
+            if id(module) not in found and not module.source.is_library:
+                found[id(module)] = module
+                waiting += [(f"{own} {inside}", of) for own, (of, inside) in module.imported.items()]
+        return None if any(_READS_FILES.search(m.source.text) for m in found.values()) else tuple(names)
 
     # ------------------------------------------------------------ names
 

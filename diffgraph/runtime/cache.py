@@ -1,4 +1,5 @@
-"""Compiled kernels on disk: a file of source and a file of object code for each, found by a key of their content.
+"""Compiled kernels on disk: a file of source and a file of object code for each, found by a key of their content; and
+what else was made of programs (`kept`).
 
 Files appear whole or not at all (written aside, then renamed), so several processes may share a directory. A file that is
 damaged is ignored and written anew. Where the directory cannot be written, a temporary one takes its place.
@@ -41,10 +42,10 @@ class Cache:
         """Where the file of a key is."""
         return self.directory / "kernels" / key[:2] / f"{key}{suffix}"
 
-    def load(self, key: str) -> bytes | None:
-        """The object code of a key, None if there is none, or it is damaged or that of another key."""
+    def load(self, key: str, suffix: str = ".object") -> bytes | None:
+        """What was stored for a key, None if there is nothing, or it is damaged or that of another key."""
         try:
-            found = self.path(key, ".object").read_bytes()
+            found = self.path(key, suffix).read_bytes()
         except OSError:
             return None
         head = len(_MAGIC) + 32
@@ -55,9 +56,21 @@ class Cache:
 
     def store(self, key: str, source: str, code: bytes) -> None:
         """Keeps a kernel. A disk that is full or closed to us does no harm: it is then compiled again next time."""
-        for suffix, content in ((".py", source.encode()), (".object", _MAGIC + _check(key, code) + code)):
-            if not self._write(self.path(key, suffix), content):
-                return
+        if self._write(self.path(key, ".py"), source.encode()):
+            self.store_bytes(key, ".object", code)
+
+    def store_bytes(self, key: str, suffix: str, content: bytes) -> None:
+        """Keeps something for a key, to be found by `load`."""
+        self._write(self.path(key, suffix), _MAGIC + _check(key, content) + content)
+
+    def trim(self, suffix: str, most: int) -> None:
+        """Removes the oldest files with a suffix, so that `most` are left."""
+        try:
+            found = [(path.stat().st_mtime, path) for path in (self.directory / "kernels").glob(f"*/*{suffix}")]
+            for _, path in sorted(found)[:-most]:
+                path.unlink(missing_ok=True)
+        except OSError:
+            pass  # Another process tidies up as well.
 
     def _write(self, path: Path, content: bytes) -> bool:
         try:

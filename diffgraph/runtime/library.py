@@ -6,16 +6,28 @@ compilers, and of the processor. Kernels that differ in names only are one.
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import os
 import threading
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
+import numpy as np
+
+from diffgraph.ir.dimension import Size
 from diffgraph.kernels.loops import Kernel, Loop, Statement, When
 from diffgraph.runtime.cache import Cache, default_directory
 from diffgraph.runtime.plan import Code
+
+
+@dataclass(frozen=True)
+class Named:
+    """What the machine code of a kernel is found by, and which sizes it wants to be given."""
+
+    key: str
+    sizes: tuple[Size, ...]
 
 
 class Library:
@@ -28,36 +40,53 @@ class Library:
         #: How many functions were compiled, rather than found.
         self.compiled = 0
 
-    def functions(self, kernels: Iterable[Kernel], precision: str, check_bounds: bool = False) -> dict[Kernel, Code]:
-        """Machine code for each kernel."""
+    def named(self, kernels: Iterable[Kernel], precision: str, check_bounds: bool = False) -> tuple[Named, ...]:
+        """What each kernel is known by."""
         from diffgraph.targets.cpu.compile import fingerprint
         from diffgraph.targets.cpu.emit import emit
-        from diffgraph.targets.cpu.parallel import Job, compile_all
 
-        kernels = list(kernels)
-        texts = {k: emit(plain(k), precision, check_bounds) for k in kernels}
-        keys = {k: _key(fingerprint(), t.source) for k, t in texts.items()}
+        texts = [emit(plain(k), precision, check_bounds) for k in kernels]
+        return tuple(Named(_key(fingerprint(), t.source), t.sizes) for t in texts)
+
+    def functions(
+        self,
+        kernels: Sequence[Kernel],
+        precision: str,
+        check_bounds: bool = False,
+        named: Sequence[Named] | None = None,
+    ) -> dict[Kernel, Code]:
+        """Machine code for each kernel. named: what they are known by, where somebody has asked before."""
+        named = named or self.named(kernels, precision, check_bounds)
         with self._lock:
-            objects, jobs = {}, {}
-            for kernel, key in keys.items():
+            objects: dict[str, bytes] = {}
+            jobs: dict[str, Kernel] = {}
+            for kernel, name in zip(kernels, named, strict=True):
+                key = name.key
                 if key in self._addresses or key in objects or key in jobs:
                     continue
                 found = self.cache.load(key)
                 if found is None:
-                    source = emit(kernel, precision, check_bounds).source
-                    jobs[key] = Job(source, _symbol(key), str(self.cache.path(key, ".py")))
+                    jobs[key] = kernel
                 else:
                     objects[key] = found
-
-            def keep(job: Job, code: bytes) -> None:
-                key = job.name.removeprefix("diffgraph_")
-                self.compiled += 1
-                self.cache.store(key, job.source, code)
-                objects[key] = code
-
-            compile_all(list(jobs.values()), keep)
+            if jobs:
+                self._compile(jobs, precision, check_bounds, objects)
             self._load(objects)
-        return {k: Code(self._addresses[keys[k]], t.sizes) for k, t in texts.items()}
+        return {k: Code(self._addresses[n.key], n.sizes) for k, n in zip(kernels, named)}
+
+    def _compile(self, jobs: dict[str, Kernel], precision: str, check_bounds: bool, objects: dict[str, bytes]) -> None:
+        """Adds object code by key."""
+        from diffgraph.targets.cpu.emit import emit
+        from diffgraph.targets.cpu.parallel import Job, compile_all
+
+        def keep(job: Job, code: bytes) -> None:
+            key = job.name.removeprefix("diffgraph_")
+            self.compiled += 1
+            self.cache.store(key, job.source, code)
+            objects[key] = code
+
+        texts = {key: emit(kernel, precision, check_bounds).source for key, kernel in jobs.items()}
+        compile_all([Job(t, _symbol(key), str(self.cache.path(key, ".py"))) for key, t in texts.items()], keep)
 
     def entries(self, names: Iterable[str]) -> dict[str, int]:
         """The addresses of functions of `ENTRIES`."""
@@ -77,6 +106,18 @@ class Library:
                 objects[key] = code
             self._load(objects)
             return {name: self._addresses[key] for name, key in keys.items()}
+
+    def drawing(self) -> Callable:
+        """What draws many numbers at once, for `ir.random.drawing`."""
+        word = ctypes.c_int64
+        function = ctypes.CFUNCTYPE(None, *(word,) * 6)(self.entries(("draws",))["draws"])
+
+        def draws(seed: int, step: int, site: int, elements: np.ndarray, drawn: np.ndarray) -> None:
+            addresses = np.array((drawn.ctypes.data, elements.ctypes.data), np.int64)
+            slots, scalars = np.arange(2), np.array((seed, step, site), np.uint64)
+            function(addresses.ctypes.data, slots.ctypes.data, scalars.ctypes.data, 0, drawn.size, 0)
+
+        return draws
 
     def _load(self, objects: dict[str, bytes]) -> None:
         if not objects:

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import ctypes
-import os
 from collections.abc import Callable
 
 import numpy as np
 
 from diffgraph.ir.program import Program
-from diffgraph.kernels.commit import place_commits
+from diffgraph.kernels.commit import Commits, place_commits
 from diffgraph.kernels.loops import Kernel
 from diffgraph.kernels.reuse import reuse
 from diffgraph.kernels.schedule import schedule
 from diffgraph.runtime import values
 from diffgraph.runtime.arena import Arena
 from diffgraph.runtime.executable import Block, Executable
-from diffgraph.runtime.library import bounds_are_checked, default_library
+from diffgraph.runtime.kept import LARGE, kept
+from diffgraph.runtime.library import Named, bounds_are_checked, default_library
 from diffgraph.runtime.plan import Code, Planner
 from diffgraph.runtime.run import Run
-from diffgraph.runtime.team import Team
-from diffgraph.targets.cpu.compile import ENTRIES
+from diffgraph.runtime.team import Team, available_threads
+from diffgraph.targets.cpu.compile import ENTRIES, fingerprint
 from diffgraph.targets.cpu.emit import emit
 from diffgraph.targets.cpu.machine import machine
 
@@ -33,12 +33,12 @@ class NativeExecutable(Executable):
 
     def __init__(self, program: Program, precision: str, threads: int | None):
         super().__init__(program, precision)
-        self.threads = max(1, threads or _available_threads())
-        self.commits = reuse(place_commits(schedule(program, machine(precision)), program), program)
+        self.threads = max(1, threads or available_threads())
         self.check_bounds = bounds_are_checked()
         library = default_library()
+        self.commits, named = _scheduled(program, precision, self.check_bounds)
         self._kernels = self.commits.schedule.kernels
-        codes = library.functions(self._kernels, precision, self.check_bounds)
+        codes = library.functions(self._kernels, precision, self.check_bounds, named)
         entries = library.entries(ENTRIES)
         self.functions: dict[Kernel | str, Code] = {**codes, **{n: Code(a, ()) for n, a in entries.items()}}
         word = ctypes.c_int64
@@ -110,10 +110,15 @@ class NativeExecutable(Executable):
                 self._note_commit()
 
 
-def _available_threads() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+def _scheduled(program: Program, precision: str, check_bounds: bool) -> tuple[Commits, tuple[Named, ...]]:
+    """What a step of a program does, and what its kernels are known by."""
+
+    def make():
+        commits = reuse(place_commits(schedule(program, machine(precision)), program), program)
+        return commits, default_library().named(commits.schedule.kernels, precision, check_bounds)
+
+    of = (program, precision, check_bounds, machine(precision), fingerprint())
+    return kept().recall("schedule", of, make, lambda made: len(program.statements) >= LARGE)
 
 
 _teams: dict[int, Team] = {}

@@ -15,6 +15,13 @@ import numpy as np
 from diffgraph.targets.cpu.rows import LEVELS, MAILBOX
 
 
+def available_threads() -> int:
+    """How many threads this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 class Team:
     """The workers of this process. One run at a time."""
 

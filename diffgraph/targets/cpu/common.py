@@ -1,13 +1,14 @@
-"""Kernels that are the same for every program: rows of a data set, and sorting."""
+"""Kernels that are the same for every program: rows of a data set, sorting, and draws."""
 
 from __future__ import annotations
 
+import numpy as np
 from numba import njit
 from numba.core import types
 from numba.core.typing import signature
 
 from diffgraph.targets.cpu.native import WORDS, copy_bytes, words_at
-from diffgraph.targets.cpu.prelude import float32, float64, int64, values_at
+from diffgraph.targets.cpu.prelude import draw, float32, float64, int64, values_at
 
 
 def gather_rows(addresses, slots, sizes, first, last, thread):
@@ -69,6 +70,15 @@ def _sorter(dtype, name: str):
     return sort
 
 
+def draws(addresses, slots, sizes, first, last, thread):
+    """drawn[i] = draw(sizes[0], sizes[1], sizes[2], elements[i]): seed, step and site. Slots: drawn, elements."""
+    drawn = values_at(addresses[slots[0]], float64)
+    elements = words_at(addresses[slots[1]])
+    seed, step, site = np.uint64(sizes[0]), np.uint64(sizes[1]), np.uint64(sizes[2])
+    for i in range(first, last):
+        drawn[i] = draw(seed, step, site, np.uint64(elements[i]))
+
+
 _kernel = signature(types.void, WORDS, WORDS, WORDS, types.int64, types.int64, types.int64)
 
 #: Functions by name. The sorts: order[i, :] sorts values[i, :] of sizes[0] elements of sizes[2] bytes, descending if
@@ -79,4 +89,5 @@ ENTRIES = {
     "sort_float64": (_sorter(float64, "sort_float64"), _kernel),
     "sort_int64": (_sorter(int64, "sort_int64"), _kernel),
     "sort_bool": (_sorter(types.uint8, "sort_bool"), _kernel),
+    "draws": (draws, _kernel),
 }
