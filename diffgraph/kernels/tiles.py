@@ -52,8 +52,8 @@ SHORT = 16
 #: cache, and putting down and taking up costs a few steps.
 MOST_STEPS = 100
 
-#: Below this many elements of the domain, loops without a plan are as good.
-SMALL = 4096
+#: Below this many elements of the domain, loops without a plan are as good; where every vector is full, only below fewer.
+SMALL, SMALL_IF_FULL = 4096, 256
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def choose(forms: tuple[Form, ...], written: tuple[tuple[int | None, ...], ...],
     """
     if any(f.op not in ("sum", "max", "min") for f in forms) or (len(forms) > 1 and forms[0].op != "sum"):
         return None
-    if max(_points(f) for f in forms) < SMALL or not all(_is_vectorizable(f) for f in forms):
+    if all(_is_small(f) for f in forms) or not all(_is_vectorizable(f) for f in forms):
         return None
     accesses = [accesses_of(f) for f in forms]
     best = None
@@ -137,6 +137,12 @@ def can_follow(form: Form, written: Sequence[int | None], choice: Choice) -> boo
 
 def _is_vectorizable_or_constant(form: Form) -> bool:
     return kind_of(form.body, _kinds(form)) == "float" and _vector_nodes(form.body, form)
+
+
+def _is_small(form: Form) -> bool:
+    """Whether loops are as good as vectors, which are full where samples are side by side."""
+    is_full = bool(form.shape) and form.shape[-1] == SHORT or any(SHORT in a.panels for a in accesses_of(form))
+    return _points(form) < (SMALL_IF_FULL if is_full else SMALL)
 
 
 def _points(form: Form) -> int:
