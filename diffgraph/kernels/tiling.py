@@ -16,7 +16,7 @@ from diffgraph.ir.affine import affine, index
 from diffgraph.ir.dimension import Size, floor_divide, product
 from diffgraph.ir.expression import Affine, Call, Const, Expr, Index, Read
 from diffgraph.kernels.access import address, step, strides, usual
-from diffgraph.kernels.blocks import Block, Blocks, fixed_place, size_expr
+from diffgraph.kernels.blocks import Block, Blocks, Loops, fixed_place, size_expr
 from diffgraph.kernels.loops import (
     Lanes,
     Loop,
@@ -33,6 +33,7 @@ from diffgraph.kernels.loops import (
 )
 from diffgraph.kernels.member import Member, Piece
 from diffgraph.kernels.chunks import LARGE_FILTER, Chunks, chunks_of, filter_bytes, guards_of_factors, other_bytes
+from diffgraph.kernels.panels import PanelWriter, grouped_position
 from diffgraph.kernels.strips import StripWriter, strips_of
 from diffgraph.kernels.tiles import Choice, Machine, accesses_of, loop_order, unsafe
 
@@ -61,6 +62,9 @@ class Tiling:
         strips = strips_of(self.members[0], choice, self.machine)
         if strips is not None:
             return StripWriter(self, strips, plain).statements()
+        group = grouped_position(self.members[0], choice, plain, self.machine)
+        if group is not None:
+            return PanelWriter(self, group, plain).statements()
         chunks = chunks_of(self.members[0], choice, self.machine) if len(self.members) == 1 else None
         if chunks is not None:
             return self._in_chunks(chunks)
@@ -213,8 +217,16 @@ class Tiling:
         return (*statements, self.end(tile, places, active, adds=bool(over)))
 
     def _reduction(self, tile: Tile, piece: Piece, places, active, over) -> tuple[Statement, ...]:
-        """The loops of a term around its step. Where a guard does not depend on the lanes, and nothing is added outside of
-        it, the loops that it depends on come first, and the others run only inside."""
+        """The loops of a term around its step. over: see `_tile`."""
+        if not self.choice.along:
+            around, where = self._around(piece, places, over)
+            return around(self.step(tile, piece, where, active))
+        return tuple(s for loops, body in self.parts(tile, piece, places, over) for s in nested(loops, body))
+
+    def _around(self, piece: Piece, places, over):
+        """(what puts statements inside the loops of a term, but those over lanes; where the indices of its form are).
+        Where a guard does not depend on the lanes, and nothing is added outside of it, the loops that it depends on come
+        first, and the others run only inside."""
         form, choice = piece.form, self.choice
         where = {piece.axes[p]: place for p, place in places.items()}
         guards = guards_of_factors(piece, self.lane_axis(piece))
@@ -236,30 +248,29 @@ class Tiling:
                 body = (When(conditions[0] if len(conditions) == 1 else Call("and", tuple(conditions)), body),)
             return _in_loops(outer, domain, body)
 
-        if not choice.along:
-            return around(self.step(tile, piece, where, active))
-        parts = self._along_the_reduction(tile, piece, where)
-        if not any(a.panels[choice.lane] for a in accesses_of(form)):
-            return around(_in_parts(parts))
-        # From panel to panel it is far: each is gone through before the next one.
-        return tuple(s for loops, body in parts for s in nested(loops, around(body)))
+        return around, where
 
-    def _along_the_reduction(self, tile: Tile, piece: Piece, where):
-        """Vectors along the reduced axis, as (loops, statements inside of them): whole ones in a loop, then what is left."""
+    def parts(self, tile: Tile, piece: Piece, places, over=()) -> list[tuple[Loops, tuple[Statement, ...]]]:
+        """A sum along lanes, as (loops, statements inside of them): whole vectors, then what is left. From panel to panel
+        it is far: each is gone through before the next one; without panels, lanes are the innermost loop."""
         lane, lanes = self.choice.lane, self.machine.lanes
+        around, where = self._around(piece, places, over)
         extent = piece.form.domain[lane]
         full = floor_divide(extent, lanes)
         rest = extent - full * lanes
-        parts = []
+        parts: list[tuple[Loops, tuple[Statement, ...]]] = []
         if full != 0:
             axis = self.nest.new_axis()
             start = affine(0, ((Index(axis), lanes),))
             parts.append(([(axis, full)], self.step(tile, piece, {**where, lane: start}, None)))
         if rest != 0:
-            start = fixed_place(full * lanes)
             active = Lanes(None, size_expr(rest), False)
-            parts.append(([], self.step(tile, piece, {**where, lane: start}, active)))
-        return parts
+            body = self.step(tile, piece, {**where, lane: fixed_place(full * lanes)}, active)
+            is_some = floor_divide(rest + lanes - 1, lanes)
+            parts.append(([] if is_some == 1 else [(self.nest.new_axis(), is_some)], body))
+        if any(a.panels[lane] for a in accesses_of(piece.form)):
+            return [(loops, around(body)) for loops, body in parts]
+        return [([], around(tuple(s for loops, body in parts for s in nested(loops, body))))]
 
     def step(self, tile: Tile, piece: Piece, where: Mapping[int, Affine], active) -> tuple[Statement, ...]:
         """One step of a reduction, the indices of its form being at places of the kernel."""
@@ -403,8 +414,6 @@ def _inside(place: Expr, extent: Size) -> tuple[Expr, Expr]:
     return Call("ge", (place, Const(0))), Call("lt", (place, size_expr(extent)))
 
 
-def _in_parts(parts) -> tuple[Statement, ...]:
-    return tuple(s for loops, body in parts for s in nested(loops, body))
 
 
 def _in_loops(loops, domain, body: tuple[Statement, ...]) -> tuple[Statement, ...]:

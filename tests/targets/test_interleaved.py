@@ -57,6 +57,11 @@ def test_few_samples_are_not_interleaved(rng):
             net.parameters["linear1.bias"] = np.full(3, 2.0)
 
 
+def test_filter_gradients_go_block_by_block():
+    source = net_of("windows", "cpu").training_executable().source()
+    assert "along=True" in source and ".pause(" in source
+
+
 def test_the_same_bits_for_any_number_of_threads(rng):
     given = samples("windows", 64, rng)
     (one, first), (two, second) = (net_of("windows", "cpu", threads).gradients(**given) for threads in (1, 2))
