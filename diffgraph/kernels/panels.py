@@ -20,7 +20,7 @@ from diffgraph.ir.affine import affine, index
 from diffgraph.ir.expression import Index
 from diffgraph.kernels.access import usual
 from diffgraph.kernels.blocks import Block, fixed_place
-from diffgraph.kernels.loops import Loop, Scratch, Slot, Statement, Tile, TilePause, TileStart
+from diffgraph.kernels.loops import Loop, Scratch, Slot, Statement, Tile, TilePause, TileStart, nested
 from diffgraph.kernels.member import Member
 from diffgraph.kernels.tiles import Choice, Machine, accesses_of
 
@@ -101,10 +101,7 @@ class PanelWriter:
         statements: list[Statement] = [Loop(axis, extent, (TileStart(tile), TilePause(tile, slot)))]
         axis, tile, slot, places = new()
         for loops, body in tiling.parts(tile, self.piece, places):
-            inside: Statement = Loop(axis, extent, (TileStart(tile, slot), *body, TilePause(tile, slot)))
-            for over, count in reversed(loops):
-                inside = Loop(over, count, (inside,))
-            statements.append(inside)
+            statements += nested([*loops, (axis, extent)], (TileStart(tile, slot), *body, TilePause(tile, slot)))
         axis, tile, slot, places = new()
         statements.append(Loop(axis, extent, (TileStart(tile, slot), tiling.end(tile, places, None))))
         return tuple(statements)
