@@ -90,6 +90,11 @@ def chunks_of(member: Member, choice: Choice, machine: Machine) -> Chunks | None
     return None if parts is None else Chunks(parts, _units(member, choice, machine))
 
 
+def stays_alone(member: Member, machine: Machine) -> bool:
+    """Whether results are put down and taken up again so often that nothing should be computed of them on the way."""
+    return steps_apart(member.pieces[0].form) and chunks_of(member, member.choice, machine) is not None
+
+
 def _parts_of_steps(form: Form) -> tuple[tuple[int, int], ...] | None:
     """Parts of so many steps that what they read stays in the nearest cache while all results are gone through."""
     points, parts = 1, []

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from diffgraph.ir.dimension import Size, product
 from diffgraph.ir.program import Argsort, Definition, Program, Provenance, Reshape, Scan, Statement, Table, Tensor
 from diffgraph.kernels.blocking import in_parts
+from diffgraph.kernels.chunks import stays_alone
 from diffgraph.kernels.grid import Device
 from diffgraph.kernels.lattice import Box, filled_box
 from diffgraph.kernels.loops import Kernel
@@ -247,6 +248,8 @@ class _Scheduler:
         first, rank = group.members[0], len(new.tensor.shape)
         choice = first.choice.choice if first.style == "transformed" else first.choice
         if choice.along or new.tensor.kind != "float" or new.extents != group.members[0].extents:
+            return None
+        if stays_alone(group.members[0], self.machine):
             return None
         inside = [o for o in new.operands if self.memory[o] in group.names]
         if not inside or not group.names.issuperset(inside) or not self._served(group, new, rank):

@@ -25,6 +25,12 @@ LARGE = 1 << 16
 #: The same, of each sample, where the samples may be too few to share out.
 LARGE_OF_SAMPLE = 1 << 17
 
+#: Steps of a sum of products that is long.
+LONG = 128
+
+#: The parts of a sum may be so much less than what it reads.
+PARTS_BESIDE_READS = 1
+
 #: Parts of a reduction: enough for the threads, and not more than are quickly put together.
 FEWEST, MOST = 8, 4096
 
@@ -78,12 +84,23 @@ def part_axis(form: Form) -> int | None:
     if any(not isinstance(form.domain[k], int) for k in form.written) and _is_innermost(form, reads):
         # A batch may be a single sample, and then only what is known counts.
         size, least = _known, LARGE_OF_SAMPLE
-    if product(size(s) for s in form.shape) >= ENOUGH_RESULTS or product(size(s) for s in form.shape[:-1]) >= FEWEST:
-        return None
     if product(size(s) if k in form.written else usual(s) for k, s in enumerate(form.domain)) < least:
         return None
     fitting = [k for k in form.reduced if FEWEST <= usual(form.domain[k]) <= MOST and _is_read(k, reads)]
-    return min(fitting, key=lambda k: (_depth(k, reads), k), default=None)
+    axis = min(fitting, key=lambda k: (_depth(k, reads), k), default=None)
+    if product(size(s) for s in form.shape) < ENOUGH_RESULTS and product(size(s) for s in form.shape[:-1]) < FEWEST:
+        return axis
+    return axis if axis is not None and _parts_are_small(form, axis, reads) else None
+
+
+def _parts_are_small(form: Form, axis: int, reads: list[Read]) -> bool:
+    """Whether the parts of a long sum of products are little beside what it reads, each by itself: threads that shared out
+    the results instead would all read everything."""
+    results = product(usual(s) for s in form.shape)
+    steps = product(usual(form.domain[k]) for k in form.reduced if k != axis)
+    read = sum(product(usual(s) for s in form.operands[n.slot].shape) for n in reads)
+    apart = all(axis in n.indices for n in reads) and len({n.slot for n in reads}) > 1
+    return form.op == "sum" and apart and steps >= LONG and PARTS_BESIDE_READS * results * usual(form.domain[axis]) <= read
 
 
 def _known(size: Size) -> int:
