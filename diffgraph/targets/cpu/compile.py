@@ -6,9 +6,12 @@ int64 thread)`, and needs nothing from Numba to run: it is written to a file and
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import importlib.metadata
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
@@ -30,14 +33,16 @@ def compile_kernel(source: str, name: str, filename: str) -> bytes:
 
 def compile_function(function, sig, name: str) -> bytes:
     """The object code of a Python function for a signature, callable from C as `name`."""
-    from numba.core import compiler, registry
+    from numba.core import registry
     from numba.core.ccallback import _CFuncCompiler
     from numba.core.compiler_lock import global_compiler_lock
 
+    from diffgraph.targets.cpu.frontend import Frontend
+
     _keep_order()
     options = {"nopython": True, "fastmath": set(FASTMATH), "error_model": "numpy", "boundscheck": False}
-    with global_compiler_lock:
-        front = _CFuncCompiler(function, registry.cpu_target, options, {}, compiler.Compiler)
+    with global_compiler_lock, _uncollected():
+        front = _CFuncCompiler(function, registry.cpu_target, options, {}, Frontend)
         result = front.compile(sig.args, sig.return_type)
         library = result.library
         for used in dict.fromkeys(library._linking_libraries):
@@ -52,6 +57,18 @@ def compile_function(function, sig, name: str) -> bytes:
         module.verify()
         _stands_alone(module, name)
         return library._codegen._tm.emit_object(module)
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Nothing is looked through for garbage meanwhile: a compiler makes many objects that live as long as it works."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
 
 
 @lru_cache
