@@ -30,10 +30,14 @@ def command(file, block, output, resume, weights, memory, net_name, assignments,
             **fields) -> int:  # fmt: skip
     """Run the `train` block of FILE. `--set` reaches settings of the net and fields of the block."""
     from diffgraph.compiler import Net
+    from diffgraph.language.blocks import find_block
     from diffgraph.language.module import load_module
     from diffgraph.training.progress import progress_for
 
     module = load_module(file)
+    first = find_block(module, net_name)
+    if block is None and first is not None and first.arguments:
+        net_name, block = first.net, first.name or first.net
     settings, overrides = _split(read_assignments(assignments), module, net_name, block)
     overrides |= {name: value for name, value in fields.items() if value is not None}
     if seed is not None:

@@ -44,10 +44,12 @@ class NetFacts:
                 help = "compare it with a formula of the sizes, or give them numbers"
                 raise error("DG644", f"`{name}` is {found}, which is not a number before the sizes are known", help=help)
             return found
-        executable = self.net.training_executable()
+        # What has no loss has no step.
+        training = bool(self.net.network(True).losses)
+        executable = self.net.training_executable() if training else self.net.inference_executable()
         if name == "kernels":
             return len(executable.kernels)
-        return peak_bytes(memory_of(self.net.network(True), executable))
+        return peak_bytes(memory_of(self.net.network(training), executable))
 
     def output(self, name: str, inputs: list[np.ndarray]) -> np.ndarray:
         """An output on given inputs, in the order of the net's inputs."""
