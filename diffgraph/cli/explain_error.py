@@ -24,7 +24,8 @@ def command(code: str | None, as_json: bool) -> int:
     wanted = code.upper() if code.upper().startswith("DG") else f"DG{code}"
     if wanted not in known:
         alike = [c for c in known if c.startswith(wanted)]
-        help = suggest(wanted, alike or known) or "`diffgraph explain-error` lists all codes"
+        near = suggest(wanted, alike or known)
+        help = f"{f'{near} ' if near else ''}`diffgraph explain-error` lists all codes"
         raise error("DG911", f"there is no error `{code}`", help=help)
     click.echo(json.dumps(known[wanted].as_json(), indent=2) if as_json else known[wanted].render())
     return 0

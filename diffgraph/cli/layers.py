@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import click
 
-from diffgraph.diagnostics import error, suggest
+from diffgraph.diagnostics import error
 
 _TITLES = {
     "core": "core: what the library is made of",
@@ -22,6 +22,7 @@ _TITLES = {
 def command(name: str | None, as_json: bool) -> int:
     """List the standard library, or show NAME: signature, what it does, formula, settings, parameters, an example."""
     from diffgraph.inspect.catalogue import catalogue
+    from diffgraph.language.meant import meant
 
     entries = catalogue()
     if name is None:
@@ -29,7 +30,7 @@ def command(name: str | None, as_json: bool) -> int:
         click.echo(json.dumps(shown, indent=2) if as_json else "\n".join(_list(entries.values())).lstrip("\n"))
         return 0
     if name not in entries:
-        raise error("DG910", f"the standard library has no `{name}`", help=suggest(name, entries))
+        raise error("DG910", f"the standard library has no `{name}`", help=meant(name, entries))
     click.echo(json.dumps(entries[name].as_json(), indent=2) if as_json else entries[name].text())
     return 0
 

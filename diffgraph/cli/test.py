@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from diffgraph.cli.options import model_options
+from diffgraph.diagnostics import error
 
 
 @click.command(name="test")
@@ -44,6 +45,10 @@ def command(files, net_name, target, precision, fast, threads, as_json, quiet, *
                 click.echo(f"{mark} {path}:{verdict.span.line} {block.net}: {verdict.text}   ({verdict.measured})")
     if as_json:
         click.echo(json.dumps(found, indent=2))
-    elif not quiet or failed:
+    elif count and (not quiet or failed):
         click.echo(f"{count - failed} of {count} claims hold")
+    if not count:
+        names = ", ".join(map(str, files))
+        raise error("DG926", f"there is nothing to test: {names} expects nothing of {net_name or 'a net'}",
+                    help="write what is expected: expect NET { parameters == 61706 }")  # fmt: skip
     return 1 if failed else 0

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from diffgraph.language import library, syntax
 from diffgraph.language.core_functions import CORE
-from diffgraph.language.core_notes import CORE_NOTES
+from diffgraph.language.core_notes import CORE_NOTES, ELSEWHERE
 from diffgraph.language.parser import parse
 
 Declared = syntax.Function | syntax.Layer | syntax.Net | syntax.NetAlias
@@ -60,10 +60,19 @@ class Entry:
         return tuple(line.removeprefix(_EXAMPLE) for line in lines if line.startswith(_EXAMPLE))
 
     @property
+    def elsewhere(self) -> tuple[str, ...]:
+        """What other libraries call it."""
+        if self.theme == "core":
+            return tuple(filter(None, ELSEWHERE.get(self.name, "").split(", ")))
+        lines = (line for line in self.doc.splitlines() if line.startswith(library.ELSEWHERE))
+        return tuple(name for line in lines for name in line.removeprefix(library.ELSEWHERE).split(", "))
+
+    @property
     def prose(self) -> str:
-        """What the comment says, without settings and examples."""
+        """What the comment says, without settings, examples and other names."""
         names = {setting.name for setting in self.settings}
-        kept = [line for line in self.doc.splitlines() if not line.startswith(_EXAMPLE) and not _named(line, names)]
+        apart = (_EXAMPLE, library.ELSEWHERE, library.MENDS)
+        kept = [line for line in self.doc.splitlines() if not line.startswith(apart) and not _named(line, names)]
         return re.sub(r"\n{3,}", "\n\n", "\n".join(kept)).strip()
 
     def text(self) -> str:
@@ -75,6 +84,8 @@ class Entry:
             parts += ["", "Parameters and states:", *(f"  {p}" for p in self.parameters)]
         if self.examples:
             parts += ["", "Example:", *(f"  {e}" for e in self.examples)]
+        if self.elsewhere:
+            parts += ["", "Elsewhere called:", f"  {', '.join(self.elsewhere)}"]
         if self.brought:
             parts += ["", "Brought into scope by:", f"  {self.brought}"]
         if self.claims:

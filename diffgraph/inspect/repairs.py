@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from diffgraph.diagnostics import Diagnostic, DiffgraphError, Span
-from diffgraph.language import syntax
+from diffgraph.language import library, syntax
 from diffgraph.language.arithmetic import show_shape
 from diffgraph.language.elaborate import elaborate
 from diffgraph.language.module import Module, load_text
@@ -30,8 +30,10 @@ ABOUT_SHAPES = frozenset("DG301 DG343 DG358 DG500 DG504 DG523".split())
 MOST_TRIALS = 40
 LARGEST_TEXT = 20_000
 
-#: What joins axes, tried in front of a stage: the most forgotten one of all.
-JOINING = "flatten"
+
+def joining() -> str:
+    """What joins axes, tried in front of a stage: the most forgotten one of all."""
+    return library.mending("too many axes") or ""
 
 
 def with_repairs(
@@ -113,7 +115,7 @@ def _edits(problem: Diagnostic, module: Module) -> Iterator[_Edit]:
     for call in calls[:4]:
         yield from _left_out(call, module)
     stages = [c for c in calls if c.is_stage]
-    if module.find(JOINING) is not None:
+    if module.find(joining()) is not None:
         yield from (_joined(stage) for stage in stages[:2])
     targets = sorted(_targets(problem, module), key=lambda edit: len(edit.text))
     yield from (edit for edit in targets if len(edit.text) < edit.end - edit.start)
@@ -201,8 +203,8 @@ def _with_argument(call: _Candidate, argument: str) -> _Edit:
 
 def _joined(stage: _Candidate) -> _Edit:
     span = stage.node.span
-    shown = f"{JOINING} -> {span.text}"
-    return _Edit(span.start, span.start, f"{JOINING} -> ", shown, span)
+    shown = f"{joining()} -> {span.text}"
+    return _Edit(span.start, span.start, f"{joining()} -> ", shown, span)
 
 
 def _targets(problem: Diagnostic, module: Module) -> Iterator[_Edit]:

@@ -125,9 +125,10 @@ def last_change(module: Module, net: str | None, settings: Mapping[str, Any] | N
 def layers_json(network: Network, precision: str = "f32", layer: str | None = None) -> dict:
     """The summary as plain values; `layer` keeps what is inside it."""
     _check_layer(network, layer)
-    plain = {k: v if isinstance(v, int) else str(v) for k, v in summary.totals(network, precision).items()}
+    totals = summary.totals(network, precision, layer or "")
+    plain = {k: v if isinstance(v, int) else str(v) for k, v in totals.items()}
     rows = [r for r in summary.rows(network, precision) if layer is None or _within(r.path, layer)]
-    kernels = summary.kernel_counts(network, precision)
+    kernels = summary.kernel_counts(network, precision, layer or "")
     layers = [r.as_json() | {"kernels": kernels[r.path]} for r in rows]
     return {"net": network.name, "layers": layers, "total": plain | {"kernels": kernels[""]}}
 

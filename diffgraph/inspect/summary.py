@@ -56,19 +56,20 @@ def rows(network, precision: str = "f32") -> list[Row]:
     return result
 
 
-def totals(network, precision: str = "f32") -> dict[str, Size]:
-    """parameters (frozen ones included), macs and bytes of results for one sample."""
-    costs = _costs(network, precision)
+def totals(network, precision: str = "f32", only: str = "") -> dict[str, Size]:
+    """parameters (frozen ones included), macs and bytes of results for one sample; `only` of a layer and what is inside
+    it."""
+    costs = [c for c in _costs(network, precision) if _within(c[0], only)]
     return {
-        "parameters": _sum(product(v.tensor.shape) for v in network.parameters),
+        "parameters": _sum(product(v.tensor.shape) for v in network.parameters if _within(v.path, only)),
         "macs": _sum(c[1] for c in costs),
         "bytes": _sum(c[2] for c in costs),
     }
 
 
-def kernel_counts(network, precision: str = "f32") -> dict[str, int]:
-    """How many kernels of inference compute some of each layer on this machine, by path; of the whole net under the
-    empty path. Fused layers share kernels, so that the counts do not add up; what depends on parameters only is
+def kernel_counts(network, precision: str = "f32", only: str = "") -> dict[str, int]:
+    """How many kernels of inference compute some of each layer on this machine, by path; of the whole net, or of what is
+    inside `only`, under the empty path. Fused layers share kernels, so that the counts do not add up; what depends on parameters only is
     computed beforehand and does not count."""
     from diffgraph.kernels.schedule import schedule
     from diffgraph.passes.pipeline import optimize
@@ -83,20 +84,21 @@ def kernel_counts(network, precision: str = "f32") -> dict[str, int]:
     kernels = schedule(program if split is None else split.rest, machine(precision)).kernels
     paths = [{origin.path for origin in kernel.provenance} for kernel in kernels]
     own = [i.path for i in network.instances]
-    return {"": len(kernels)} | {p: sum(any(_within(q, p) for q in found) for found in paths) for p in own}
+    total = sum(any(_within(q, only) for q in found) for found in paths) if only else len(kernels)
+    return {"": total} | {p: sum(any(_within(q, p) for q in found) for found in paths) for p in own}
 
 
 def text(network, precision: str = "f32", only: str | None = None) -> str:
     """The table as text; `only` keeps a layer and what is inside it."""
     shown = [r for r in rows(network, precision) if only is None or _within(r.path, only)]
-    kernels = kernel_counts(network, precision)
+    kernels = kernel_counts(network, precision, only or "")
     header = ("layer", "type", "output", "parameters", "MACs", "bytes", "kernels")
     lines = [
         ("  " * r.depth + r.path.split(".")[-1], r.type, _shapes(r.shapes), _number(r.parameters), _number(r.macs),
          _number(r.bytes), _number(kernels[r.path]))
         for r in shown
     ]  # fmt: skip
-    total = totals(network, precision) | {"kernels": kernels[""]}
+    total = totals(network, precision, only or "") | {"kernels": kernels[""]}
     last = ("total", "", "", *(_number(value) for value in total.values()))
     inputs = ", ".join(f"{p.name}{_shapes((p.tensor.shape,))}" for p in (*network.inputs, *network.targets))
     return f"{network.name}({inputs})\n\n{_table(header, lines, last)}"

@@ -9,7 +9,7 @@ from typing import Any
 
 from diffgraph.diagnostics import DiffgraphError, Note, Span, error
 from diffgraph.language import evaluate as expressions
-from diffgraph.language import statements, syntax
+from diffgraph.language import library, statements, syntax
 from diffgraph.language.calls import counted, given_twice, head_of, refuse_unknown
 from diffgraph.language.alike import apply_alike
 from diffgraph.language.arithmetic import describe, is_tensor, materialize, only_output, show_shape
@@ -246,7 +246,8 @@ def bind_shape(parameter, value: TensorValue, scope: Scope, session: Session, sp
 
 def _rank_repair(rank: int, wanted: int) -> str:
     if rank > wanted > 1:
-        joined = "flatten" if wanted == 2 else f"flatten(from = {wanted - 1})"
+        joining = library.mending("too many axes")
+        joined = joining if wanted == 2 else f"{joining}({wanted - 1})"
         return f"join the last {rank - wanted + 1} axes first: x -> {joined}"
     return "give it a tensor of another rank" if rank > wanted else "add axes first: reshape(x, [...])"
 

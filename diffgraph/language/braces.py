@@ -71,8 +71,7 @@ class _Blocks:
             self._read(line, statement.indent if statement is not None else 0, number)
             self._remember_header(line, statement)
             end = line.tokens[-1] + 1
-        for block in reversed(self.open):
-            self.found.append(Fix("unclosed", block.brace, end))
+        self.found += [Fix("unclosed", b.brace, end) for b in reversed(self.open) if b.brace >= 0]
 
     def _check(self, line: _Line, end: int, number: int) -> None:
         """Compares the indentation of a statement with the blocks that are open. The line before ended at `end`."""

@@ -2,6 +2,39 @@
 
 from __future__ import annotations
 
+#: Name -> what other libraries call it.
+ELSEWHERE: dict[str, str] = {
+    "concat": "cat, concatenate, hstack, vstack",
+    "stack": "pack",
+    "split": "chunk, unbind, unstack",
+    "reshape": "view, resize_as",
+    "transpose": "permute, swapaxes, moveaxis, t",
+    "clamp": "clip, clip_by_value, hardclip",
+    "top_k": "topk, largest",
+    "argsort": "sort_indices",
+    "pad": "ZeroPad2d, zero_pad",
+    "where": "select, cond, ifelse",
+    "one_hot": "OneHot, to_categorical",
+    "stop_gradient": "detach, no_grad, lax_stop_gradient",
+    "range": "arange, linspace, iota",
+    "norm": "vector_norm, frobenius_norm",
+    "prod": "product, reduce_prod",
+    "sum": "add_n, reduce_sum",
+    "mean": "average, reduce_mean",
+    "max": "amax, maximum, reduce_max",
+    "min": "amin, minimum, reduce_min",
+    "sigmoid": "logistic, expit, Sigmoid",
+    "tanh": "Tanh",
+    "relu": "ReLU, rectifier",
+    "softplus": "Softplus",
+    "abs": "fabs, absolute",
+    "log": "natural_log, ln",
+    "sign": "sgn",
+    "eye": "identity_matrix",
+    "zeros": "zeros_like",
+    "ones": "ones_like, full",
+}
+
 #: Name -> what it gives, then an example.
 CORE_NOTES: dict[str, tuple[str, str]] = {
     "exp": ("e to the power x.", "exp(-x^2)"),

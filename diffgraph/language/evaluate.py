@@ -22,6 +22,7 @@ from diffgraph.language.arithmetic import (
     unary,
 )
 from diffgraph.language.core_functions import CORE
+from diffgraph.language.meant import meant
 from diffgraph.language.pipes import evaluate_pipe
 from diffgraph.language.reductions import matmul
 from diffgraph.language.scans import evaluate_scan
@@ -79,7 +80,7 @@ def _name(node: syntax.Name, scope: Scope, session: Session) -> Any:
     path = instances.under_path(node.name, session)
     if path is not None:
         return path
-    hint = suggest(node.name, [*scope.names(), *CORE, "training", "step", "total_steps", "parameters"])
+    hint = meant(node.name, [*scope.names(), *CORE, "training", "step", "total_steps", "parameters"])
     if notation.open_around(scope) is not None and len(node.name) == 1:
         hint = f"an index is bound on the left, `y[..., {node.name}] =`, or by a reduction, `sum[{node.name}](...)`"
     raise error("DG201", f"`{node.name}` is not known here", node.span, help=hint)
@@ -276,7 +277,9 @@ def _attribute(node: syntax.Attribute, scope: Scope, session: Session) -> Any:
             return found
         if session.failed:
             raise DiffgraphError()  # The layer that would have made it may be the one that failed.
-        raise error("DG202", f"nothing here is called `{dotted}`", node.span, help=suggest(dotted, session.by_path))
+        # `nn.Linear`, `F.relu`: a library that is not there.
+        help = suggest(dotted, session.by_path) or meant(node.name, [*scope.names(), *CORE])
+        raise error("DG202", f"nothing here is called `{dotted}`", node.span, help=help)
     if dotted is not None:
         # A parameter of an instance that has the name of a tensor or of a layer: h = x -> f as h; h.linear1.weight.
         path = f"{session.frame.path}.{dotted}" if session.frame.path else dotted

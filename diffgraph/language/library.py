@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from diffgraph.diagnostics import Source
@@ -72,6 +73,50 @@ def places(source: Source) -> Iterator[Place]:
 def read(place: Place) -> syntax.Declaration:
     """The declaration that stands there."""
     return parse_declaration(place.source, place.start, place.stop)
+
+
+#: A line of a comment: what others call what is declared below it.
+ELSEWHERE = "Elsewhere: "
+
+_NAMED = re.compile(r"^# Elsewhere: (?P<names>.*)$|^(?:fn|layer|optimizer) (?P<own>\w+)", re.MULTILINE)
+
+
+@lru_cache(maxsize=1)
+def elsewhere() -> dict[str, str]:
+    """What other libraries call something -> its name here, as comments say. See `plain`."""
+    found: dict[str, str] = {}
+    for text in in_scope():
+        waiting: list[str] = []
+        for line in _NAMED.finditer(text.text):
+            if line["own"] is None:
+                waiting += line["names"].split(", ")
+            else:
+                found |= {plain(name): line["own"] for name in waiting}
+                waiting = []
+    return found
+
+
+#: A line of a comment: what is mended by putting what is declared below it in front.
+MENDS = "Mends: "
+
+_MENDING = re.compile(r"^# Mends: (?P<what>.*)$|^(?:fn|layer) (?P<own>\w+)", re.MULTILINE)
+
+
+@lru_cache(maxsize=None)
+def mending(what: str) -> str | None:
+    """The function that mends something: `too many axes`."""
+    for text in in_scope():
+        is_next = False
+        for line in _MENDING.finditer(text.text):
+            if is_next and line["own"]:
+                return line["own"]
+            is_next = line["what"] == what
+    return None
+
+
+def plain(name: str) -> str:
+    """A name without what differs between styles: `MSELoss` and `mse_loss` are one."""
+    return name.replace("_", "").lower()
 
 
 class Declarations(Mapping[str, syntax.Declaration]):

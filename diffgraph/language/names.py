@@ -10,12 +10,13 @@ import re
 from collections.abc import Iterator
 from itertools import islice
 
-from diffgraph.diagnostics import Diagnostic, Span, suggest
+from diffgraph.diagnostics import Diagnostic, Span
 from diffgraph.language import syntax
 from diffgraph.language.calls import unknown_keyword
 from diffgraph.language.core_functions import CORE
 from diffgraph.language.cycles import bound_names
 from diffgraph.language.lexing import MOST_PROBLEMS
+from diffgraph.language.meant import meant
 from diffgraph.language.scopes import Scope
 from diffgraph.language.traversal import walk
 from diffgraph.language.words import READABLE, REDUCTIONS, RESERVED
@@ -51,7 +52,7 @@ def _problems(declaration: syntax.Declaration, module: Scope) -> Iterator[Diagno
     for node in walk(declaration):
         if isinstance(node, syntax.Name) and id(node) not in paths and not _is_known(node.name, own, module):
             known = known or [*own, *module.names(), *CORE, *SPECIAL]
-            yield Diagnostic("DG201", f"`{node.name}` is not known here", node.span, (), suggest(node.name, known))
+            yield Diagnostic("DG201", f"`{node.name}` is not known here", node.span, (), meant(node.name, known))
         elif isinstance(node, syntax.CallOf) and isinstance(node.function, syntax.Name):
             if node.function.name not in own:
                 yield from _wrong_keywords(node, module)

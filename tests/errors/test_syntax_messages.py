@@ -76,3 +76,7 @@ def test_a_declaration_that_cannot_be_read(text, code, place, help):
 def test_several_mistakes_are_found_and_none_twice():
     text = "def f(x):\n    return x\n\nnet model {\n    input x[N, 3 4]\n    y = x ** 2\n    state = y\n    output state\n}\n"
     assert [p.code for p in problems(text)] == ["DG140", "DG153", "DG150", "DG144", "DG111"]
+
+
+def test_a_block_without_a_brace_at_the_end_of_a_file():
+    assert {p.code for p in problems("{\n=((}\n))\nlayer\n {e")} >= {"DG130", "DG131"}
