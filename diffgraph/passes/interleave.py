@@ -9,7 +9,7 @@ from functools import cache
 from diffgraph.ir.affine import affine, index
 from diffgraph.ir.dimension import Size, floor_divide, product, symbol, symbols
 from diffgraph.ir.expression import Affine, Call, Const, Expr, Index, Read
-from diffgraph.ir.form import Form, Operand, alone_index
+from diffgraph.ir.form import Form, Operand, alone_index, copied
 from diffgraph.ir.guards import ZERO_OF, guard_reads
 from diffgraph.ir.program import Builder, Definition, Program, Statement, Tensor, Term
 from diffgraph.ir.rewrite import rewrite, substitute
@@ -27,7 +27,7 @@ ALONG_WINDOWS = 0.5
 def interleave(program: Program, report: Report) -> Program:
     """Puts 16 samples of a batch side by side as the last axis of tensors with few channels, where vectors along any
     other axis would be half empty and the conversions at the edges cost less than that. Only tensors that are the
-    program's own affair change. The last block is filled up with samples that read zeros; nothing reads these.
+    program's own affair change; of what others depend on, a copy is made afterwards. The last block is filled up with samples that read zeros; nothing reads these.
 
     Before:
         input x[N, 4]
@@ -59,6 +59,9 @@ def interleave(program: Program, report: Report) -> Program:
             if statement.tensor.name in plan.chosen:
                 text = f"{statement.tensor.name}: {LANES} samples are side by side in memory"
                 report.did(text, statement.provenance)
+            if statement.tensor.name in plan.inner:
+                statements.append(moved)
+                moved = plan.copied_out(statement)
             statement = moved
         statements.append(statement)
     return program.with_(statements=tuple(statements))
@@ -80,18 +83,22 @@ class _Plan:
         self.chosen: set[str] = set()
         self.copies: dict[str, Definition] = {}
         self._made: list[Definition] = []
-        for component in _components(self._candidates(), self.terms):
-            if self._gain(component) > 0:
-                self.chosen |= component
+        self.free = movable(program)
+        candidates = self._candidates()
+        for names in (candidates, candidates & self.free):
+            for component in _components(names - self.chosen, self.terms):
+                if self._gain(component) > 0:
+                    self.chosen |= component
+        #: The names of interleaved tensors whose own names go to copies in the old order.
+        self.inner = {n: self._inner(n) for n in sorted(self.chosen - self.free)}
 
     # ------------------------------------------------------------------------------------------------ which tensors
 
     def _candidates(self) -> set[str]:
-        """The tensors that could be interleaved: made by the program alone, sample by sample, with few channels."""
-        free = movable(self.program)
+        """The tensors that could be interleaved: made sample by sample, with few channels."""
         found = set()
         for statement in self.program.statements:
-            if isinstance(statement, Definition) and statement.tensor.name in free and statement.gradient is None:
+            if isinstance(statement, Definition) and statement.gradient is None:
                 tensor = statement.tensor
                 if _is_of_samples(tensor) and usual(tensor.shape[self._channel(tensor)]) <= LANES:
                     if all(sample_axis(t.form) is not None for t in statement.terms):
@@ -114,8 +121,10 @@ class _Plan:
             if tensor.name in component:
                 own = {o: self.program.tensors[o] for o in _samples_read(term, along)}
                 converted.update((o, _elements(t)) for o, t in own.items() if o not in component)
+                if tensor.name not in self.free:
+                    converted[tensor.name] = _elements(tensor)
             elif along is not None:
-                converted.update((o, _elements(self.program.tensors[o])) for o in operands)
+                converted.update((o, _elements(self.program.tensors[o])) for o in operands & self.free)
                 continue
             if term.form.reduced:
                 sides = [tensor] if along is not None else [self.program.tensors[o] for o in operands]
@@ -141,7 +150,8 @@ class _Plan:
         """The definition over what is interleaved now."""
         tensor, is_own = definition.tensor, definition.tensor.name in self.chosen
         if is_own:
-            tensor = replace(tensor, shape=_blocked(tensor.shape))
+            name = self.inner.get(tensor.name, tensor.name)
+            tensor = replace(tensor, name=name, shape=_blocked(tensor.shape))
         terms = tuple(self._moved_term(t, is_own) for t in definition.terms)
         return replace(definition, tensor=tensor, terms=terms)
 
@@ -150,16 +160,34 @@ class _Plan:
         for slot in _read_often(term.form) if is_own else ():
             if operands[slot] not in self.chosen:
                 operands[slot] = self._copy(term, slot)
-        if sample_axis(term.form) is None and not self.chosen.isdisjoint(operands):
+        by_sample = sample_axis(term.form) is not None
+        if not by_sample and not self.chosen.isdisjoint(operands):
             # A sum over samples reads all that it can in one order.
             for slot in set(range(len(operands))) - _read_elsewhere(term.form):
                 copy = self.copies.get(operands[slot])
                 operands[slot] = operands[slot] if copy is None else copy.tensor.name
-        moved = frozenset(n for n, o in enumerate(operands) if o in self.chosen or o != term.operands[n])
+        for slot, name in enumerate(operands):
+            if is_own or not by_sample:
+                operands[slot] = self.inner.get(name, name)
+        plain = self.inner.keys()
+        moved = frozenset(
+            n for n, (new, old) in enumerate(zip(operands, term.operands)) if new != old or new in self.chosen - plain
+        )
         if not is_own and not moved:
             return term
         form = _form_by_blocks(term.form, moved) if is_own else _form_over_blocks(term.form, moved)
         return replace(term, form=form, operands=tuple(operands))
+
+    def copied_out(self, definition: Definition) -> Definition:
+        """A tensor as it was, from what is interleaved now."""
+        tensor = definition.tensor
+        form = _form_over_blocks(copied(tensor.operand), frozenset((0,)))
+        return replace(definition, terms=(Term(form, (self.inner[tensor.name],), definition.provenance),))
+
+    def _inner(self, name: str) -> str:
+        made = replace(self.program.tensors[name], name=self.names.fresh(f"{name}_interleaved"))
+        self.names.tensors[made.name] = made
+        return made.name
 
     def _copy(self, term: Term, slot: int) -> str:
         """The name of an interleaved copy of an operand."""
