@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 #: Reductions whose value does not depend on the order of their indices (sum: by agreement).
 REORDERABLE = frozenset(("sum", "max", "min", "any", "all"))
 
+#: Scalar operations that reading an element costs where neighbours are far apart.
+OUT_OF_ORDER = 4
+
 #: Extents beyond this are all alike to a vector loop.
 LONG_LOOP = 32
 
@@ -115,7 +118,8 @@ class Member:
     def work(self) -> Size:
         """Scalar operations, roughly."""
         pieces = [*self.pieces, *(s.piece for s in self.choice.stages)] if self.style == "transformed" else self.pieces
-        return sum((product(p.form.domain) * cost(p.form.body) for p in pieces), 0)
+        each = 1 if self.order is None else OUT_OF_ORDER
+        return sum((each * product(p.form.domain) * cost(p.form.body) for p in pieces), 0)
 
 
 def member(
