@@ -93,7 +93,8 @@ class Rewriter:
     def _statement(self, s: Statement) -> Statement:
         match s:
             case Loop():
-                return replace(s, body=self.statements(s.body))
+                start = None if s.start is None else self.expression(s.start)
+                return replace(s, body=self.statements(s.body), start=start)
             case Let():
                 return Let(s.local, self.expression(s.value))
             case Update():

@@ -84,12 +84,15 @@ class Local(Expr):
 
 @dataclass(frozen=True)
 class Loop:
-    """for axis in range(extent): body. `comment` says whose loop it is, for a reader."""
+    """for axis in range(extent): body. `comment` says whose loop it is, for a reader. With a start: from there on, `extent`
+    many, but not beyond `end`."""
 
     axis: int
     extent: Size
     body: tuple[Statement, ...]
     comment: str = field(default="", compare=False)
+    start: Expr | None = None
+    end: Size | None = None
 
 
 @dataclass(frozen=True)
@@ -190,6 +193,15 @@ class TileValue(Expr):
     @property
     def own(self):
         return self.number
+
+
+@dataclass(frozen=True, eq=False)
+class LaneNumbers(Expr):
+    """An operand of a tile: how far each lane is from the first lane of the first column, as a float."""
+
+    @property
+    def own(self):
+        return ()
 
 
 TileOperand = TileLoad | Expr
@@ -321,6 +333,10 @@ class Buffer:
     private: bool = False
 
 
+#: Enough units for any number of threads that we expect to share a kernel.
+ENOUGH_UNITS = 48
+
+
 @dataclass(frozen=True)
 class Unit:
     """A loop whose steps may run on different threads."""
@@ -352,7 +368,7 @@ class Kernel:
     @property
     def is_flat(self) -> bool:
         """Whether the units are the loop that runs in vectors."""
-        return len(self.units) == 1 and not any(isinstance(s, (Loop, When)) for s in self.body)
+        return len(self.units) == 1 and not any(isinstance(s, (Loop, When, TileStart)) for s in self.body)
 
     @cached_property
     def digest(self) -> str:
@@ -378,7 +394,8 @@ def _key(value):
     if isinstance(value, tuple):
         return tuple(_key(v) for v in value)
     if isinstance(value, Loop):
-        return "Loop", value.axis, str(value.extent), _key(value.body)
+        start = None if value.start is None else (_key(value.start), str(value.end))
+        return "Loop", value.axis, str(value.extent), _key(value.body), start
     if hasattr(value, "__dataclass_fields__"):
         return type(value).__name__, tuple(_key(getattr(value, f)) for f in value.__dataclass_fields__)
     return str(value)

@@ -25,6 +25,7 @@ from diffgraph.kernels.blocking import contraction, joined
 from diffgraph.kernels.buffers import collect_loads, renumbered, without_stores
 from diffgraph.kernels.grid import Device
 from diffgraph.kernels.loops import (
+    ENOUGH_UNITS,
     Address,
     Best,
     Buffer,
@@ -42,6 +43,8 @@ from diffgraph.kernels.loops import (
 )
 from diffgraph.kernels.member import Member, Piece, reduction_order
 from diffgraph.kernels.resident import Resident
+from diffgraph.kernels.roles import Space
+from diffgraph.kernels.rows import Rows
 from diffgraph.kernels.tiling import ENOUGH_KNOWN_UNITS, Tiling
 
 #: What a reduction starts from, by op, for floats and for ints.
@@ -53,9 +56,6 @@ IDENTITY = {
     "any": (False, False),
     "all": (True, True),
 }
-
-#: Enough units for any number of threads that we expect to share a kernel.
-ENOUGH_UNITS = 48
 
 
 def can_share(reader: Member, tensor: str, preserved: int, depth: int) -> bool:
@@ -85,6 +85,8 @@ class Nest:
         self.buffers: list[Buffer] = []
         self._numbers: dict[str, int] = {}
         self._at_hand: dict[str, tuple[Local, tuple[int, ...]]] = {}
+        #: Of tensors in memory of the thread's own: how many of their first axes are not in it.
+        self._outer: dict[str, int] = {}
         self._axes = 0
         self._locals = 0
         self._tiles = 0
@@ -114,6 +116,12 @@ class Nest:
         units = tuple(Unit(self._axis(), shape[k]) for k in range(self._unit_axes(members, shared)))
         body = self._tree(members, len(units), tuple(u.axis for u in units))
         return self._pruned(Kernel(name, tuple(self.buffers), units, body, work, provenance))
+
+    def rows(
+        self, name: str, members: Sequence[Member], space: Space, provenance: Provenance, parts: Mapping[str, Tensor]
+    ) -> Kernel:
+        """The kernel of members that share a space; see `Rows`."""
+        return self._pruned(Rows(self, members, space, parts).kernel(name, provenance))
 
     def _outer_units(self, loops: Sequence[tuple[int, Size]]) -> tuple[Unit, ...]:
         """As many of the outer loops as give enough units, also where a symbolic extent turns out to be 1."""
@@ -353,7 +361,7 @@ class Nest:
             pairs = zip(read.place, place, operand.shape)
             conditions = tuple(Inside(p, s) for r, p, s in pairs if not is_inside(r, s, piece.form.domain))
         otherwise = visit(read.otherwise) if conditions else None
-        return Load(self._buffer(name), address(place, operand.shape), conditions, otherwise)
+        return Load(self._buffer(name), self.address_in(name, place, operand.shape), conditions, otherwise)
 
     def _buffer(self, name: str, written: bool = False) -> int:
         source = self.tensors[self.memory[name]]
@@ -367,6 +375,16 @@ class Nest:
         """A buffer of floats that each thread has for itself."""
         self.buffers.append(Buffer(name, "float", size, True, True))
         return len(self.buffers) - 1
+
+    def keep_private(self, name: str, outer: int, size: int) -> None:
+        """Keeps a tensor in memory of the thread's own: a part at a time, that of one place on its `outer` first axes."""
+        self._outer[name] = outer
+        self._numbers[name] = self.private(name, size)
+
+    def address_in(self, name: str, place: Sequence[Affine], shape: Sequence[Size]) -> Address:
+        """Where an element of a tensor is in its buffer."""
+        outer = self._outer.get(name, 0)
+        return address(place[outer:], shape[outer:])
 
     def lower_at(self, e: Expr, piece: Piece, where: Mapping[int, Affine]) -> Expr:
         """An expression with the indices of its form at places of the kernel."""

@@ -35,8 +35,8 @@ from diffgraph.kernels.loops import (
     When,
 )
 from diffgraph.kernels.member import Member, Piece
+from diffgraph.kernels.operands import Along, Operands
 from diffgraph.kernels.tiles import Machine
-from diffgraph.kernels.tiling import Operands
 from diffgraph.kernels.transformed import Transformed, made_cases, results_at, rows_domain, signal_at
 
 #: Bytes of v and m that a thread works on: most of what a core keeps close.
@@ -334,20 +334,6 @@ class _Scratch:
         return TileLoad(self.number, Address(place.constant, place.terms), 0, 0, 1)
 
 
-@dataclass(frozen=True)
-class _Along:
-    """What `Operands` asks of who writes a tile: here one vector, along an axis of the piece's domain."""
-
-    nest: object
-    machine: Machine
-    choice: object
-    axis: int
-
-    def lane_axis(self, piece: Piece) -> int:
-        """The axis that runs in the lanes."""
-        return self.axis
-
-
 class _Vectors:
     """Values computed on one vector, and where they are stored: the end of a tile that sums nothing."""
 
@@ -359,8 +345,10 @@ class _Vectors:
 
     def operands(self, piece: Piece, where, axis: int, known=None) -> Operands:
         """What turns the body of a piece into one over the operands of these vectors."""
-        along = _Along(self.of.nest, self.of.machine, self.of.made.choice, axis)
-        return Operands(along, piece, where, self.found, known or {})
+        choice = self.of.made.choice
+        row, column = (None if position is None else piece.axes[position] for position in (choice.row, choice.column))
+        along = Along(axis, row, column, self.of.machine.lanes if column is None else 0)
+        return Operands(self.of.nest, piece, where, along, self.found, known or {})
 
     def load(self, load: TileLoad) -> TileValue:
         """A vector of memory as an operand."""

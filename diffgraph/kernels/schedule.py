@@ -9,20 +9,22 @@ not before what they read, sharing at least the outermost loop.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from diffgraph.ir.dimension import Size, product
+from diffgraph.ir.dimension import product
 from diffgraph.ir.program import Argsort, Definition, Program, Provenance, Reshape, Scan, Statement, Table, Tensor
 from diffgraph.kernels.blocking import in_parts
 from diffgraph.kernels.chunks import stays_alone
 from diffgraph.kernels.grid import Device
 from diffgraph.kernels.lattice import Box, filled_box
-from diffgraph.kernels.loops import Kernel
+from diffgraph.kernels.loop_memory import LoopMemory
 from diffgraph.kernels.margins import margins
 from diffgraph.kernels.member import Member, Piece, follows, member
-from diffgraph.kernels.loop_memory import LoopMemory
 from diffgraph.kernels.nest import Nest, can_share, preserved_axes
+from diffgraph.kernels.roles import ACROSS, Space, role_of
+from diffgraph.kernels.row_groups import common_space, space_of_maps
+from diffgraph.kernels.rows import joined_parts, parts_of
 from diffgraph.kernels.steps import Copy, Launch, Part, Repeat, Row, Schedule, Sort, State, Step  # noqa: F401
 from diffgraph.kernels.tiles import Machine
 from diffgraph.kernels.transformed import Transformed, apart, transformed
@@ -57,6 +59,8 @@ class _Group:
     members: list[Member]
     shared: int
     before: list[Step] = field(default_factory=list)
+    #: Where the members go through rows together: the rows.
+    space: Space | None = None
 
     @property
     def names(self) -> set[str]:
@@ -184,11 +188,17 @@ class _Scheduler:
         later = range(len(self.groups) - 1, max(first, -1), -1)
         for at in [first, *later] if first >= 0 else later:
             group = self.groups[at]
-            if isinstance(group, _Group) and (shared := self._shared(group, new)) is not None:
-                group.members.append(new)
+            if not isinstance(group, _Group):
+                continue
+            if (space := self._common_space(group, new)) is not None:
+                group.space = space
+            elif group.space is not None or (shared := self._shared(group, new)) is None:
+                continue
+            else:
                 group.shared = shared
-                self.made_in[new.tensor.name] = at
-                return at
+            group.members.append(new)
+            self.made_in[new.tensor.name] = at
+            return at
         self.groups.append(_Group([new], new.depth))
         self.made_in[new.tensor.name] = len(self.groups) - 1
         return len(self.groups) - 1
@@ -236,6 +246,12 @@ class _Scheduler:
         if any(m.reduces for m in (*group.members, new)) or new.extents == group.members[0].extents:
             return False
         return not any(self.memory[o] in group.names for o in new.operands)
+
+    def _common_space(self, group: _Group, new: Member) -> Space | None:
+        if not isinstance(self.machine, Machine):
+            return None
+        return common_space(group.members, group.space, new, self.tensors, self.memory)
+
 
     def _are_siblings(self, group: _Group, new: Member) -> bool:
         """Members that do not need each other share a kernel if they read something in common, or are small: large results
@@ -303,8 +319,27 @@ class _Scheduler:
                 reads(self.name(operand), at)
         return {at: frozenset(names) for at, names in found.items()}
 
+    def _launch_rows(self, group: _Group, kept: frozenset[str], provenance: Provenance) -> list[Step]:
+        """The kernel that goes through rows, and those that join its sums over rows."""
+        parts = {m.tensor.name: parts_of(m, group.space) for m in group.members if role_of(m, group.space).kind == ACROSS}
+        for tensor in parts.values():
+            self.tensors[tensor.name], self.memory[tensor.name] = tensor, tensor.name
+        nest = Nest(self.tensors, self.memory, kept | {t.name for t in parts.values()}, self.machine)
+        named = [m.tensor.name for m in group.members if m.tensor.name in kept]
+        kernel = nest.rows(_title(named), group.members, group.space, provenance, parts)
+        steps: list[Step] = [Launch(kernel, kernel.results, tuple(m.tensor.name for m in group.members))]
+        for m in group.members:
+            if m.tensor.name in parts:
+                joined = member(m.tensor, (joined_parts(parts[m.tensor.name]),), m.provenance, self.machine)
+                steps += self._launch(_Group([joined], joined.depth), frozenset((m.tensor.name,)))
+        return steps
+
     def _launch(self, group: _Group, kept: frozenset[str]) -> list[Step]:
         provenance = tuple(dict.fromkeys(o for m in group.members for o in m.provenance))
+        if group.space is None and isinstance(self.machine, Machine):
+            group.space = space_of_maps(group.members)
+        if group.space is not None:
+            return self._launch_rows(group, kept, provenance)
         nest = Nest(self.tensors, self.memory, kept, self.machine)
         named = [m.tensor.name for m in group.members if m.tensor.name in kept] or [group.members[-1].tensor.name]
         first = group.members[0]

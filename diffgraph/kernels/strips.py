@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from diffgraph.ir.affine import affine, index
-from diffgraph.ir.dimension import Size, floor_divide, product
+from diffgraph.ir.dimension import Size, product
 from diffgraph.ir.expression import Affine, Call, Expr, Index, Read
 from diffgraph.ir.form import Form
 from diffgraph.kernels.access import address, usual

@@ -14,9 +14,10 @@ from collections.abc import Mapping, Sequence
 
 from diffgraph.ir.affine import affine, index
 from diffgraph.ir.dimension import Size, floor_divide, product
-from diffgraph.ir.expression import Affine, Call, Const, Expr, Index, Read
-from diffgraph.kernels.access import address, step, strides, usual
+from diffgraph.ir.expression import Affine, Call, Const, Expr, Index
+from diffgraph.kernels.access import address, strides
 from diffgraph.kernels.blocks import Block, Blocks, Loops, fixed_place, size_expr
+from diffgraph.kernels.chunks import LARGE_FILTER, Chunks, chunks_of, filter_bytes, guards_of_factors, other_bytes
 from diffgraph.kernels.loops import (
     Lanes,
     Loop,
@@ -32,11 +33,10 @@ from diffgraph.kernels.loops import (
     nested,
 )
 from diffgraph.kernels.member import Member, Piece
-from diffgraph.kernels.chunks import LARGE_FILTER, Chunks, chunks_of, filter_bytes, guards_of_factors, other_bytes
+from diffgraph.kernels.operands import Along, Operands, inside, settled
 from diffgraph.kernels.panels import PanelWriter, grouped_position
 from diffgraph.kernels.strips import StripWriter, strips_of
-from diffgraph.kernels.tiles import Choice, Machine, accesses_of, loop_order, unsafe
-
+from diffgraph.kernels.tiles import Choice, Machine, accesses_of, loop_order
 
 #: Enough units of extents that are known: a batch may be a single sample.
 ENOUGH_KNOWN_UNITS = 16
@@ -240,7 +240,7 @@ class Tiling:
             where[part] = affine(0, ((where[part], 1), (start, 1)))
             domain = (*domain[:part], extent, *domain[part + 1 :])
         lowered = [(self.nest.lower_at(p, piece, where), extent) for p, extent in guards]
-        conditions = [c for p, extent in lowered for c in _inside(p, extent)]
+        conditions = [c for p, extent in lowered for c in inside(p, extent)]
 
         def around(body: tuple[Statement, ...]) -> tuple[Statement, ...]:
             body = _in_loops(inner, domain, body)
@@ -274,7 +274,7 @@ class Tiling:
 
     def step(self, tile: Tile, piece: Piece, where: Mapping[int, Affine], active) -> tuple[Statement, ...]:
         """One step of a reduction, the indices of its form being at places of the kernel."""
-        operands = Operands(self, piece, where)
+        operands = Operands(self.nest, piece, where, self._along(piece))
         body = operands.lower(piece.form.body)
         step = TileStep(tile, tuple(operands.found), body, active)
         return (step,)
@@ -293,7 +293,7 @@ class Tiling:
                 if piece.form.reduced:
                     continue
                 where = {piece.axes[p]: place for p, place in places.items()}
-                found = Operands(self, piece, where, operands, known)
+                found = Operands(self.nest, piece, where, self._along(piece), operands, known)
                 parts.append(found.lower(piece.form.body))
             if adds:
                 operands.append(self._target(member, places))
@@ -303,7 +303,7 @@ class Tiling:
         shift = len(operands) + 1
         for number, (member, parts) in enumerate(zip(self.members, bodies)):
             body = parts[0] if len(parts) == 1 else Call("add", tuple(parts))
-            values.append(_settled(body, shift))
+            values.append(settled(body, shift))
             stores.append((number, self._target(member, places)))
         active = None if self.choice.along else active
         return TileStore(tile, tuple(operands), tuple(values), tuple(stores), active)
@@ -320,6 +320,12 @@ class Tiling:
         column = step.get(choice.column, 0) if choice.column is not None else lane * self.machine.lanes
         return TileLoad(self.nest.number(member.tensor.name), place, step.get(choice.row, 0), column, lane)
 
+    def _along(self, piece: Piece) -> Along:
+        choice = self.choice
+        row = None if choice.row is None else piece.axes[choice.row]
+        column = None if choice.column is None else piece.axes[choice.column]
+        return Along(self.lane_axis(piece), row, column, 0 if choice.along or column is not None else self.machine.lanes)
+
     def lane_axis(self, piece: Piece) -> int | None:
         """The axis of the piece's domain that runs in the lanes."""
         if self.choice.along:
@@ -327,112 +333,7 @@ class Tiling:
         return piece.axes[self.choice.lane]
 
 
-class Operands:
-    """Turns a body into one over the operands of a tile: reads that move with it are loads, all else that is the same for
-    all of it is a scalar."""
-
-    def __init__(self, tiling: Tiling, piece: Piece, where, found=None, known=None):
-        self.tiling = tiling
-        self.piece = piece
-        self.where = where
-        self.found: list[TileOperand] = [] if found is None else found
-        self.known = known or {}
-        choice = tiling.choice
-        self.offset = 1 if known is not None else 0
-        self.lane = tiling.lane_axis(piece)
-        self.row = None if choice.row is None else piece.axes[choice.row]
-        self.column = None if choice.column is None else piece.axes[choice.column]
-        self.axes = frozenset(k for k in (self.lane, self.row, self.column) if k is not None)
-
-    def lower(self, e: Expr) -> Expr:
-        """The body."""
-        if type(e) is Read and self.piece.operands[e.slot] in self.known:
-            return self.known[self.piece.operands[e.slot]]
-        if type(e) is Const:
-            return e
-        if not (e.indices & self.axes) and not self._reads_known(e):
-            return self._operand(self.tiling.nest.lower_at(e, self.piece, self.where))
-        if type(e) is Read:
-            return self._operand(self._load(e))
-        return Call(e.function, tuple(self.lower(a) for a in e.args))
-
-    def _reads_known(self, e: Expr) -> bool:
-        if type(e) is Read:
-            return self.piece.operands[e.slot] in self.known
-        return any(self._reads_known(c) for c in e.children)
-
-    def _operand(self, operand: TileOperand) -> Expr:
-        if type(operand) is Const:
-            return operand
-        if operand not in self.found:
-            self.found.append(operand)
-        return TileValue(self.found.index(operand) + self.offset)
-
-    def _load(self, read: Read) -> TileLoad:
-        nest, shape = self.tiling.nest, self.piece.form.operands[read.slot].shape
-        place = [nest.lower_at(p, self.piece, self.where) for p in read.place]
-        steps = [self._stride(read, shape, k) for k in (self.row, self.column, self.lane)]
-        row, column, lane = steps
-        if self.column is None and not self.tiling.choice.along:
-            column = lane * self.tiling.machine.lanes
-        inside, otherwise = self._inside(read, place, shape)
-        number = nest.number(self.piece.operands[read.slot])
-        return TileLoad(number, address(place, shape), row, column, lane, inside, otherwise)
-
-    def _stride(self, read: Read, shape, axis: int | None) -> int:
-        return 0 if axis is None else step(read.place, strides(shape), axis)[0]
-
-    def _inside(self, read: Read, place, shape) -> tuple[Lanes | None, float]:
-        """The lanes in which every guard holds, and what the others are."""
-        if read.otherwise is None:
-            return None, 0.0
-        risky = unsafe(read, self.piece.form)
-        if not risky:
-            return None, 0.0
-        lows: list[Expr] = []
-        highs: list[Expr] = []
-        scalar: list[Expr] = []
-        skipped = {p for p, _ in guards_of_factors(self.piece, self.lane)}
-        for p, lowered, extent in zip(read.place, place, shape):
-            if p not in risky or p in skipped:
-                continue
-            if self.lane is not None and self.lane in p.indices:
-                lows.append(affine(0, ((lowered, -1),)))
-                highs.append(affine(0, ((size_expr(extent), 1), (lowered, -1))))
-            else:
-                scalar.append(Call("and", _inside(lowered, extent)))
-        if not (lows or highs or scalar):
-            return None, 0.0
-        low = _extreme("max", lows) if lows else None
-        high = _extreme("min", highs) if highs else Const(1 << 30)
-        for condition in scalar:
-            high = Call("where", (condition, high, Const(-(1 << 30))))
-        return Lanes(low, high, self.column is None), float(read.otherwise.value)
-
-
-def _inside(place: Expr, extent: Size) -> tuple[Expr, Expr]:
-    return Call("ge", (place, Const(0))), Call("lt", (place, size_expr(extent)))
-
-
-
-
 def _in_loops(loops, domain, body: tuple[Statement, ...]) -> tuple[Statement, ...]:
     for axis, k in reversed(loops):
         body = (Loop(axis, domain[k], body),)
-    return body
-
-
-def _extreme(name: str, values: list[Expr]) -> Expr:
-    total = values[0]
-    for value in values[1:]:
-        total = Call(name, (total, value))
-    return total
-
-
-def _settled(body: Expr, shift: int) -> Expr:
-    """Values of earlier members follow the operands."""
-    if type(body) is TileValue:
-        return TileValue(shift - 2 - body.number) if body.number < 0 else body
-    if type(body) is Call:
-        return Call(body.function, tuple(_settled(a, shift) for a in body.args))
     return body

@@ -29,6 +29,12 @@ def cost(body: Expr) -> int:
     return sum(_price(e) for e in nodes(body) if type(e) is Call)
 
 
+@lru_cache(maxsize=1 << 14)
+def cost_of_each(body: Expr) -> int:
+    """The arithmetic that is done for each element: without that of sizes and numbers alone, which is done once."""
+    return sum(_price(e) for e in nodes(body) if type(e) is Call and (e.slots or e.indices))
+
+
 def _price(call: Call) -> int:
     repeated = len(call.args) - 1 if call.function in ("add", "mul", "and", "or") else 1
     return COSTS.get(call.function, 1) * max(1, repeated)

@@ -18,7 +18,7 @@ from diffgraph.ir.expression import Call, Read
 from diffgraph.ir.form import Form
 from diffgraph.ir.inline import inline
 from diffgraph.ir.program import Definition, Program, Provenance, Scan, Statement, Term
-from diffgraph.passes.cost import cost, nodes, usual
+from diffgraph.passes.cost import cost_of_each, nodes, usual
 from diffgraph.passes.report import Report
 
 #: Arithmetic that is done again rather than written to memory and read back, for each reader after the first.
@@ -117,6 +117,9 @@ class _Plan:
         terms = tuple(self._fused(definition.tensor.name, t) for t in definition.terms)
         if definition.tensor.name in self.producers:
             self.producers[definition.tensor.name] = terms[0]
+            if not terms[0].operands and definition.tensor.name not in self.everywhere:
+                # It has become a number.
+                self._decide(definition.tensor.name, terms[0])
         return replace(definition, terms=terms)
 
     def _fused(self, reader: str, term: Term) -> Term:
@@ -164,7 +167,7 @@ def is_free(form: Form) -> bool:
     """A map without arithmetic that reads at most one element: a broadcast, a permutation, a slice, a number. Reading
     through it costs no more than reading it."""
     reads = [e for e in nodes(form.body) if type(e) is Read]
-    return cost(form.body) == 0 and len(reads) <= 1
+    return cost_of_each(form.body) == 0 and len(reads) <= 1
 
 
 @cache
@@ -195,7 +198,7 @@ def reason_against_repeating(producer: Form, readers: int) -> str | None:
         return None
     if any(type(e) is Call and e.function == "random" for e in nodes(producer.body)):
         return f"it is drawn once for {readers} readers"
-    if cost(producer.body) * (readers - 1) > CHEAP:
+    if cost_of_each(producer.body) * (readers - 1) > CHEAP:
         return f"it would be computed {readers} times"
     size = product(usual(s) for s in producer.shape)
     large = sum(4 * product(usual(s) for s in o.shape) >= size for o in producer.operands)

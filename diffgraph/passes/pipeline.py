@@ -16,7 +16,8 @@
     sink           after fuse, which has made one map of several
     unflatten      after fuse, since a map with `//` fuses and a view does not
     extract        after fuse, on the loops that there will be
-    canonicalize, cse, dce   again: the last steps make new forms, some of them equal
+    canonicalize, cse        again: the last steps make new forms, some of them equal
+    fuse, dce      again: some sums have become maps (of what is 0 but in one place)
     interleave     on the tensors that there will be, before layout: what samples fill, channels need not
     layout         on the tensors that there will be: it changes where their elements are, not what is computed
     winograd       after layout, which has put channels in order, and before halo, which serves its reads as well
@@ -79,6 +80,7 @@ PIPELINE: Passes = (
     ("extract", extract),
     ("canonicalize", canonicalize),
     ("cse", cse),
+    ("fuse", fuse),
     ("dce", dce),
     ("interleave", interleave),
     ("layout", layout),

@@ -10,12 +10,39 @@ the kernel, and LLVM may not regroup what was written in an order for a reason.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
-from llvmlite import ir
+from llvmlite import binding, ir
 
 FLAGS = ("contract",)
 _BITS = {ir.FloatType(): ir.IntType(32), ir.DoubleType(): ir.IntType(64)}
 _REALS = {32: ir.FloatType(), 64: ir.DoubleType()}
+
+
+#: A vector of AVX-512, and the mask of all of its lanes.
+_WIDE = ir.VectorType(ir.FloatType(), 16)
+_ALL = ir.Constant(ir.IntType(16), -1)
+_ZEROS = ir.Constant(_WIDE, [0.0] * 16)
+
+
+@lru_cache
+def _has_wide_vectors() -> bool:
+    return bool(binding.get_host_cpu_features().get("avx512f"))
+
+
+def _part(builder, vector, number: int):
+    """16 lanes of a vector."""
+    lanes = ir.Constant(ir.VectorType(ir.IntType(32), 16), [16 * number + n for n in range(16)])
+    return builder.shuffle_vector(vector, ir.Constant(vector.type, ir.Undefined), lanes)
+
+
+def _together(builder, vectors: list):
+    """Vectors, a power of two many, one after the other as one."""
+    while len(vectors) > 1:
+        count = 2 * vectors[0].type.count
+        order = ir.Constant(ir.VectorType(ir.IntType(32), count), list(range(count)))
+        vectors = [builder.shuffle_vector(a, b, order) for a, b in zip(vectors[::2], vectors[1::2])]
+    return vectors[0]
 
 
 def like(kind, element):
@@ -166,11 +193,47 @@ class Real(Number):
         """self * factor + addend, rounded once."""
         return self._call("fma", factor, addend)
 
+    @property
+    def is_wide(self) -> bool:
+        """A vector of AVX-512, which has instructions of its own for some of what follows."""
+        kind = self.type
+        whole = isinstance(kind, ir.VectorType) and kind.count in (16, 32, 64) and kind.element == ir.FloatType()
+        return whole and _has_wide_vectors()
+
+    def over(self, divisor: Real) -> Real:
+        """self / divisor, within 1.5 units of the last place: a fifth of the time of a division. The divisor is finite."""
+        if not self.is_wide:
+            return self / divisor
+        inverse = divisor.reciprocal()
+        quotient = self * inverse
+        return divisor.fma(-quotient, self).fma(inverse, quotient)
+
     def reciprocal(self) -> Real:
-        """1 / self for a finite number whose reciprocal is normal, within 2 units of the last place: an estimate and a
-        step of Newton's where the machine has one for vectors, which takes a fifth of the time of a division."""
-        one = constant(self.type, 1.0)
-        return self._make(self.builder.fdiv(one, self.value, flags=(*FLAGS, "arcp")))
+        """1 / self for a finite number that is not 0, within 2 units of the last place; 0 where that is subnormal: an
+        estimate and a step of Newton's, in a fifth of the time of a division, where the machine has an estimate for
+        vectors."""
+        if not self.is_wide:
+            return self._make(self.builder.fdiv(constant(self.type, 1.0), self.value, flags=(*FLAGS, "arcp")))
+        near = self._wide("rcp14.ps.512", None, _ZEROS, _ALL)
+        return (-self).fma(near, 1.0).fma(near, near)
+
+    def times_power_of_two(self, n: Real) -> Real | None:
+        """self * 2^n for whole n, rounded once; None where there is no instruction for that."""
+        if not self.is_wide:
+            return None
+        nearest = ir.Constant(ir.IntType(32), 4)
+        return self._wide("mask.scalef.ps.512", n, _ZEROS, _ALL, nearest)
+
+    def _wide(self, name: str, other: Real | None, *more) -> Real:
+        """An instruction of AVX-512 on 16 lanes after the other."""
+        count = self.type.count // 16
+        found = []
+        for part in range(count):
+            arguments = [_part(self.builder, x.value, part) for x in (self, other) if x is not None] + [*more]
+            shape = ir.FunctionType(_WIDE, [a.type for a in arguments])
+            function = declared(self.builder.module, f"llvm.x86.avx512.{name}", shape)
+            found.append(self.builder.call(function, arguments))
+        return self._make(_together(self.builder, found))
 
     def with_sign_of(self, other: Real) -> Real:
         """Its size with the sign of another."""

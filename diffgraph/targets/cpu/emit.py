@@ -177,9 +177,9 @@ class _Emitter:
     def _statement(self, statement: Statement) -> None:
         lines = self.scopes[-1].lines
         match statement:
-            case Loop(axis, extent, body, comment):
+            case Loop(axis, _, body, comment):
                 tail = f"  # {_one_line(comment)}" if comment else ""
-                self._block(f"for {self._axis(axis)} in range({self._size(extent)}):{tail}", axis, body)
+                self._block(f"for {self._axis(axis)} in range({self._range(statement)}):{tail}", axis, body)
             case Let(local, value):
                 name = self._local(local)
                 lines.append(f"{name} = {self._cast(value, local.kind)}")
@@ -203,6 +203,13 @@ class _Emitter:
                 self.tiles.store(statement)
             case When(condition, inner):
                 self._block(f"if {self._cast(condition, 'bool')}:", None, inner)
+
+    def _range(self, loop: Loop) -> str:
+        extent = self._size(loop.extent)
+        if loop.start is None:
+            return extent
+        start = self._cast(loop.start, "int")
+        return f"{start}, min({start} + {extent}, {self._size(loop.end)})"
 
     def _best(self, s: Best) -> None:
         best, rank = self._local(s.local), self._local(s.rank)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from diffgraph.diagnostics import CompilerBug
 from diffgraph.ir.expression import Call, Const, Expr
 from diffgraph.kernels.loops import (
+    LaneNumbers,
     Lanes,
     Slot,
     TileLoad,
@@ -104,6 +105,8 @@ class TileWriter:
         return self._functions[text]
 
     def _strides(self, operand: TileOperand) -> str:
+        if isinstance(operand, LaneNumbers):
+            return "numbers"
         if not isinstance(operand, TileLoad):
             return "scalar"
         text = f"at({operand.row}, {operand.column}, {operand.lane}"
@@ -113,6 +116,8 @@ class TileWriter:
         return f"{text})"
 
     def _arguments(self, operand: TileOperand) -> list[str]:
+        if isinstance(operand, LaneNumbers):
+            return []
         if not isinstance(operand, TileLoad):
             return [self.emitter.cast(operand, "float")]
         arguments = list(self.emitter.place(operand.buffer, operand.address))

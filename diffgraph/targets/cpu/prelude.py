@@ -17,6 +17,7 @@ from diffgraph.targets.cpu.functions import FLOAT32, FLOAT64
 from diffgraph.targets.cpu.memory import BYTE, element
 from diffgraph.targets.cpu.memory import memory as memory
 from diffgraph.targets.cpu.tile import at as at
+from diffgraph.targets.cpu.tile import numbers as numbers
 from diffgraph.targets.cpu.tile import scalar as scalar
 from diffgraph.targets.cpu.tile import scratch as scratch
 from diffgraph.targets.cpu.tile import tile as tile

@@ -52,6 +52,7 @@ class at:
 
 
 scalar = None  # an operand that is the same for all
+numbers = "numbers"  # an operand that is, in each lane, how far that is from the first one
 
 
 @dataclass(frozen=True)
@@ -275,8 +276,9 @@ class _Given:
         at_value = 0
         for operand in operands:
             # Memory, index, if checked the size and the number of the buffer, if guarded the range.
-            count = 1 if operand is None else 2 + 2 * owner.checked + 2 * operand.guarded
-            self.operands.append((operand, kinds[at_value], values[at_value : at_value + count]))
+            count = 1 if operand is None else 0 if operand is numbers else 2 + 2 * owner.checked + 2 * operand.guarded
+            kind = kinds[at_value] if count else None
+            self.operands.append((operand, kind, values[at_value : at_value + count]))
             at_value += count
 
     def limit(self, low, high, columns_go_on: bool) -> None:
@@ -310,9 +312,12 @@ class _Given:
 
     def _operand(self, number: int, row: int, column: int) -> Real:
         operand = self.operands[number][0]
-        key = (
-            (number,) if operand is None else (number, row if operand.row else 0, column if self._moves(operand) else 0)
-        )
+        if operand is None:
+            key = (number,)
+        elif operand is numbers:
+            key = (number, column)
+        else:
+            key = (number, row if operand.row else 0, column if self._moves(operand) else 0)
         if key not in self._known:
             self._known[key] = Real(self.builder, self._load(number, row, column))
         return self._known[key]
@@ -325,6 +330,8 @@ class _Given:
         operand, kind, values = self.operands[number]
         if operand is None:
             return values[0] if self.scalars else self._splat(values[0])
+        if operand is numbers:
+            return ir.Constant(self.owner.vector, [float(column * self.owner.lanes + n) for n in range(self.owner.lanes)])
         offset = row * operand.row + column * operand.column
         if operand.lane == 0 or self.scalars:
             inside = self._inside(values, offset, 0, None)

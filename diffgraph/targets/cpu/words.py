@@ -7,7 +7,7 @@ from diffgraph.ir.scalar import KERNEL_FUNCTIONS
 #: Names that generated kernels use beside their own.
 NAMES = frozenset(
     "boolean float32 float64 int64 real memory select quotient maximum minimum checked raised sign_of relu_of rounded"
-    " floor_divide remainder whole values_at tile at scalar scratch prefetch math np".split()
+    " floor_divide remainder whole values_at tile at scalar numbers scratch prefetch math np".split()
 ) | {f.__name__ for f in KERNEL_FUNCTIONS}
 
 #: Words that do without branches, or that mean what the table means for every kind.
