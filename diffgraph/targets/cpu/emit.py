@@ -35,7 +35,7 @@ from diffgraph.kernels.loops import (
     When,
 )
 from diffgraph.targets.cpu.emit_tile import TileWriter
-from diffgraph.targets.cpu.words import NAMES, text_of
+from diffgraph.targets.cpu.words import NAMES, literal, text_of
 
 #: What `local op= value` and `memory op= value` are, by op and whether the values are floats.
 JOIN = {
@@ -259,7 +259,7 @@ class _Emitter:
 
     def number(self, value: float) -> str:
         """Text of a float."""
-        return _literal(value)
+        return literal(value)
 
     # ------------------------------------------------------------------------------------------------- values
 
@@ -425,7 +425,7 @@ class _Emitter:
         if isinstance(value, int):
             return f"int64({value})" if abs(value) > 2**31 else repr(value)
         value = float(value) if isinstance(value, Fraction) else value
-        key = f"np.{'float32' if self.precision == 'f32' else 'float64'}({_literal(value)})"
+        key = f"np.{'float32' if self.precision == 'f32' else 'float64'}({literal(value)})"
         if key not in self.constants:
             self.constants[key] = self._fresh("c")
         return self.constants[key]
@@ -462,14 +462,6 @@ class _Emitter:
             name += "_"
         self.taken.add(name)
         return name
-
-
-def _literal(value: float) -> str:
-    if value != value:
-        return "np.nan"
-    if value in (float("inf"), float("-inf")):
-        return "np.inf" if value > 0 else "-np.inf"
-    return repr(value)
 
 
 def _one_line(text: str) -> str:
