@@ -203,9 +203,10 @@ class _Plan:
 
 
 def _is_of_samples(tensor: Tensor) -> bool:
-    """Its first axis is a symbol, as the batch is; it has others, whose lengths are known."""
+    """Its first axis is a symbol, as the batch is; it has others, whose lengths are known. One number of each sample is
+    beside that of the next one already."""
     shape = tensor.shape
-    if tensor.kind != "float" or len(shape) < 2 or not all(isinstance(s, int) for s in shape[1:]):
+    if tensor.kind != "float" or not all(isinstance(s, int) for s in shape[1:]) or product(shape[1:]) == 1:
         return False
     return len(symbols(shape[0])) == 1 and shape[0] == symbol(next(iter(symbols(shape[0]))))
 
