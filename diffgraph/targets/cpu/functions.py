@@ -38,7 +38,6 @@ def _exp_tail(r: Real) -> Real:
     return polynomial(r, *_EXP_TAIL)
 
 
-
 def _as_int(n: Real) -> Int:
     """A whole number of moderate size as an int."""
     return (n + ROUNDER).bits() - n.constant(ROUNDER).bits()
