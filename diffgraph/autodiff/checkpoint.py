@@ -11,9 +11,11 @@ from dataclasses import replace
 from diffgraph.autodiff.forms import chunk_of, joined
 from diffgraph.autodiff.sequences import with_sequences
 from diffgraph.ir.affine import affine
+from diffgraph.ir.canonical import canonical_term
 from diffgraph.ir.dimension import Size
 from diffgraph.ir.expression import Extent, Read
 from diffgraph.ir.form import Form, Operand
+from diffgraph.ir.inline import inline
 from diffgraph.ir.program import (
     Builder,
     Carry,
@@ -45,6 +47,12 @@ def expand_checkpoints(builder: Builder, scan: Scan, moved: set[str]) -> None:
     else:
         made += _Split(builder, scan, size).statements()
     builder.statements[place : place + 1] = made
+
+
+def in_chunks(builder: Builder, scan: Scan, size: int) -> list[Statement]:
+    """Statements with the results of a scan: a scan over chunks of so many steps, its body a scan over those of one; and
+    what makes its sequences, and the results, of theirs."""
+    return _Split(builder, scan, size).statements()
 
 
 class _Split:
@@ -105,7 +113,7 @@ class _Split:
         sequences = [(i, self._piece(o, start, (self.rest, *shapes[o].shape[1:]))) for i, o in scan.sequences]
         body, index = scan.body, ""
         if scan.index:
-            body, index, _ = _counted(scan, ((1, "step"),), Extent(start))
+            body, index, _ = _counted(scan, ((1, "step", self.rest),), Extent(start))
         last = replace(
             scan,
             length=self.rest,
@@ -152,7 +160,7 @@ class _Split:
         body, index, chunk = scan.body, "", ""
         constants = scan.constants
         if scan.index:
-            body, index, chunk = _counted(scan, ((1, "step"), (self.size, "chunk")), Extent(0))
+            body, index, chunk = _counted(scan, ((1, "step", self.size), (self.size, "chunk", self.count)), Extent(0))
             constants += ((chunk, chunk),)
             inside.tensors[chunk] = Tensor(chunk, (), "int", self.count)
 
@@ -195,13 +203,30 @@ class _Split:
         return Program(tuple(inputs), (inner,), tuple(Output(t.name, t.name) for t in inner.results))
 
 
-def _counted(scan: Scan, counters: tuple[tuple[int, str], ...], start: Extent) -> tuple[Program, str, ...]:
-    """The body of a scan that finds its step as the sum of counters, each times its stride. Gives also their names."""
+def _counted(scan: Scan, counters: tuple[tuple[int, str, Size], ...], start: Extent) -> tuple[Program, str, ...]:
+    """The body of a scan that finds its step as the sum of counters (stride, name, bound) and a start. Gives also their
+    names."""
     builder = Builder(scan.body)
-    names = [builder.input(hint, (), "free", kind="int").name for _, hint in counters]
-    reads = [(Read(slot, (), None), stride) for slot, (stride, _) in enumerate(counters)]
-    form = Form((), "sum", (), (), (Operand((), "int"),) * len(counters), affine(0, [(start, 1), *reads]))
-    step = Definition(Tensor(scan.index, (), "int", scan.length), (Term(form, tuple(names), scan.provenance),))
+    names = [builder.input(hint, (), "free", kind="int", bound=bound).name for _, hint, bound in counters]
+    reads = [(Read(slot, (), None), stride) for slot, (stride, _, _) in enumerate(counters)]
+    operands = tuple(Operand((), "int", bound) for _, _, bound in counters)
+    form = Form((), "sum", (), (), operands, affine(0, [(start, 1), *reads]))
+    step = Term(form, tuple(names), scan.provenance)
     inputs = tuple(i for i in builder.inputs if i.tensor.name != scan.index)
-    body = scan.body.with_(inputs=inputs, statements=(step, *scan.body.statements))
+    made = Definition(Tensor(scan.index, (), "int", scan.length), (step,))
+    body = scan.body.with_(inputs=inputs, statements=(made, *(_placed(s, scan.index, step) for s in scan.body.statements)))
     return (body, *names, *[""] * (2 - len(names)))
+
+
+def _placed(statement: Statement, name: str, step: Term) -> Statement:
+    """The statement with the number of the step computed in its places, so that they stay as plain as they were."""
+    if not isinstance(statement, Definition) or statement.gradient is not None or name not in statement.operands:
+        return statement
+
+    def placed(term: Term) -> Term:
+        while name in term.operands:
+            form = inline(term.form, term.operands.index(name), step.form)
+            term = canonical_term(Term(form, (*term.operands, *step.operands), term.provenance))
+        return term
+
+    return replace(statement, terms=tuple(placed(t) for t in statement.terms))

@@ -31,6 +31,19 @@ def summed_over_steps(
     Operands in the slots that are `stacked` have the step as their first axis; slot `step`, if any, is the number of
     the step. Gives a canonical form and the slot of the original that each of its slots reads.
     """
+    return canonical(_over_steps(form, length, stacked, step, ()))
+
+
+def made_for_all_steps(
+    form: Form, length: Size, stacked: Sequence[bool], step: int | None
+) -> tuple[Form, tuple[int, ...]]:
+    """What a form makes in each step, for all of them: one more axis, the first of its result. Otherwise as
+    `summed_over_steps`."""
+    return canonical(_over_steps(form, length, stacked, step, (index(0),)))
+
+
+def _over_steps(form: Form, length: Size, stacked: Sequence[bool], step: int | None, first: tuple) -> Form:
+    """The form over one more axis, which `first` writes."""
 
     def change(e: Expr) -> Expr:
         if type(e) is Index:
@@ -45,10 +58,11 @@ def summed_over_steps(
         Operand((length, *o.shape), o.kind, o.bound) if is_stacked else o
         for o, is_stacked in zip(form.operands, stacked)
     )
-    write = tuple(as_affine(rewrite(w, change)) for w in form.write)
+    write = (*first, *(as_affine(rewrite(w, change)) for w in form.write))
     domain = (length, *form.domain)
+    shape = (length, *form.shape) if first else form.shape
     body = rewrite(form.body, change, [o.kind for o in operands])
-    return canonical(Form(domain, "sum", write, form.shape, operands, body))
+    return Form(domain, form.op, write, shape, operands, body)
 
 
 def chunk_of(operand: Operand, start: Size, shape: tuple[Size, ...]) -> Form:

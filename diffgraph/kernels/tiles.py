@@ -249,8 +249,8 @@ def _choices(forms: Sequence[Form], written: Sequence[Sequence[int | None]], mac
     even = [p for p, s in enumerate(strides(form.shape)) if isinstance(s, int)]
     tiled = [p for p in even if positions[p] is not None and isinstance(form.domain[positions[p]], int)]
     rows = [(None, 1), *((p, r) for p in tiled for r in ROWS[1:] if r <= form.domain[positions[p]])]
-    if 0 in even and positions[0] is not None and not isinstance(form.domain[positions[0]], int):
-        rows += [(0, r) for r in (4, 6, 8)]
+    open_ended = [p for p in even if positions[p] is not None and not isinstance(form.domain[positions[p]], int)]
+    rows += [(p, r) for p in open_ended for r in (4, 6, 8)]
     across = [(False, p) for p in even if positions[p] is not None]
     for (along, lane), (row, r) in itertools.product([*across, *((True, k) for k in form.reduced)], rows):
         if not along and row == lane:

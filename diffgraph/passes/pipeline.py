@@ -11,6 +11,7 @@
     compose        once sums are plain contractions, and before fuse hides what is linear in functions that are not
     hoist, contract   again: sums that became one are put in order (a mean of a 1x1 convolution is that of a mean)
     merge          once filters are what they will be, and before fuse puts functions into other sums
+    distribute     before lift: what leaves a chunk of steps may be the same in every chunk
     lift           before fuse, which would put what is the same in every step of a scan back into its steps
     fuse           last of the large steps, because substitution hides what those before it look at
     sink           after fuse, which has made one map of several
@@ -40,6 +41,7 @@ from diffgraph.passes.compose import compose
 from diffgraph.passes.contract import contract
 from diffgraph.passes.cse import cse
 from diffgraph.passes.dce import dce
+from diffgraph.passes.distribute import distribute
 from diffgraph.passes.extract import extract
 from diffgraph.passes.fold import fold
 from diffgraph.passes.fuse import fuse
@@ -73,6 +75,7 @@ PIPELINE: Passes = (
     ("hoist", hoist),
     ("contract", contract),
     ("merge", merge),
+    ("distribute", distribute),
     ("lift", lift),
     ("fuse", fuse),
     ("sink", sink),

@@ -2,7 +2,9 @@
 
 import re
 import textwrap
+from dataclasses import replace
 
+from diffgraph.autodiff.sequences import axis_of_steps, read_by_step
 from diffgraph.ir.program import Definition, Program, Reshape, Scan
 from diffgraph.language.elaborate import elaborate
 from diffgraph.language.module import load_text
@@ -27,6 +29,15 @@ def signature(program: Program) -> tuple:
     return _signature(canonicalize(program, Report()), {})
 
 
+def _by_row(scan: Scan) -> Scan:
+    """What is read at the number of the step is a row that the step is given. (The outputs of a body repeat what is carried
+    and yielded, and are not there before `dce`.)"""
+    for inner, outer in scan.constants:
+        if axis_of_steps(scan, inner) == 0:
+            scan = read_by_step(scan, inner, outer, 0)
+    return replace(scan, body=scan.body.with_(outputs=()))
+
+
 def _signature(program: Program, given: dict[str, object]) -> tuple:
     """The signature of a canonical program; `given` says what the free inputs of a body are."""
     known: dict[str, object] = {i.tensor.name: ("input", i.path) for i in program.inputs} | given
@@ -35,6 +46,7 @@ def _signature(program: Program, given: dict[str, object]) -> tuple:
             terms = sorted((t.form.digest, tuple(known[o] for o in t.operands)) for t in statement.terms)
             made = "definition", tuple(terms)
         elif isinstance(statement, Scan):
+            statement = _by_row(statement)
             outer = {inner: known[name] for inner, name in (*statement.sequences, *statement.constants)}
             carried = {c.inner: (number, known[c.initial]) for number, c in enumerate(statement.carries)}
             made = "scan", _signature(statement.body, {statement.index: "index"} | carried | outer)
