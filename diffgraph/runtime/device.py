@@ -1,7 +1,7 @@
 """A program on a device: kernels, a plan for each batch size, and one start for each step.
 
-Parameters and states are what their arrays on the host say: they go to the device when a run or an epoch begins, and come
-back when it ends. In between nothing leaves the device but what is asked for.
+Parameters and states stay on the device from run to run, and come back when somebody asks for them (`mirror`); those of a
+plain dict go there when a run or an epoch begins, and come back when it ends. Nothing else leaves but what is asked for.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from diffgraph.runtime import values
 from diffgraph.runtime.device_launch import MEETING, MOST_STEPS, Launches
 from diffgraph.runtime.device_library import DeviceLibrary, Texts, default_cache, texts_of
 from diffgraph.runtime.device_plan import DevicePlan, DevicePlanner
+from diffgraph.runtime.mirror import Mirror
 from diffgraph.runtime.executable import Block, Executable, fail_unless
 from diffgraph.targets.cuda.compile import is_installed
 from diffgraph.targets.cuda.listing import listing
@@ -112,6 +113,18 @@ class DeviceExecutable(Executable):
         self._kept.append(address)
         return address
 
+    @property
+    def mirror(self) -> Mirror | None:
+        """What keeps parameters and states on the device; None where nobody knows who writes to them."""
+        return None if self.tracker is None else Mirror.of(self.tracker, self.driver)
+
+    def _rebound(self) -> None:
+        self._forget()
+        for given in self.stored.values():
+            found = self.memories.pop(given.tensor.name, None)
+            if found is not None and found.is_own:
+                self.driver.free(found.address)
+
     def _forget(self) -> None:
         """Drops all runs: memory that they work on has moved."""
         self._runs.clear()
@@ -151,8 +164,11 @@ class DeviceExecutable(Executable):
 
 @dataclass(frozen=True)
 class _Memory:
+    """is_own: the executable's, rather than that of a mirror."""
+
     address: int
     size: int
+    is_own: bool = True
 
 
 class DeviceRun:
@@ -184,7 +200,12 @@ class DeviceRun:
         """Memory for everything; then none of it moves."""
         owner, planner = self.owner, self.planner
         wanted = {name: size for name, size in self.extra.items()}
-        for name in (*self.stored, *self.inputs):
+        for name, path in self.stored.items():
+            if owner.mirror is None:
+                wanted[name] = planner.bytes(name)
+            else:
+                owner.memories[name] = _Memory(owner.mirror.address(owner.storage[path]), planner.bytes(name), False)
+        for name in self.inputs:
             wanted[name] = planner.bytes(name)
         for name, size in {**wanted, "(arena)": self.plan.arena, "(indices)": 8 * planner.indices}.items():
             owner.reserve(name, max(8, size))
@@ -204,10 +225,13 @@ class DeviceRun:
         return self.owner.memories[name.removesuffix(" (bound)")].address
 
     def upload(self, inputs: Mapping[str, np.ndarray]) -> None:
-        """Brings parameters, states and inputs to the device."""
+        """Brings parameters, states and inputs to the device, where they are not there."""
         owner = self.owner
-        for name, path in self.stored.items():
-            owner.driver.upload(owner.memories[name].address, owner.storage[path])
+        if owner.mirror is not None:
+            owner.mirror.upload(owner.tracker, [owner.storage[path] for path in self.stored.values()])
+        else:
+            for name, path in self.stored.items():
+                owner.driver.upload(owner.memories[name].address, owner.storage[path])
         for name in self.inputs:
             owner.driver.upload(owner.memories[name].address, inputs[name])
 
@@ -234,12 +258,15 @@ class DeviceRun:
         return array
 
     def fetch(self) -> None:
-        """Brings back what the program commits."""
+        """Notes what the program has committed; brings it back where nobody would ask for it."""
         owner = self.owner
-        for commit in owner.program.commits:
-            path = self.stored[commit.state]
-            owner.driver.download(owner.memories[commit.state].address, owner.storage[path])
+        paths = [self.stored[commit.state] for commit in owner.program.commits]
         owner._note_commit()
+        if owner.mirror is not None:
+            owner.mirror.changed(owner.tracker, [owner.storage[path] for path in paths])
+            return
+        for commit, path in zip(owner.program.commits, paths):
+            owner.driver.download(owner.memories[commit.state].address, owner.storage[path])
 
 
 def _planner(owner: DeviceExecutable, sizes, commit: bool, around, own: frozenset[str]) -> DevicePlanner:

@@ -9,16 +9,25 @@ written.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Protocol
 
 import numpy as np
 
 
+class Elsewhere(Protocol):
+    """Memory beside that of a storage, such as a device's."""
+
+    def bring_back(self) -> None:
+        """Brings newer values to the arrays of the storage."""
+
+
 class _Marks:
     """What storages that share memory know together. writes: how often something may have been written. lent: the array
-    behind each loan that is alive."""
+    behind each loan that is alive. elsewhere: what may hold newer values, and brings them back."""
 
     def __init__(self):
         self.writes = 0
+        self.elsewhere: Elsewhere | None = None
         self.lent: dict[int, np.ndarray] = {}
 
 
@@ -45,6 +54,7 @@ class Storage(Mapping):
         self._marks = marks or _Marks()
 
     def __getitem__(self, path: str) -> np.ndarray:
+        self._bring_back()
         return np.asarray(_Loan(self._arrays[path], self._marks))
 
     def __contains__(self, path) -> bool:
@@ -64,11 +74,25 @@ class Storage(Mapping):
         """A storage whose arrays are those of this one under other paths: path -> path in this one."""
         return Storage({path: self._arrays[source] for path, source in sources.items()}, self._marks)
 
+    def _bring_back(self) -> None:
+        if self._marks.elsewhere is not None:
+            self._marks.elsewhere.bring_back()
+
     # ------------------------------------------------------------------------------------------- for executables
 
     def own(self, path: str) -> np.ndarray:
         """The array itself. Who writes to it says so by `note_write`."""
+        self._bring_back()
         return self._arrays[path]
+
+    @property
+    def elsewhere(self) -> Elsewhere | None:
+        """What may hold newer values."""
+        return self._marks.elsewhere
+
+    @elsewhere.setter
+    def elsewhere(self, other: Elsewhere) -> None:
+        self._marks.elsewhere = other
 
     @property
     def writes(self) -> int:
@@ -83,3 +107,9 @@ class Storage(Mapping):
     def lent(self) -> tuple[np.ndarray, ...]:
         """The arrays, as `own` gives them, that are lent now."""
         return tuple(self._marks.lent.values())
+
+
+def copies(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Copies of arrays by path; those of a storage without lending them, so that nobody can have written to them."""
+    own = arrays.own if isinstance(arrays, Storage) else arrays.__getitem__
+    return {path: own(path).copy() for path in arrays}

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from diffgraph.diagnostics import Diagnostic, RunFailed
+from diffgraph.runtime.storage import copies
 from diffgraph.training import checkpoint
 from diffgraph.training.checkpoint import Position
 from diffgraph.training.interruption import Interruption
@@ -258,8 +259,7 @@ class _Loop:
     # ------------------------------------------------------------ keeping
 
     def _copy(self):
-        values = {path: array.copy() for path, array in self.run.storage.items()}
-        return values, self.position, self._memory()
+        return copies(self.run.storage), self.position, self._memory()
 
     def _memory(self) -> dict[str, np.ndarray]:
         return {**self.run.steps.state(), "losses": np.array(self.losses, np.float64)}

@@ -109,3 +109,47 @@ def test_what_the_driver_refuses_is_a_bug_of_ours(monkeypatch):
     with pytest.raises(CompilerBug, match="CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES"):
         driver.program(operations)
     assert fake.capturing is None
+
+
+def test_parameters_stay_on_the_device(monkeypatch, rng):
+    """They cross when the host has changed them, and when it asks; not from epoch to epoch."""
+    fake = installed(monkeypatch)
+    device.use(CudaDriver())
+    try:
+        net = Net(load_text(NET), target="cuda", seed=2)
+        x, y = rng.standard_normal((20, 6)).astype(np.float32), rng.standard_normal((20, 3)).astype(np.float32)
+        first = net.loss(x=x, y=y)
+        before = fake.calls.count("cuMemcpyHtoDAsync")
+        assert net.loss(x=x, y=y) == first
+        assert fake.calls.count("cuMemcpyHtoDAsync") == before + 2  # the inputs
+        net.parameters["linear2.bias"] = np.ones(3)
+        changed = net.loss(x=x, y=y)
+        assert changed != first
+        kept = net.parameters["linear1.weight"]
+        start = kept.copy()
+        net.train(data=(x, y), epochs=1)
+        assert not np.array_equal(kept, start), "an array in a person's hands is the net's own"
+        assert net.loss(x=x, y=y) != changed
+        kept[...] = start
+        again = net.loss(x=x, y=y)
+        reference = Net(load_text(NET), target="reference", precision="f64", seed=2)
+        for path, value in net.parameters.items():
+            reference.parameters[path] = value
+        assert again == pytest.approx(reference.loss(x=x, y=y), rel=1e-5)
+    finally:
+        device.use(None)
+
+
+def test_epochs_of_a_run_upload_parameters_once(monkeypatch, rng):
+    installed(monkeypatch)
+    driver = CudaDriver()
+    shapes = []
+    upload = driver.upload
+    monkeypatch.setattr(driver, "upload", lambda address, array: (shapes.append(array.shape), upload(address, array))[1])
+    device.use(driver)
+    try:
+        data = rng.standard_normal((16, 6)).astype(np.float32), rng.standard_normal((16, 3)).astype(np.float32)
+        Net(load_text(NET), target="cuda", seed=2).train(data=data, epochs=3)
+        assert shapes.count((8, 6)) == 3, "a weight and its two moments, once each"
+    finally:
+        device.use(None)
