@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from diffgraph.ir.dimension import Size, floor_divide, product
 from diffgraph.ir.expression import Affine, Expr, Index
 from diffgraph.kernels.access import nodes, usual
-from diffgraph.kernels.loops import Address, Best, Contraction, Kernel, Load, Loop, Statement, Store, Update
+from diffgraph.kernels.loops import Address, Best, Contraction, Kernel, Load, Loop, Statement, Store, Update, When
 
 #: Threads of a block that has no reason for another number; no block has more, so that a thread may have 255 registers.
 THREADS = 256
@@ -120,7 +120,7 @@ def _joins_memory(body: tuple[Statement, ...]) -> bool:
     for statement in body:
         if isinstance(statement, Store) and statement.op is not None:
             return True
-        if isinstance(statement, Loop) and _joins_memory(statement.body):
+        if isinstance(statement, (Loop, When)) and _joins_memory(statement.body):
             return True
     return False
 

@@ -20,7 +20,7 @@ from diffgraph.ir.expression import Affine, Call, Const, Expr, Extent, Index, Re
 from diffgraph.ir.form import Form, alone_index
 from diffgraph.ir.program import Provenance, Tensor
 from diffgraph.ir.scalar import kind_of
-from diffgraph.kernels.access import FEW, address, cost, reads, strides, usual
+from diffgraph.kernels.access import FEW, address, reads, strides, usual
 from diffgraph.kernels.blocking import contraction, joined
 from diffgraph.kernels.buffers import collect_loads, renumbered, without_stores
 from diffgraph.kernels.grid import Device
@@ -135,26 +135,6 @@ class Nest:
             known *= extent if isinstance(extent, int) else 1
         return tuple(units)
 
-    def scatter(self, name: str, tensor: Tensor, piece: Piece, provenance: Provenance) -> Kernel:
-        """The kernel that joins a term to what is in memory already, wherever it writes. Units are the axes along which no
-        place is written twice; all else runs in the order of the domain, so that every place sums in one order."""
-        form = piece.form
-        number = self._buffer(tensor.name, written=True)
-        alone = [k for k in sorted(form.written) if any(only_index(w) == k for w in form.write)]
-        units = tuple(Unit(self._axis(), form.domain[k]) for k in alone[:2])
-        where = {k: u.axis for k, u in zip(alone, units)}
-        loops = [(self._axis(), k) for k in sorted(form.written) if k not in where]
-        where.update((k, axis) for axis, k in loops)
-        made, value = self._reduce(piece, where)
-        place = [self.lower(w, piece, where) for w in form.write]
-        pairs = zip(form.write, place, form.shape)
-        conditions = tuple(Inside(p, s) for w, p, s in pairs if not is_inside(w, s, form.domain))
-        op = None if form.op in ("argmax", "argmin") else form.op
-        store = Store(number, address(place, form.shape), value, op, conditions)
-        body = wrap(loops, form.domain, (*made, store))
-        work = product(form.domain) * cost(form.body)
-        return Kernel(name, tuple(self.buffers), units, body, work, provenance)
-
     def fill(self, name: str, tensor: Tensor, op: str, provenance: Provenance) -> Kernel:
         """The kernel that sets every element to the identity of a reduction."""
         number = self._buffer(tensor.name, written=True)
@@ -235,7 +215,7 @@ class Nest:
         statements: list[Statement] = []
         values: list[Expr] = []
         for piece in member.pieces:
-            made, value = self._reduce(piece, dict(zip(member.axes_of(piece), axes)))
+            made, value = self.reduce(piece, dict(zip(member.axes_of(piece), axes)))
             statements += made
             values.append(value)
         total = values[0] if len(values) == 1 else Call("add", tuple(values))
@@ -248,7 +228,7 @@ class Nest:
             self._at_hand[member.tensor.name] = (total, axes)
         return statements
 
-    def _reduce(self, piece: Piece, where: dict[int, int]) -> tuple[list[Statement], Expr]:
+    def reduce(self, piece: Piece, where: dict[int, int]) -> tuple[list[Statement], Expr]:
         """Statements that reduce a term at a place (domain axis -> kernel axis), and the value they leave."""
         form = piece.form
         order = reduction_order(form)

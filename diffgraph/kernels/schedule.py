@@ -25,6 +25,7 @@ from diffgraph.kernels.nest import Nest, can_share, preserved_axes
 from diffgraph.kernels.roles import ACROSS, Space, role_of
 from diffgraph.kernels.row_groups import common_space, space_of_maps
 from diffgraph.kernels.rows import joined_parts, parts_of
+from diffgraph.kernels.scatter import scatter
 from diffgraph.kernels.steps import Copy, Launch, Part, Repeat, Row, Schedule, Sort, State, Step  # noqa: F401
 from diffgraph.kernels.tiles import Machine
 from diffgraph.kernels.transformed import Transformed, apart, transformed
@@ -370,8 +371,8 @@ class _Scheduler:
             first = Nest(self.tensors, self.memory, frozenset())
             kernels = [first.fill(f"{named}_start", tensor, written[0].form.op, provenance)]
         for number, piece in enumerate(written):
-            nest = Nest(self.tensors, self.memory, frozenset())
-            kernels.append(nest.scatter(f"{named}_part{number}", tensor, piece, provenance))
+            nest = Nest(self.tensors, self.memory, frozenset(), self.machine)
+            kernels.append(scatter(nest, f"{named}_part{number}", tensor, piece, provenance))
         return [Launch(k, (tensor.name,), (tensor.name,)) for k in kernels]
 
     # ------------------------------------------------------------------------------------------------- scans

@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import cache
 
 from diffgraph.ir.affine import index
+from diffgraph.ir.digits import split_index
 from diffgraph.ir.dimension import Size, product
 from diffgraph.ir.expression import Expr, Read
 from diffgraph.ir.form import Form, Operand, alone_index
@@ -62,16 +63,41 @@ def split(program: Program, report: Report) -> Program:
 
 def _split(definition: Definition, names: Builder, report: Report) -> list[Definition]:
     (term,) = definition.terms
-    axis = part_axis(term.form)
+    divided, axis = parted(term.form)
     if axis is None or definition.gradient is not None:
         return [definition]
     tensor = definition.tensor
-    form = _parts(term.form, axis)
+    form = _parts(divided, axis)
     parts = Tensor(names.fresh(f"{tensor.name}_parts"), form.shape)
     names.tensors[parts.name] = parts
     report.did(f"{tensor.name}: is reduced in {form.shape[0]} parts", term.provenance)
     whole = Term(_joined(parts.operand, term.form.op), (parts.name,), term.provenance)
     return [Definition(parts, (replace(term, form=form),)), replace(definition, terms=(whole,))]
+
+
+@cache
+def parted(form: Form) -> tuple[Form, int | None]:
+    """The form, or the same with one of its axes as two, and the axis of a reduction by whose values it is best taken
+    apart; None where it is as good as it is."""
+    axis = part_axis(form)
+    if axis is not None or not _leaves_little(form):
+        return form, axis
+    lengths = {k: _pieces(form.domain[k]) for k in form.reduced if isinstance(form.domain[k], int)}
+    axis = max((k for k, count in lengths.items() if count), key=lambda k: (form.domain[k], -k), default=None)
+    return (form, None) if axis is None else (split_index(form, axis, form.domain[axis] // lengths[axis]), axis)
+
+
+def _pieces(extent: int) -> int | None:
+    """A divisor of an extent, near its square root, that is a good number of parts."""
+    fitting = [d for d in range(FEWEST, min(MOST, extent) + 1) if extent % d == 0]
+    return min(fitting, key=lambda d: (abs(d * d - extent), d), default=None)
+
+
+def _leaves_little(form: Form) -> bool:
+    """Whether a large reduction has hardly any results."""
+    if form.op not in OPS or not form.is_projection or not form.reduced:
+        return False
+    return product(usual(s) for s in form.shape) <= FEWEST and product(usual(s) for s in form.domain) >= LARGE
 
 
 @cache

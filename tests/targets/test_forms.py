@@ -62,6 +62,16 @@ CASES = {
         output b = x -> maxpool(3, stride = 2, pad = 1)
         output c = x -> avgpool(2)
         output d = x -> global_avgpool""",
+    "totals": """
+        input x[96000]
+        input z[N, 3]
+        a[] = sum[i](x[i]^2)
+        b[] = max[i](x[i])
+        c[k] = sum[n](z[n, k])
+        output a
+        output b
+        output c
+    """,
     "a single unit": """
         input x[N, 8]
         input w[1, 8]
