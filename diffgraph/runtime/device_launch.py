@@ -114,7 +114,7 @@ class Launches:
     def _together(self, item: Together, steps: int) -> operations.Launch:
         starts = item.starts
         threads, shared = max(s.threads for s in starts), max(s.shared for s in starts)
-        readable, unnamed = (_Names(self, item, named) for named in (True, False))
+        readable, unnamed = (Arguments(self, item, named) for named in (True, False))
         kinds = ("uint32", *readable.kinds.values())
         sizes = [self.extent(s) for s in readable.sizes]
         code = self.library.load(unnamed.text(threads), readable.text(threads), kinds, len(sizes) + 1, threads)
@@ -126,7 +126,7 @@ class Launches:
         return operations.Launch(code, blocks, threads, tuple(places), (*sizes, steps), shared, blocks > 1)
 
 
-class _Names:
+class Arguments:
     """The arguments of one launch: a name for each place (as a type) and for each size that is not a number."""
 
     def __init__(self, launches: Launches, item: Together, named: bool):

@@ -14,7 +14,7 @@ DEVICES = {75: (75,), 80: (80, 86, 89, 90)}
 
 @dataclass(frozen=True)
 class Job:
-    """A kernel to compile: where it is from, its text, what `to_ptx` wants to know."""
+    """A kernel to compile: where it is from, its text, what `to_ptx` wants to know; bytes of shared memory of its launch."""
 
     origin: str
     source: str
@@ -22,6 +22,7 @@ class Job:
     sizes: int
     threads: int
     generation: int
+    shared: int = 0
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,29 @@ def kernels_of(program, origin, precision="f32", generation=80):
     for kernel in schedule(optimize(program, target="cuda"), device).kernels:
         text = emit(plain(kernel), "f32", device)
         named = f"{origin}: {kernel.name}"
-        yield Job(named, text.source, text.parameters, len(text.sizes), text.grid.threads, generation)
+        yield Job(named, text.source, text.parameters, len(text.sizes), text.grid.threads, generation, text.shared)
+
+
+def step_as_one_launch(text, batch, generation=80):
+    """A training step of a net, its updates included, as one launch."""
+    from diffgraph.compiler import Net
+    from diffgraph.language.module import load_text
+    from diffgraph.language.step import training_network
+    from diffgraph.passes.pipeline import optimize
+    from diffgraph.runtime.device import DeviceExecutable, _planner
+    from diffgraph.runtime.device_launch import Arguments, Launches
+    from diffgraph.targets.cuda.simulated import SimulatedDriver
+
+    net = Net(load_text(text), target="cuda")
+    program = training_network(net.plan(batch=batch, steps=1), sizes={}).program
+    executable = DeviceExecutable(optimize(program, target="cuda"), "f32", SimulatedDriver(generation))
+    planner = _planner(executable, {net.network().batch: batch}, True, None, frozenset())
+    plan = planner.plan()
+    assert plan.is_one
+    threads, shared = (max(getattr(s, what) for s in plan.items[0].starts) for what in ("threads", "shared"))
+    made = Arguments(Launches(executable.library, executable.texts, None, planner.extent, None), plan.items[0], True)
+    kinds = ("uint32", *made.kinds.values())
+    return Job("a step as one launch", made.text(threads), kinds, len(made.sizes) + 1, threads, generation, shared)
 
 
 def training_program(network):

@@ -8,7 +8,7 @@ import pytest
 from agreement import program_of
 from simulation import check
 
-from diffgraph.runtime import device_library
+from diffgraph.runtime import device_launch, device_library
 from diffgraph.targets.cuda.ptx.launch import Divergence
 from diffgraph.targets.cuda.ptx.memory import MemoryFault, Race
 
@@ -65,3 +65,33 @@ def test_threads_that_leave_before_a_barrier(monkeypatch, rng):
     with pytest.raises((Divergence, Race)):
         check(program_of(PRODUCT), 37, np.random.default_rng(1))
     _ = rng
+
+
+TOGETHER = """input x[N, 40]\ninput w[24, 40]\ny[n, u] = sum[d](w[u, d] * x[n, d])
+g[u, d] = sum[n](tanh(y[n, u]) * x[n, d])\ns[d] = sum[n](x[n, d]^2)\nt[n, d] = x[n, d] * s[d]
+output y\noutput g\noutput t"""
+
+#: In launches of many kernels: (how many blocks, what is replaced, by what).
+MISTAKES_TOGETHER = {
+    "stages that do not meet": (1, r"\n *meet_all\(meeting\)", ""),
+    "blocks that do not wait for each other": (3, r"meet_all\(meeting\)", "barrier_of_block()"),
+    "copies that arrive in the next kernel": (1, r"copies_done\(0\)", "pass"),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES_TOGETHER)
+def test_is_found_in_one_launch(name, monkeypatch, rng):
+    blocks, what, by = MISTAKES_TOGETHER[name]
+    changed = []
+
+    def together(*arguments, original=device_launch.together):
+        text = original(*arguments)
+        changed.append(re.sub(what, by, text) != text)
+        return re.sub(what, by, text)
+
+    monkeypatch.setattr(device_launch, "WORK_OF_ONE_BLOCK", 0 if blocks > 1 else 1 << 40)
+    check(program_of(TOGETHER), 150, rng)
+    monkeypatch.setattr(device_launch, "together", together)
+    with pytest.raises(Race):
+        check(program_of(TOGETHER), 150, rng)
+    assert any(changed)

@@ -146,3 +146,33 @@ def word(line, kind, place, half):
 def test_what_it_does_not_know_it_says():
     with pytest.raises(UnknownPtx, match="wgmma"):
         run("wgmma.fence.sync.aligned;", np.zeros(64, np.float32))
+
+
+def test_a_barrier_for_some_of_the_threads(values):
+    body = """ld.global.f32 %f1, [%rd5]; setp.ge.s32 %p1, %r1, 32; @%p1 bra OVER;
+        st.shared.f32 [%r7], %f1; bar.sync 1, 32; OVER: bar.sync 0; {more}
+        xor.b32 %r8, %r5, 124; add.s32 %r8, %r6, %r8; @%p1 bra END; ld.shared.f32 %f2, [%r8]; st.global.f32 [%rd4], %f2; END:"""
+    found = run(body.format(more=""), values)
+    np.testing.assert_array_equal(found[:32], values[:32][::-1])
+    with pytest.raises(Divergence, match="different numbers"):
+        run(body.format(more="@%p1 bra LAST; bar.sync 1, 32; LAST: @!%p1 bra NEXT; bar.sync 1, 64; NEXT:").replace(
+            "bar.sync 1, 32; LAST", "bar.sync 1, 48; LAST"), values)
+
+
+WAIT = """setp.ne.s32 %p1, %r2, 0; @%p1 bra WAITS; ld.global.f32 %f1, [%rd2]; st.global.f32 [%rd1], %f1; bar.sync 0;
+    setp.ne.s32 %p2, %r1, 0; @%p2 bra END; atom.add.{release}gpu.global.u32 %r9, [%rd1+256], 1; bra.uni END;
+    WAITS: nanosleep.u32 20; ld.{acquire}global.u32 %r9, [%rd1+256]; setp.eq.s32 %p3, %r9, -1; @%p3 bra WAITS; bar.sync 0;
+    setp.ne.s32 %p2, %r1, 0; @%p2 bra END; ld.global.f32 %f2, [%rd1]; st.global.f32 [%rd1+128], %f2; END:"""
+
+
+def test_a_block_that_waits_for_another(values):
+    """What a release lets others know is ordered; what is only seen is a race; who never comes is not waited for."""
+    kernel = WAIT.replace("ld.global.f32 %f1", "setp.ne.s32 %p2, %r1, 0; @%p2 bra DONE; ld.global.f32 %f1").replace(
+        "[%rd1], %f1; bar", "[%rd1], %f1; DONE: bar")
+    found = run(kernel.format(release="release.", acquire="acquire.gpu."), values, threads=32, blocks=2, outputs=96)
+    assert found[32] == values[0]
+    with pytest.raises(Race):
+        run(kernel.format(release="", acquire="acquire.gpu."), values, threads=32, blocks=2, outputs=96)
+    with pytest.raises(Divergence, match="never come"):
+        run(kernel.format(release="release.", acquire="acquire.gpu.").replace("1; bra.uni END", "0; bra.uni END"), values,
+            threads=32, blocks=2, outputs=96)

@@ -6,7 +6,7 @@ from simulation import close
 
 from diffgraph.compiler import Net
 from diffgraph.language.module import load_text
-from diffgraph.runtime import device
+from diffgraph.runtime import device, device_launch
 from diffgraph.targets.cuda.simulated import SimulatedDriver
 
 NETS = {
@@ -62,23 +62,21 @@ def test_an_epoch_of_training(name, simulated, rng):
         close(found[path], np.asarray(value, np.float64), 2e-4, path)
 
 
-@pytest.mark.parametrize("name", ["mlp", "convolutions"])
-@pytest.mark.parametrize("blocks", [1, 3])
+@pytest.mark.parametrize("name, blocks", [("mlp", 1), ("mlp", 3), ("convolutions", 3)])
 def test_a_whole_epoch_is_one_launch(name, blocks, simulated, rng, monkeypatch):
     """Small programs: one block whose threads meet, or several that meet each other; the bits of separate kernels."""
-    from diffgraph.runtime import device_launch
-
     text, shape, classes = NETS[name]
     x = rng.standard_normal((16, *shape)).astype(np.float32)
     y = rng.integers(0, classes, 16)
-    trained = []
+    trained, launches = [], []
+    monkeypatch.setattr(device_launch, "WORK_OF_ONE_BLOCK", 0 if blocks > 1 else 1 << 40)
     for one in (True, False):
-        monkeypatch.setattr(device_launch, "WORK_OF_ONE_BLOCK", 0 if blocks > 1 else 1 << 40)
         monkeypatch.setattr(device_launch, "MOST_STARTS", 64 if one else 0)
         before = simulated.launches
         net = Net(load_text(text), target="cuda", seed=3)
         net.train(data=(x, y), epochs=1)
         trained.append({**net.parameters, **net.state})
-        print(simulated.launches - before)
+        launches.append(simulated.launches - before)
+    assert launches[0] < 8 < 40 < launches[1]
     for path, value in trained[0].items():
         np.testing.assert_array_equal(value, trained[1][path], path)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from diffgraph.kernels.grid import Device
 from diffgraph.kernels.loops import Kernel
 from diffgraph.targets.cuda.compile import CAPABILITIES, assemble, occupancy, to_ptx
@@ -15,8 +17,8 @@ def listing(kernel: Kernel, precision: str, device: Device, capability: int) -> 
     generation = 80 if device.asynchronous else 75
     ptx = to_ptx(text.source, text.parameters, len(text.sizes), text.grid.threads, generation, "<kernel>")
     taken = assemble(ptx, known)[1]
-    share = occupancy(taken, text.grid.threads, known)
-    line = f"# sm_{known}: {taken.registers} registers, {taken.shared:,} bytes of shared memory"
+    share = occupancy(replace(taken, shared=taken.shared + text.shared), text.grid.threads, known)
+    line = f"# sm_{known}: {taken.registers} registers, {text.shared:,} bytes of shared memory"
     if taken.spills:
         line += f", {taken.spills} bytes spilled"
     return f"{line}; {share:.0%} of the threads of a multiprocessor\n{text.source}"
