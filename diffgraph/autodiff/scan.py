@@ -246,7 +246,8 @@ class ScanDerivative:
             return
         place = next(i for i, s in enumerate(self.builder.statements) if s is self.scan)
         body = self.scan.body
-        outputs = (*body.outputs, *(Output(y.inner, y.inner) for y in more))
+        there = {o.tensor for o in body.outputs}
+        outputs = (*body.outputs, *(Output(y.inner, y.inner) for y in more if y.inner not in there))
         extended = replace(self.scan, yields=(*self.scan.yields, *more), body=body.with_(outputs=outputs))
         self.builder.statements[place] = extended
 

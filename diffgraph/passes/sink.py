@@ -11,9 +11,9 @@ from diffgraph.ir.affine import as_affine, index
 from diffgraph.ir.canonical import canonical
 from diffgraph.ir.expression import Expr, Index, Read
 from diffgraph.ir.form import Form, Operand, alone_index
+from diffgraph.ir.letters import reads_of
 from diffgraph.ir.program import Builder, Definition, Program, Scan, Statement, Term
 from diffgraph.ir.rewrite import rewrite
-from diffgraph.passes.cost import nodes
 from diffgraph.passes.fuse import fuse
 from diffgraph.passes.report import Report
 
@@ -87,8 +87,8 @@ def row_of(form: Form, axis: int, by_row: bool) -> Row:
     that, not the operand."""
     row = alone_index(form.write[axis])
     count = len(form.operands)
-    reads = [e for e in nodes(form.body) if type(e) is Read]
-    rows = {k for k in range(count) if by_row and all(_is_row(e, row, form) for e in reads if e.slot == k)}
+    reads = list(reads_of(form))
+    rows = {e.slot for e in reads if by_row} - {e.slot for e in reads if not _is_row(e, row, form)}
 
     def change(e: Expr) -> Expr:
         if type(e) is Index:
