@@ -6,6 +6,7 @@ Every target and every pass must agree with what this gives in float64. What a s
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 
 import numpy as np
 
@@ -57,7 +58,11 @@ def solve_sizes(shapes: Iterable[tuple[tuple[Size, ...], tuple[int, ...], str]])
 
     A symbol is found from a size that is linear in it once the other symbols are known. ValueError if shapes disagree.
     """
-    shapes = list(shapes)
+    return dict(_solved(tuple((tuple(declared), tuple(actual), name) for declared, actual, name in shapes)))
+
+
+@lru_cache(maxsize=1 << 12)
+def _solved(shapes: tuple[tuple[tuple[Size, ...], tuple[int, ...], str], ...]) -> dict[str, int]:
     for declared, actual, name in shapes:
         if len(declared) != len(actual):
             raise ValueError(f"{name} has the shape {_list(actual)}, not {_list(declared)}")
