@@ -114,6 +114,20 @@ def rows(p, image):
     return _linear(h, hw, hb)
 
 
+def recurrence(p, x):
+    """A gated recurrent unit over the second axis, with the products of the inputs made for all steps at once."""
+    weight_ih, weight_hh, bias_ih, bias_hh = p
+    given = x.transpose(1, 0, 2) @ weight_ih.T + bias_ih
+
+    def step(h, now):
+        a_r, a_z, a_n = jnp.split(now, 3, 1)
+        u_r, u_z, u_n = jnp.split(h @ weight_hh.T + bias_hh, 3, 1)
+        z = jax.nn.sigmoid(a_z + u_z)
+        return z * h + (1 - z) * jnp.tanh(a_n + jax.nn.sigmoid(a_r + u_r) * u_n), None
+
+    return jax.lax.scan(step, jnp.zeros((len(x), weight_hh.shape[1]), x.dtype), given)[0]
+
+
 def radial(p, x):
     """exp(-|x - center|^2 width^2) and a linear layer."""
     center, width, weight, bias = p

@@ -311,6 +311,31 @@ class LibraryRows(nn.Module):
         """Keeps the weights that PyTorch draws."""
 
 
+class Recurrence(nn.Module):
+    """A cell of PyTorch's in a loop of Python."""
+
+    def __init__(self, units: int = 32):
+        super().__init__()
+        self.cell = nn.GRUCell(32, units)
+
+    def forward(self, x):
+        h = x.new_zeros(len(x), self.cell.hidden_size)
+        for now in x.unbind(1):
+            h = self.cell(now, h)
+        return h
+
+
+class LibraryRecurrence(nn.Module):
+    """The same as one call of PyTorch's own GRU."""
+
+    def __init__(self, units: int = 32):
+        super().__init__()
+        self.gru = nn.GRU(32, units, batch_first=True)
+
+    def forward(self, x):
+        return self.gru(x)[1][0]
+
+
 # ---------------------------------------------------------------------------------------------- pieces
 
 

@@ -33,13 +33,15 @@ class Goal:
 @dataclass(frozen=True)
 class Twin:
     """A PyTorch twin: what makes a module in `torch_models`, with its keywords, or else a plain function there. exact:
-    it computes the same numbers, which is checked before anything is timed."""
+    it computes the same numbers, which is checked before anything is timed. compiled: torch.compile is asked too; it
+    writes loops out, of a thousand steps for minutes."""
 
     model: str
     options: Mapping[str, object] = field(default_factory=dict)
     label: str = ""
     exact: bool = True
     is_module: bool = True
+    compiled: bool = True
 
 
 @dataclass(frozen=True)
@@ -150,6 +152,13 @@ WORKLOADS = (
         "gru-train", "GRU over rows (the example) training, Adam, batch 32", "train", "examples/rows.net", "rows", 32,
         MNIST, (Twin("Rows"), Twin("LibraryRows", label="nn.GRU", exact=False)), ahead(5, 20),
         "train rows as bench { optimizer adam(lr = 1e-3) }", jax="rows", steps=5,
+    ),
+    Workload(
+        "scan-train", "A scan of 1,000 steps (GRU cell, 32 wide) training, Adam, batch 32", "train", PIECES, "recurrence", 32,
+        {"x": (1000, 32), "y": (32,)},
+        (Twin("Recurrence", compiled=False), Twin("LibraryRecurrence", label="nn.GRU", compiled=False)),
+        (Goal("torch eager", 20, 40), Goal("jax", 2, 5)),
+        "train recurrence as bench { optimizer adam(lr = 1e-3) }", "mean_square", jax="recurrence",
     ),
     Workload(
         "radial-train", "A layer of one's own (radial basis, 256 units) training, Adam, batch 256", "train", PIECES,

@@ -22,7 +22,7 @@ def configurations(work: Workload, threads: int, arrays: Path) -> Iterator[Confi
     layouts = (False, True) if work.images else (False,)
     optimizers = ("fused", "foreach") if work.kind == "train" else ("",)
     for twin in work.torch:
-        for compiled in (False, True):
+        for compiled in (False, True)[: 1 + twin.compiled]:
             for last in layouts:
                 for how in optimizers if not compiled else optimizers[:1]:
                     parts = ["compile" if compiled else "eager", twin.label, "channels_last" if last else "", how]
