@@ -14,6 +14,7 @@ from diffgraph.ir.affine import affine, is_inside
 from diffgraph.ir.dimension import Size, product
 from diffgraph.ir.expression import Affine, Expr, Index
 from diffgraph.ir.form import Form
+from diffgraph.ir.settle import settle
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,26 @@ def lattice_of(form: Form) -> Lattice | None:
     axes = tuple(axis for axis, _, _ in found)
     extents = tuple(form.domain[k] for k in axes)
     return Lattice(tuple(s for _, s, _ in found), tuple(c for _, _, c in found), extents, axes)
+
+
+@cache
+def trimmed(form: Form) -> Form:
+    """The form without the points of its domain that write outside of the result, where a single index says which these
+    are: y[c - 16] for c < 64 writes the same as y[c] for c < 32."""
+    for axis, extent in enumerate(form.shape):
+        place = form.write[axis]
+        if len(place.terms) != 1 or type(place.terms[0][0]) is not Index:
+            continue
+        ((atom, step),) = place.terms
+        length = form.domain[atom.axis]
+        if step < 1 or not all(isinstance(n, int) for n in (extent, length, step, place.constant)):
+            continue
+        first, end = max(0, -(place.constant // step)), min(length, -((place.constant - extent) // step))
+        if first < end and (first, end) != (0, length):
+            domain = (*form.domain[: atom.axis], end - first, *form.domain[atom.axis + 1 :])
+            inside = {atom.axis: affine(first, ((atom, 1),))}
+            form = settle(Form(domain, form.op, form.write, form.shape, form.operands, form.body), inside)
+    return form
 
 
 def _line(place: Affine) -> tuple[int, int, int] | None:

@@ -23,6 +23,10 @@ NETS = {
     "filters in panels": """
         x = image -> conv(64, 3, stride = 2, pad = 1) -> relu
         z = x -> conv(512, 3, stride = 3, pad = 1) -> tanh -> conv(32, 2) -> global_avgpool""",
+    "a shortcut that pads channels": """
+        x = image -> conv(32, 3, pad = 1) -> relu
+        s[n, c < 64, i < 6, j < 6] = (x[n, c - 16, 2 * i, 2 * j] else 0)
+        z = relu(s + (x -> conv(64, 3, stride = 2, pad = 1))) -> global_avgpool""",
     "depthwise and groups": """
         x = image -> conv(32, 1) -> relu -> conv(32, 3, pad = 1, groups = 32) -> relu6
         z = x -> conv(64, 3, pad = 1, groups = 4) -> conv(16, 1) -> global_avgpool""",
