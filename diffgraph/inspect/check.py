@@ -119,7 +119,7 @@ def _nets(module: Module) -> list[str]:
 
 def _is_too_much(module: Module) -> bool:
     from diffgraph.language.limits import limits
-    from diffgraph.language.session import STEPS_OF_ELABORATION
+    from diffgraph.language.budget import STEPS_OF_ELABORATION
 
     count = len(module.nets) + len(module.trains) + len(module.expects)
     return count * STEPS_OF_ELABORATION > limits().nodes or module.steps > MOST_IN_ONE_FILE * limits().nodes

@@ -19,9 +19,10 @@ from typing import Any
 from diffgraph.diagnostics import Span
 from diffgraph.ir.dimension import Dimension
 from diffgraph.ir.program import Tensor
-from diffgraph.language.module import Module
+from diffgraph.language.budget import STEPS_FOR_ONE_REPEATED
 from diffgraph.language.limits import limits
-from diffgraph.language.session import STEPS_FOR_ONE_REPEATED, Session
+from diffgraph.language.module import Module
+from diffgraph.language.session import Session
 from diffgraph.language.template import Template, Unfit, written
 from diffgraph.language.values import BuiltinFunction, FunctionValue, LayerValue, Pending, TensorValue
 

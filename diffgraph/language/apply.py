@@ -10,15 +10,16 @@ from typing import Any
 from diffgraph.diagnostics import DiffgraphError, Note, Span, error
 from diffgraph.language import evaluate as expressions
 from diffgraph.language import library, statements, syntax
-from diffgraph.language.calls import counted, given_twice, head_of, refuse_unknown
 from diffgraph.language.alike import apply_alike
 from diffgraph.language.arithmetic import describe, is_tensor, materialize, only_output, show_shape
+from diffgraph.language.budget import STEPS_OF_CALL
+from diffgraph.language.calls import counted, given_twice, head_of, refuse_unknown
 from diffgraph.language.core_functions import CORE, call_core
 from diffgraph.language.instances import path_for, record, settings_text
+from diffgraph.language.limits import limits
 from diffgraph.language.own_gradient import with_own_gradient
 from diffgraph.language.scopes import Scope
-from diffgraph.language.limits import limits
-from diffgraph.language.session import STEPS_OF_CALL, Frame, Session
+from diffgraph.language.session import Frame, Session
 from diffgraph.language.tensors import as_size
 from diffgraph.language.values import (
     BuiltinFunction,

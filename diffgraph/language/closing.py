@@ -18,8 +18,8 @@ from diffgraph.ir.program import Tensor
 from diffgraph.ir.rewrite import substitute
 from diffgraph.ir.simplify import add, as_float, certain_kind, mul
 from diffgraph.language.arithmetic import int_bound, materialize
+from diffgraph.language.budget import STEPS_OF_NOTATION
 from diffgraph.language.reductions import prepared, reciprocal
-from diffgraph.language.session import STEPS_OF_NOTATION
 from diffgraph.language.values import TensorValue
 
 Extents = Mapping[int, Size]

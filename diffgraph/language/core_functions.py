@@ -25,10 +25,10 @@ from diffgraph.language.arithmetic import (
 )
 from diffgraph.language.numbers import is_list, show
 from diffgraph.language.program_files import constant_file
+from diffgraph.language.joining import concat, split, stack
 from diffgraph.language.reductions import REDUCTIONS, matmul, norm, reduce_axes
 from diffgraph.language.session import Session
 from diffgraph.language.tensors import (
-    concat,
     eye,
     filled,
     last_row,
@@ -37,8 +37,6 @@ from diffgraph.language.tensors import (
     pad,
     range_tensor,
     reshape,
-    split,
-    stack,
     top_k,
     transpose,
 )

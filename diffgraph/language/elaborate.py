@@ -13,14 +13,15 @@ from diffgraph.ir.program import Commit, Output
 from diffgraph.language import evaluate as expressions
 from diffgraph.language import statements, syntax
 from diffgraph.language.apply import settings_scope, with_settings
-from diffgraph.language.calls import head_of
 from diffgraph.language.arithmetic import as_pending, binary, materialize
+from diffgraph.language.budget import STEPS_OF_ELABORATION
+from diffgraph.language.calls import head_of
 from diffgraph.language.module import Module, under_way
 from diffgraph.language.network import LossTerm, Network, Port, Result
 from diffgraph.language.parser import parse_expression
 from diffgraph.language.paths import unknown_path
 from diffgraph.language.reductions import reduce_axes
-from diffgraph.language.session import STEPS_OF_ELABORATION, Naming, Session
+from diffgraph.language.session import Naming, Session
 from diffgraph.language.statements import NetScope, declared_shape, element_type, result_name
 from diffgraph.language.values import LayerValue, TensorValue
 

@@ -8,10 +8,11 @@ from typing import Any
 from diffgraph.diagnostics import Note, error
 from diffgraph.language import evaluate as expressions
 from diffgraph.language import syntax
+from diffgraph.language.budget import STEPS_OF_INSTANCE
+from diffgraph.language.limits import limits, raise_by
 from diffgraph.language.network import Instance
 from diffgraph.language.scopes import Scope
-from diffgraph.language.limits import limits, raise_by
-from diffgraph.language.session import STEPS_OF_INSTANCE, FrameNaming, Session
+from diffgraph.language.session import FrameNaming, Session
 from diffgraph.language.values import LayerValue, NetResult, TensorValue
 
 

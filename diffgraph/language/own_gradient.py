@@ -18,8 +18,9 @@ from diffgraph.language.arithmetic import (
     materialize,
     show_shape,
 )
+from diffgraph.language.builders import BodyBuilder
 from diffgraph.language.scopes import Scope
-from diffgraph.language.session import BodyBuilder, Session
+from diffgraph.language.session import Session
 from diffgraph.language.tensors import filled
 from diffgraph.language.values import Indexed, TensorValue
 

@@ -8,20 +8,22 @@ from diffgraph.diagnostics import DiffgraphError, Note, Span, error
 from diffgraph.ir.program import Carry, Input, Scan, Tensor, Yield
 from diffgraph.language import sizes, syntax
 from diffgraph.language.arithmetic import (
-    is_tensor,
     as_pending,
     binary,
     broadcast_shapes,
     define,
     describe,
+    is_tensor,
     materialize,
     only_output,
     show_shape,
 )
+from diffgraph.language.budget import STEPS_OF_SCAN
+from diffgraph.language.builders import ScanBuilder
 from diffgraph.language.numbers import is_exact
 from diffgraph.language.reductions import reduce_axes
 from diffgraph.language.scopes import Scope
-from diffgraph.language.session import STEPS_OF_SCAN, ScanBuilder, Session
+from diffgraph.language.session import Session
 from diffgraph.language.tensors import filled
 from diffgraph.language.values import Pending, SizeRange, TensorValue
 

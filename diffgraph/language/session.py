@@ -6,33 +6,20 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass, field, replace
-from math import prod
 from typing import Any
 
 from diffgraph.diagnostics import DiffgraphError, Note, Span, error
 from diffgraph.ir.dimension import Size, symbols
-from diffgraph.ir.program import Builder, Check, Input, Origin, Table, Tensor
+from diffgraph.ir.program import Builder, Check, Origin, Table, Tensor
 from diffgraph.language import sizes
-from diffgraph.language.limits import limits, raise_by
+from diffgraph.language.budget import STEPS_FOR_ONE_REPEATED, Budget
+from diffgraph.language.builders import BodyBuilder, NamedBuilder
+from diffgraph.language.limits import limits
 from diffgraph.language.network import Instance, Variable
 from diffgraph.language.paths import matches, site_of
 from diffgraph.language.requirements import Requirements
 from diffgraph.language.values import TensorValue, Undecided
 from diffgraph.language.weight import Scale
-
-#: Elements of a tensor that a program only passes through, and points of a loop; the machine that runs it may be another.
-MOST_ELEMENTS = 2**40
-MOST_POINTS = 2**50
-
-#: What counts as more than one step of elaboration, in proportion to the time it takes: about 15 us a step.
-STEPS_OF_CALL = 2
-STEPS_OF_INSTANCE = 3
-STEPS_OF_DEFINITION = 3
-STEPS_OF_VARIABLE = 6
-STEPS_OF_NOTATION = 6
-STEPS_OF_SCAN = 40
-STEPS_OF_ELABORATION = 200
-STEPS_FOR_ONE_REPEATED = 4
 
 
 @dataclass
@@ -68,38 +55,6 @@ class Frame:
     reuse: bool = False
 
 
-class NamedBuilder(Builder):
-    """Builds a program, and remembers how its names came about: (hint, name) for each that was given, (None, name) for
-    each that was taken back. `whole` are those that mean the same in the whole program: run scalars and tables."""
-
-    def __init__(self):
-        super().__init__()
-        self.log: list[tuple[str | None, str]] = []
-        self.whole: set[str] = set()
-        self.first: dict[str, Tensor] = {}
-
-    def fresh(self, hint: str) -> str:
-        name = super().fresh(hint)
-        self.log.append((hint, name))
-        return name
-
-    def forget(self, name: str) -> None:
-        super().forget(name)
-        self.log.append((None, name))
-
-    def input(self, hint: str, shape, role: str, **about) -> Tensor:
-        tensor = super().input(hint, shape, role, **about)
-        self.first.setdefault(role, tensor)
-        if role in ("run", "constant"):
-            self.whole.add(tensor.name)
-        return tensor
-
-    @property
-    def extent(self) -> tuple[int, int, int, int]:
-        """How many statements, inputs, outputs and names there are."""
-        return len(self.statements), len(self.inputs), len(self.outputs), len(self.log)
-
-
 @dataclass(frozen=True)
 class Extent:
     """How much there is of everything that an elaboration adds to. `last` is the last statement; `outside` counts what
@@ -120,48 +75,11 @@ class Extent:
         return session.main.statements[self.main[0] - 1] if self.main[0] else None
 
 
-class BodyBuilder(Builder):
-    """Builds a program inside another (the body of a scan, a derivative that the user wrote). Its names are taken
-    nowhere around it, so what it captures keeps its name."""
-
-    def __init__(self, parent: Builder):
-        super().__init__()
-        self.parent = parent
-        self.origin = parent.origin
-
-    def is_taken(self, name: str) -> bool:
-        return super().is_taken(name) or self.parent.is_taken(name)
-
-    def capture(self, tensor: Tensor) -> None:
-        """Makes a tensor from outside a free input."""
-        if tensor.name not in self.parent.tensors and isinstance(self.parent, BodyBuilder):
-            self.parent.capture(tensor)
-        self.tensors[tensor.name] = tensor
-        self.inputs.append(Input(tensor, "free", tensor.name))
-
-    def free(self, hint: str, shape, kind: str = "float", bound=None) -> Tensor:
-        """A free input of its own: a carry, the index of a step, a cotangent."""
-        return self.input(hint, shape, "free", kind=kind, bound=bound)
-
-
-class ScanBuilder(BodyBuilder):
-    """Builds the body of a scan. Its names are given nowhere around it afterwards, so that the instances in it, which
-    know their tensors by name, are told from those outside."""
-
-    def fresh(self, hint: str) -> str:
-        name = super().fresh(hint)
-        self.reserve(name)
-        return name
-
-    def reserve(self, name: str) -> None:
-        super().reserve(name)
-        self.parent.reserve(name)
-
-
-class Session:
+class Session(Budget):
     """One elaboration of a net in one mode."""
 
     def __init__(self, training: bool, sizes_given: dict[str, int], naming: Naming, folder=None):
+        super().__init__()
         self.training = training
         self.mode_matters = False
         self.sizes_given = sizes_given
@@ -177,9 +95,6 @@ class Session:
         self.by_path: dict[str, Any] = {}
         self.updates: dict[str, str] = {}
         self._required = Requirements()
-        self.steps = 0
-        self.work = 0
-        self.bytes = 0
         self.scale = Scale()
         self.failed = False
         self.draws: dict[str, int] = {}
@@ -280,51 +195,6 @@ class Session:
             raise error("DG533", "a derivative cannot assert anything about values", span)
         else:
             self.root.checks.append(Check(holds.tensor.name, message, span))
-
-    def count_step(self, span: Span | None, steps: int = 1) -> None:
-        """Counts a statement, a round of a loop, or as much other work."""
-        self.steps += steps
-        self.work += steps
-        self.expect_steps(span, 0)
-
-    def expect_steps(self, span: Span | None, steps: int) -> None:
-        """Refuses work that would take so many steps more, before it is begun."""
-        if self.steps + steps > limits().nodes:
-            text = f"elaboration takes more than {limits().nodes:,} steps of loops, calls and layers"
-            raise error("DG591", text, span, help=raise_by("nodes"))
-
-    def refuse_enormous(self, shape, span: Span | None) -> None:
-        """Refuses tensors that no machine holds, before anything is made for them."""
-        known = prod(s for s in shape if isinstance(s, int))
-        if known > MOST_ELEMENTS:
-            raise error("DG598", f"a tensor of {known:,} elements is more than the {MOST_ELEMENTS:,} allowed", span)
-
-    def refuse_endless(self, domain, span: Span | None) -> None:
-        """Refuses loops over more points than a machine gets through."""
-        known = prod(s for s in domain if isinstance(s, int))
-        if known > MOST_POINTS:
-            raise error("DG598", f"a loop over {known:,} points is more than the {MOST_POINTS:,} allowed", span)
-
-    def refuse_long_scan(self, span: Span | None) -> None:
-        """Refuses scans of too many steps, those of the scans around them counted."""
-        steps = prod(length for _, length in self.iteration if isinstance(length, int))
-        if steps > limits().steps:
-            text = f"the scan takes {steps:,} steps, more than the {limits().steps:,} allowed"
-            raise error("DG598", text, span, help=raise_by("steps"))
-
-    def count_bytes(self, shape, what: str, span: Span | None) -> None:
-        """Counts the memory of something that is made when the program is loaded; refuses what is more than allowed."""
-        self.bytes += 4 * prod(s for s in shape if isinstance(s, int))
-        if self.bytes > limits().bytes:
-            text = f"with {what} the program has more than {limits().bytes:,} bytes of parameters, states and constants"
-            raise error("DG596", text, span, help=raise_by("bytes"))
-
-    def count_definitions(self, span: Span | None) -> None:
-        """Counts a definition; refuses programs that grow without end."""
-        self.count_step(span, STEPS_OF_DEFINITION)
-        if len(self.builder.statements) > limits().nodes:
-            text = f"the program has more than {limits().nodes:,} definitions"
-            raise error("DG592", text, span, help=raise_by("nodes"))
 
     # ------------------------------------------------------------ how much there is
 

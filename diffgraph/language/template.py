@@ -27,9 +27,10 @@ from diffgraph.ir.program import (
     Tensor,
     Term,
 )
+from diffgraph.language.builders import NamedBuilder
 from diffgraph.language.network import Instance, Variable
 from diffgraph.language.paths import site_of
-from diffgraph.language.session import Extent, FrameNaming, NamedBuilder, Session
+from diffgraph.language.session import Extent, FrameNaming, Session
 from diffgraph.language.values import TensorValue
 
 

@@ -10,7 +10,6 @@ from diffgraph.ir.program import Output
 from diffgraph.ir.simplify import call
 from diffgraph.language import apply, notation, paths, sizes, syntax
 from diffgraph.language import evaluate as expressions
-from diffgraph.language.instances import given_name
 from diffgraph.language.arithmetic import (
     as_pending,
     binary,
@@ -22,10 +21,12 @@ from diffgraph.language.arithmetic import (
     only_output,
     show_shape,
 )
+from diffgraph.language.budget import STEPS_OF_VARIABLE
+from diffgraph.language.instances import given_name
 from diffgraph.language.network import Variable
 from diffgraph.language.numbers import open_question
 from diffgraph.language.scopes import Scope
-from diffgraph.language.session import STEPS_OF_VARIABLE, Session
+from diffgraph.language.session import Session
 from diffgraph.language.tensors import as_size, filled
 from diffgraph.language.values import BuiltinFunction, FunctionValue, Indexed, Pending, TensorValue, Undecided
 
