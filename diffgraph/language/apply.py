@@ -271,9 +271,20 @@ def _bind_size(node, size, parameter, value, scope: Scope, session: Session, spa
             Note("the shape is declared here", parameter.span),
             *([Note(f"this is {show_shape(value.shape)}", value.span)] if value.span else ()),
             *_bound_before(node, parameter, session),
+            help=_setting_repair(node, size, span, session),
         )
 
     session.require_equal(known, size, problem, span)
+
+
+def _setting_repair(node, size, span: Span, session: Session) -> str | None:
+    """Where the size is a setting of what is applied: the setting that fits."""
+    declaration = session.calls[-1] if session.calls else None
+    settings = [s.name for s in getattr(declaration, "settings", ())]
+    if not isinstance(size, int) or not isinstance(node, syntax.Name) or node.name not in settings:
+        return None
+    name, opened, _ = span.text.partition("(")
+    return f"give the setting: {name}({'..., ' if opened else ''}{node.name} = {size})"
 
 
 def _bound_before(node, parameter, session: Session) -> tuple[Note, ...]:

@@ -43,7 +43,7 @@ _FOREIGN_SIGNS = {
     "=<": "write `<=`",
     ":=": "write `=`",
     "<>": "write `!=`",
-    "::": "write `start:stop`: a slice has no step",
+    "::": "write `start:stop`: a slice has no step; every second place is `y[n, i] = x[n, 2 * i]`",
 }
 
 _STARTS_OF_DECLARATIONS = frozenset("net layer fn train expect optimizer import from".split())
@@ -233,7 +233,7 @@ def _slice_with_step(stop: Stop) -> Diagnosis | None:
     """`x[1:9:2]`"""
     if stop.token.kind != ":" or not {",", "]"} <= stop.accepted:
         return None
-    return found("DG144", "a slice has no step", stop.span(stop.token), "write `start:stop`")
+    return found("DG144", "a slice has no step", stop.span(stop.token), "write `start:stop`; every second place is `y[n, i] = x[n, 2 * i]`")
 
 
 # ---------------------------------------------------------------- statements

@@ -25,6 +25,11 @@ class Requirements:
         """One more; `place` is empty or such as `from concat at line 22`."""
         self._places.setdefault(comparison, place)
 
+    def imply_equal(self, a: Size, b: Size) -> bool:
+        """Whether two sizes are equal where all that is required holds: 2 * (T // 2) and T, where 2 divides T."""
+        known = list(self._divisors()[0].items()) if self._places else []
+        return bool(known) and sizes.where_divisible(sizes.difference(("==", a, b)), known) == 0
+
     def texts(self) -> tuple[str, ...]:
         """All of them without what follows from the rest: of each size the largest divisor, then what is left."""
         divisors, places = self._divisors()

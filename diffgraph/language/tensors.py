@@ -36,13 +36,24 @@ def as_size(value: Any, session: Session, span: Span | None) -> Size:
     value = only_output(value)
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    problem = lambda: error("DG350", f"{described(value, span)}, not a size: a whole number is wanted", span)  # noqa: E731
+
+    def problem():
+        text = f"{described(value, span)}, not a size: a whole number is wanted"
+        return error("DG350", text, span, help=_unknown_size(value))
+
     if not is_exact(value):
         raise problem()
     value = session.whole(value, problem, span)
     if sizes.at_least(value, 0) is False:
         raise error("DG350", f"{described(value, span)}, not a size: one of at least 0 is wanted", span)
     return value
+
+
+def _unknown_size(value: Any) -> str | None:
+    """The repair of `min(T, 3)` or `sqrt(T)` as a size, where T is a symbol: only the run knows its number."""
+    if not isinstance(value, (Pending, TensorValue)) or value.shape:
+        return None
+    return "only the run knows it; if it comes from a size, give that a number: net model(T = 16) { input x[N, T] ... }"
 
 
 def described(value: Any, span: Span | None) -> str:
@@ -213,7 +224,7 @@ def _place(value: Any, size: Size, default: Size, session: Session, span) -> Siz
     if value is None:
         return default
     value = only_output(value)
-    problem = lambda: error("DG354", f"{describe(value)} is not a place", span)  # noqa: E731
+    problem = lambda: error("DG354", f"{describe(value)} is not a place", span, help=_unknown_size(value))  # noqa: E731
     if not is_exact(value):
         raise problem()
     value = session.whole(value, problem, span)
