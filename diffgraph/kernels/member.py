@@ -22,6 +22,7 @@ from diffgraph.kernels.lattice import Lattice, lattice_of
 from diffgraph.kernels.tiles import Choice, Machine, can_follow, choose
 
 if TYPE_CHECKING:
+    from diffgraph.kernels.cases import InCases
     from diffgraph.kernels.transformed import Transformed
 
 #: Reductions whose value does not depend on the order of their indices (sum: by agreement).
@@ -59,14 +60,14 @@ class Member:
     style: `element`: all its axes are loops, a scalar takes the sum; `row`: the last axis is the innermost loop, inside
     the reductions, and memory takes the sum; `tile`: registers take the sums of many elements at once, as `choice` says;
     `contraction`: a block of threads takes a block of sums of products, as `choice` says; `transformed`: blocks of sums of
-    products between transforms, as `choice` says.
+    products between transforms, as `choice` says; `cases`: every case of a map is written out, as `choice` says.
     """
 
     tensor: Tensor
     pieces: tuple[Piece, ...]
     style: str
     provenance: Provenance = ()
-    choice: Choice | Split | Transformed | None = None
+    choice: Choice | Split | Transformed | InCases | None = None
     #: The axis of the tensor that each loop is, from the outermost to the innermost; None: as they come.
     order: tuple[int, ...] | None = None
 
@@ -108,7 +109,7 @@ class Member:
     @cached_property
     def operands(self) -> frozenset[str]:
         read = frozenset(o for p in self.pieces for o in p.operands)
-        return read - {*self.choice.names} | self.choice.operands if self.style == "transformed" else read
+        return self.choice.operands | read - {*self.choice.names} if self.style in ("transformed", "cases") else read
 
     @cached_property
     def reduces(self) -> bool:
@@ -117,6 +118,8 @@ class Member:
     @cached_property
     def work(self) -> Size:
         """Scalar operations, roughly."""
+        if self.style == "cases":
+            return self.choice.work
         pieces = [*self.pieces, *(s.piece for s in self.choice.stages)] if self.style == "transformed" else self.pieces
         each = 1 if self.order is None else OUT_OF_ORDER
         return sum((each * product(p.form.domain) * cost(p.form.body) for p in pieces), 0)

@@ -23,6 +23,7 @@ from diffgraph.ir.scalar import kind_of
 from diffgraph.kernels.access import FEW, address, reads, strides, usual
 from diffgraph.kernels.blocking import contraction, joined
 from diffgraph.kernels.buffers import collect_loads, renumbered, without_stores
+from diffgraph.kernels.cases import Cases
 from diffgraph.kernels.grid import Device
 from diffgraph.kernels.loops import (
     ENOUGH_UNITS,
@@ -103,6 +104,11 @@ class Nest:
         work = sum((m.work for m in members), 0)
         if members[0].style == "tile":
             loops, body = Tiling(self, members, self.machine).statements()
+            units = self._outer_units(loops)
+            body = nested(loops[len(units) :], body)
+            return self._pruned(Kernel(name, tuple(self.buffers), units, body, work, provenance))
+        if members[0].style == "cases":
+            loops, body = Cases(self, members[0], self.machine).statements()
             units = self._outer_units(loops)
             body = nested(loops[len(units) :], body)
             return self._pruned(Kernel(name, tuple(self.buffers), units, body, work, provenance))

@@ -17,13 +17,13 @@ from functools import cached_property
 from diffgraph.ir.affine import affine, divide, index
 from diffgraph.ir.dimension import Size, floor_divide, product
 from diffgraph.ir.expression import Affine, Call, Const, Expr, Index, Read
-from diffgraph.ir.form import Form, alone_index
+from diffgraph.ir.form import alone_index
 from diffgraph.kernels.access import address, nodes, strides
 from diffgraph.kernels.blocks import size_expr
 from diffgraph.kernels.loops import (
     Address,
-    Lanes,
     Loop,
+    Prefetch,
     Statement,
     Tile,
     TileLoad,
@@ -35,18 +35,25 @@ from diffgraph.kernels.loops import (
     When,
 )
 from diffgraph.kernels.member import Member, Piece
-from diffgraph.kernels.operands import Along, Operands
 from diffgraph.kernels.tiles import Machine
-from diffgraph.kernels.transformed import Transformed, made_cases, results_at, rows_domain, signal_at
+from diffgraph.kernels.transformed import Transformed, every_case, made_cases, results_at, rows_domain
+from diffgraph.kernels.vectors import Vectors, in_lanes
 
 #: Bytes of v and m that a thread works on: most of what a core keeps close.
-NEAR = 1 << 20
+NEAR = 3 << 19
+
+#: Bytes of filters of which each core keeps some in its caches, and the rows for which multiplying by a filter that comes
+#: from further away takes as long as that.
+KEPT, FETCHING = 1 << 21, 12
+
+#: Rows of a block: more are no better for filters.
+MOST_ROWS = 70
 
 #: Lanes of results that are made at a time, where there are many: the transformed filters of so many stay close.
 MOST_LANES = 128
 
 #: Rows of a tile, and by how much a tile of so many is slower than the best.
-ROWS = {14: 1.0, 12: 1.01, 10: 1.03, 8: 1.05, 7: 1.08, 6: 1.1, 5: 1.2, 4: 1.35}
+ROWS = {14: 1.0, 12: 1.01, 10: 1.08, 8: 1.12, 7: 1.15, 6: 1.2, 5: 1.3, 4: 1.4}
 
 #: Batches by which a way to cut rows into blocks is judged.
 BATCHES = (1, 8, 64)
@@ -72,14 +79,14 @@ def cut(rows: Sequence[Size], cases: int, depth: int, lanes: int, machine: Machi
     for tile, slow in ROWS.items():
         for count in range(1, 9):
             block = tile * count
-            if tile > most or count > 1 and 4 * cases * block * (depth + part) > NEAR:
+            if tile > most or block > MOST_ROWS or count > 1 and 4 * cases * block * (depth + part) > NEAR:
                 continue
             total = 0.0
             for batch in BATCHES:
                 every = product(r if isinstance(r, int) else batch for r in rows)
                 total += _share(every, block, tile, lanes // part) * slow / every
-            # Filters that no cache keeps come from memory again for each block.
-            total *= 1 + min(1.0, 4 * cases * depth * lanes / (1 << 21)) * 6 / block
+            # Filters that no near cache keeps come from further away again for each block.
+            total *= 1 + min(1.0, 4 * cases * depth * part / KEPT) * FETCHING / block
             if best is None or total < least * 0.995:
                 best, least = Cut(tile, block, part), total
     return best
@@ -91,7 +98,7 @@ def _share(rows: int, block: int, tile: int, parts: int) -> int:
     sizes = [block] * (blocks - 1) + [rows - (blocks - 1) * block] if blocks < 64 else []
     if not sizes:
         return -(-rows // tile) * tile * parts // 2
-    units = [-(-s // tile) * tile for s in sizes for _ in range(parts)]
+    units = [-(-s // tile) * tile for s in sizes] * parts
     half = len(units) // 2
     return max(sum(units[:half]), sum(units[half:]))
 
@@ -120,7 +127,8 @@ class Resident:
     def statements(self) -> tuple[tuple[Unit, ...], tuple[Statement, ...]]:
         """(units, the statements inside them)."""
         blocks = floor_divide(self.total + (self.cut.block - 1), self.cut.block)
-        units = (Unit(self.block, blocks), Unit(self.part, self.lanes // self.cut.lanes))
+        # Lanes outermost: then a thread has to do with few filters.
+        units = (Unit(self.part, self.lanes // self.cut.lanes), Unit(self.block, blocks))
         return units, (self._forward(), self._products(), self._back())
 
     # ------------------------------------------------------------------------------------------------ memory
@@ -150,51 +158,25 @@ class Resident:
         is_there = Call("lt", (row, size_expr(self.total)))
         return Loop(axis, self.cut.block, (When(is_there, statements_of(where, index(axis))),))
 
-    def _in_lanes(self, start: Affine, extent: int, columns: int, statements_of) -> tuple[Statement, ...]:
-        """Blocks of `columns` vectors: what `statements_of` gives for the first lane of each, how many vectors and which
-        lanes are active."""
-        size = self.machine.lanes * columns
-        full, rest = divmod(extent, size)
-        statements: list[Statement] = []
-        if full:
-            axis = self.nest.new_axis()
-            at = affine(0, ((start, 1), (Index(axis), size)))
-            statements.append(Loop(axis, full, tuple(statements_of(at, columns, None))))
-        if rest:
-            vectors = -(-rest // self.machine.lanes)
-            active = None if rest % self.machine.lanes == 0 else Lanes(None, Const(rest), True)
-            statements += statements_of(affine(full * size, ((start, 1),)), vectors, active)
-        return tuple(statements)
-
-    def _all_cases(self) -> list[tuple[int, ...]]:
-        return list(itertools.product(*(range(e) for e in self.case_extents)))
-
     # ------------------------------------------------------------------------------------------------ v
 
     def _forward(self) -> Statement:
-        stage = self.made.signal[0]
         read = self.roles.signal
-        axes = [alone_index(w) for w in stage.piece.form.write]
-        operands = sorted({o for s in self.made.signal for o in s.piece.operands} - set(self.made.names))
-        known = {o: op for s in self.made.signal for o, op in zip(s.piece.operands, s.piece.form.operands)}
-        form = stage.piece.form
-        shell = Form(form.domain, "sum", form.write, form.shape, tuple(known[o] for o in operands), Const(0.0))
-        piece = Piece(shell, tuple(operands))
-        slots = {o: n for n, o in enumerate(operands)}
-        bodies = [signal_at(self.made, c, slots) for c in self._all_cases()]
+        axes = [alone_index(w) for w in self.made.signal[0].piece.form.write]
+        piece, bodies = every_case(self.made.signal)
         # Indices of v by those of the products.
         by = {alone_index(p): axis for p, axis in zip(read.place, axes)}
 
         def row(where, at) -> tuple[Statement, ...]:
             def vector(lane: Affine, columns: int, active) -> list[Statement]:
                 here = {by[k]: p for k, p in where.items()} | {by[self.roles.depth]: lane}
-                writer = _Vectors(self, active)
+                writer = Vectors(self, active)
                 lowered = writer.operands(piece, here, by[self.roles.depth])
                 for case, body in enumerate(bodies):
                     writer.value(lowered.lower(body), self.signal.at(affine(case), at, lane))
                 return writer.statements()
 
-            return self._in_lanes(affine(0), self.depth, 1, vector)
+            return in_lanes(self, affine(0), self.depth, 1, vector)
 
         return self._in_rows(row)
 
@@ -216,11 +198,12 @@ class Resident:
             target = replace(target, row=self.sums.row, column=self.machine.lanes)
             end = TileStore(made, (), (TileValue(0),), ((0, target),), active)
             row = affine(0, ((Index(self.block), self.cut.block), (Index(group), size)))
-            body = (TileStart(made), Loop(depth, self.depth, (step,)), end)
+            steps = (*self._prefetch(at, columns, group, depth), step)
+            body = (TileStart(made), Loop(depth, self.depth, steps), end)
             is_there = Call("lt", (row, size_expr(self.total)))
             return [Loop(group, self.cut.block // size, (When(is_there, body),))]
 
-        return Loop(case, self.cases, self._in_lanes(affine(0), self.cut.lanes, 2, tile))
+        return Loop(case, self.cases, in_lanes(self, affine(0), self.cut.lanes, 2, tile))
 
     def _digits(self, case: int) -> list[Affine]:
         """The index of each axis of the cases, from the number of a case."""
@@ -237,6 +220,17 @@ class Resident:
         place = [self.nest.lower_at(p, piece, where) for p in read.place]
         number = self.nest.number(piece.operands[read.slot])
         return TileLoad(number, address(place, shape), 0, self.machine.lanes, 1)
+
+    def _prefetch(self, where: Mapping[int, Affine], columns: int, group: int, depth: int) -> tuple[Prefetch, ...]:
+        """What the next lanes read of the filter, which follows in memory, shared out among the tiles and the steps of
+        each."""
+        tiles, width = self.cut.block // self.cut.tile, self.machine.lanes * columns
+        load = self._filter({**where, self.roles.depth: affine(0)})
+        if width != self.made.products.piece.form.operands[self.roles.filter.slot].shape[-1]:
+            return ()
+        share, step = -(-self.depth * width // tiles), max(1, width // tiles)
+        terms = (*load.address.terms, (Index(group), share), (Index(depth), step))
+        return (Prefetch(load.buffer, Address(load.address.constant + self.depth * width, terms)),)
 
     # ------------------------------------------------------------------------------------------------ y
 
@@ -255,7 +249,7 @@ class Resident:
                     continue
                 conditions = [Call("lt", (rows[k], Const(tiles[k] - 1))) for k in rests if tiles[k] > 1]
                 conditions = [c if k not in last else Call("not", (c,)) for k, c in zip([k for k in rests if tiles[k] > 1], conditions)]
-                body = self._in_lanes(affine(0), self.cut.lanes, 1, lambda *a: self._results(rows, at, last, rests, *a))
+                body = in_lanes(self, affine(0), self.cut.lanes, 1, lambda *a: self._results(rows, at, last, rests, *a))
                 if conditions:
                     body = (When(conditions[0] if len(conditions) == 1 else Call("and", tuple(conditions)), body),)
                 statements += body
@@ -274,10 +268,9 @@ class Resident:
 
     def _results(self, rows, at, last, rests, lane: Affine, columns: int, active) -> list[Statement]:
         """The results around a row, and what follows from them, for the lanes from one on."""
-        writer = _Vectors(self, active)
-        form = self.made.back[0].piece.form
+        writer = Vectors(self, active)
         full = affine(0, ((lane, 1), (Index(self.part), self.cut.lanes)))
-        axis = self.members[0].pieces[0].axes[self.made.choice.lane]
+        axis = self._axes()[self.made.choice.lane]
         for cases in made_cases(self.made):
             if any(k in last and r >= rests[k] for k, r in cases.items()):
                 continue
@@ -332,81 +325,3 @@ class _Scratch:
         """Vectors from a lane on."""
         place = affine(0, ((case, self.case), (row, self.row), (lane, 1)))
         return TileLoad(self.number, Address(place.constant, place.terms), 0, 0, 1)
-
-
-class _Vectors:
-    """Values computed on one vector, and where they are stored: the end of a tile that sums nothing."""
-
-    def __init__(self, of: Resident, active: Lanes | None):
-        self.of = of
-        self.active = active
-        self.found: list = []
-        self.bodies: list[tuple[Expr, TileLoad]] = []
-
-    def operands(self, piece: Piece, where, axis: int, known=None) -> Operands:
-        """What turns the body of a piece into one over the operands of these vectors."""
-        choice = self.of.made.choice
-        row, column = (None if position is None else piece.axes[position] for position in (choice.row, choice.column))
-        along = Along(axis, row, column, self.of.machine.lanes if column is None else 0)
-        return Operands(self.of.nest, piece, where, along, self.found, known or {})
-
-    def load(self, load: TileLoad) -> TileValue:
-        """A vector of memory as an operand."""
-        if load not in self.found:
-            self.found.append(load)
-        return TileValue(1 + self.found.index(load))
-
-    def sums(self, e: Expr, load_of) -> Expr:
-        """A body whose reads are vectors of memory: those that `load_of` gives for their places."""
-        match e:
-            case Read(_, place):
-                return self.load(load_of(place))
-            case Call(function, args):
-                return Call(function, tuple(self.sums(a, load_of) for a in args))
-        return e
-
-    def value(self, body: Expr, target: TileLoad) -> Expr:
-        """Has a value stored; gives what stands for it in later ones."""
-        self.bodies.append((body, target))
-        return TileValue(-len(self.bodies))
-
-    def statements(self) -> list[Statement]:
-        """The tile, what occurs several times being computed once."""
-        machine = self.of.machine
-        tile = Tile(self.of.nest.new_tile(), 1, 1, machine.lanes, False, "sum")
-        uses = _uses([b for b, _ in self.bodies])
-        values: list[Expr] = []
-        numbers: dict[Expr, TileValue] = {}
-        stores = []
-
-        def settled(e: Expr) -> Expr:
-            if e in numbers:
-                return numbers[e]
-            if type(e) is not Call:
-                return e
-            made = Call(e.function, tuple(settled(a) for a in e.args))
-            return kept(e, made) if uses[e] > 1 else made
-
-        def kept(e: Expr, made: Expr) -> TileValue:
-            values.append(made)
-            numbers[e] = TileValue(len(self.found) + len(values))
-            return numbers[e]
-
-        for n, (body, target) in enumerate(self.bodies):
-            made = settled(body)
-            number = made if body in numbers else kept(body, made)
-            numbers[TileValue(-1 - n)] = number
-            stores.append((number.number - 1 - len(self.found), target))
-        return [TileStart(tile), TileStore(tile, tuple(self.found), tuple(values), tuple(stores), self.active)]
-
-
-def _uses(bodies: Sequence[Expr]) -> dict[Expr, int]:
-    """How often each expression occurs in bodies, those in equal ones counted once."""
-    found: dict[Expr, int] = {}
-    stack = list(bodies)
-    while stack:
-        e = stack.pop()
-        found[e] = found.get(e, 0) + 1
-        if found[e] == 1:
-            stack.extend(e.children)
-    return found

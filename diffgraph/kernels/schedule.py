@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from diffgraph.ir.dimension import product
 from diffgraph.ir.program import Argsort, Definition, Program, Provenance, Reshape, Scan, Statement, Table, Tensor
 from diffgraph.kernels.blocking import in_parts
+from diffgraph.kernels.cases import InCases, in_cases
 from diffgraph.kernels.chunks import stays_alone
 from diffgraph.kernels.grid import Device
 from diffgraph.kernels.lattice import Box, filled_box, trimmed
@@ -28,7 +29,7 @@ from diffgraph.kernels.rows import joined_parts, parts_of
 from diffgraph.kernels.scatter import scatter
 from diffgraph.kernels.steps import Copy, Launch, Part, Repeat, Row, Schedule, Sort, State, Step  # noqa: F401
 from diffgraph.kernels.tiles import Machine
-from diffgraph.kernels.transformed import Transformed, apart, transformed
+from diffgraph.kernels.transformed import Transformed, apart, maps_in_cases, transformed
 from diffgraph.passes.cost import usual
 
 #: Kernels are not made larger than this: compiling takes longer than linearly in their size.
@@ -83,6 +84,8 @@ class _Scheduler:
         #: What is made between transforms, by result; and what is only made on the way.
         self.transformed: dict[str, Transformed] = {}
         self.inner: set[str] = set()
+        #: Maps in cases, by result.
+        self.cases: dict[str, InCases] = {}
 
     def name(self, tensor: str) -> str:
         """The name of a tensor of this program in the schedule."""
@@ -107,6 +110,10 @@ class _Scheduler:
         if isinstance(self.machine, Machine):
             self.transformed = transformed(statements, roots, self.name)
             self.inner = {name for made in self.transformed.values() for name in made.names}
+            for stages in maps_in_cases(statements, roots, self.name, self.inner | self.transformed.keys()):
+                if (made := in_cases(stages)) is not None:
+                    self.cases[stages[0].name] = made
+                    self.inner.update(made.names)
         for statement in statements:
             self._place(statement)
         outside = self._outside(statements, roots)
@@ -154,6 +161,10 @@ class _Scheduler:
     def _member(self, tensor: Tensor, pieces: tuple[Piece, ...], provenance: Provenance) -> Member:
         """Terms that write one lattice as a member; what one of them is made of between transforms is part of it, or where
         the others cannot be added on the way, a tensor of its own before."""
+        if tensor.name in self.cases:
+            made = self.cases[tensor.name]
+            self.made_in.update((name, len(self.groups)) for name in made.names)
+            return Member(tensor, pieces, "cases", provenance, made)
         made = self.transformed.get(tensor.name)
         own = next((p for p in pieces if made is not None and p == made.back[0].piece), None)
         if own is None:
@@ -208,7 +219,7 @@ class _Scheduler:
         """How many axes the group shares with the new member in it; None if it may not or should not join."""
         if len(group.members) >= MOST_MEMBERS or new.order != group.members[0].order:
             return None
-        if new.style in ("tile", "contraction", "transformed"):
+        if "cases" in (new.style, group.members[0].style) or new.style in ("tile", "contraction", "transformed"):
             return None
         if group.members[0].style in ("tile", "transformed"):
             return self._follows_tile(group, new)

@@ -9,7 +9,8 @@ written in this way; nothing here knows of it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -174,6 +175,29 @@ def transformed(
     statements: Sequence[Statement], roots: frozenset[str], name: Callable[[str], str]
 ) -> dict[str, Transformed]:
     """The results that are made in this way, by name. `name` gives the name of a tensor in the schedule."""
+    uses, makers = _uses_and_makers(statements, roots)
+    search = _Search(uses, makers, name)
+    found = [made for d in makers.values() if (made := search.around(d)) is not None]
+    return {made.back[0].name: made for made in found}
+
+
+def maps_in_cases(
+    statements: Sequence[Statement], roots: frozenset[str], name: Callable[[str], str], taken: Set[str]
+) -> list[tuple[Stage, ...]]:
+    """Maps in cases with those that only serve them, but for those that are taken."""
+    uses, makers = _uses_and_makers(statements, roots)
+    search = _Search(uses, makers, name)
+    found = []
+    for definition in reversed(makers.values()):
+        stages = search.signal(definition)
+        if stages and stages[0].name not in taken:
+            found.append(tuple(stages))
+            taken |= {s.name for s in stages}
+    return found
+
+
+def _uses_and_makers(statements: Sequence[Statement], roots: frozenset[str]):
+    """(by tensor, the definitions that read it, None for what else does; by tensor, the definition that makes it)."""
     uses: dict[str, list[Definition | None]] = {root: [None] for root in roots}
     makers: dict[str, Definition] = {}
     for statement in statements:
@@ -182,9 +206,7 @@ def transformed(
             uses.setdefault(operand, []).append(statement if plain else None)
         if plain:
             makers[statement.tensor.name] = statement
-    search = _Search(uses, makers, name)
-    found = [made for d in makers.values() if (made := search.around(d)) is not None]
-    return {made.back[0].name: made for made in found}
+    return uses, makers
 
 
 class _Search:
@@ -225,13 +247,15 @@ class _Search:
 
     def _signal(self, name: str) -> list[Stage]:
         """The maps in cases that a tensor is made by, and nothing else reads."""
-        stage = self._stage(self.makers.get(name))
-        if stage is None or self._only_reader(name) is None or not stage.piece.form.is_pointwise:
-            return []
-        if not compared(stage.piece.form):
+        return self.signal(self.makers.get(name)) if self._only_reader(name) is not None else []
+
+    def signal(self, definition: Definition | None) -> list[Stage]:
+        """The map in cases of a definition, and those that only it reads."""
+        stage = self._stage(definition)
+        if stage is None or not stage.piece.form.is_pointwise or not compared(stage.piece.form):
             return []
         found = [stage]
-        for operand in self.makers[name].operands:
+        for operand in definition.operands:
             found += self._signal(operand)
         return found
 
@@ -312,15 +336,22 @@ def results_at(made: Transformed, cases: Mapping[int, int]) -> Expr:
     return written_out(made.back[0], indices, domain, inner, {made.products.name: 0})
 
 
-def signal_at(made: Transformed, cases: Sequence[int], slots: Mapping[str, int]) -> Expr:
-    """A case of v over the other indices of its form, reading operands by the number that `slots` gives them."""
-    stage = made.signal[0]
-    form = stage.piece.form
-    told = iter(cases)
-    selected = cases_of(made.signal)
-    indices = {k: affine(next(told)) if k in selected else index(k) for k in _written(form)}
-    inner = {s.name: s for s in made.signal[1:]}
-    return written_out(stage, indices, form.domain, inner, slots)
+def every_case(stages: tuple[Stage, ...]) -> tuple[Piece, list[Expr]]:
+    """Maps in cases as one: its operands, and a body for each combination of cases, row-major, over the indices of the first
+    map. The piece has no body of its own."""
+    inner = {s.name: s for s in stages}
+    known = {o: k for s in stages for o, k in zip(s.piece.operands, s.piece.form.operands) if o not in inner}
+    operands = sorted(known)
+    form, selected = stages[0].piece.form, cases_of(stages)
+    shell = Form(form.domain, "sum", form.write, form.shape, tuple(known[o] for o in operands), Const(0.0))
+    slots = {o: n for n, o in enumerate(operands)}
+    axes = _written(form)
+    bodies = []
+    for cases in itertools.product(*(range(form.domain[k]) for k in axes if k in selected)):
+        told = iter(cases)
+        indices = {k: affine(next(told)) if k in selected else index(k) for k in axes}
+        bodies.append(written_out(stages[0], indices, form.domain, inner, slots))
+    return Piece(shell, tuple(operands)), bodies
 
 
 def written_out(stage: Stage, indices: Mapping[int, Expr], domain, inner: Mapping[str, Stage], slots) -> Expr:

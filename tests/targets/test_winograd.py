@@ -8,6 +8,7 @@ import pytest
 from agreement import check, program_of
 
 import diffgraph as dg
+from diffgraph.passes import winograd
 from diffgraph.passes.cook_toom import minimal
 from diffgraph.passes.pipeline import optimize, stages
 from diffgraph.passes.report import Report
@@ -56,6 +57,17 @@ def test_kernels_agree_with_the_interpreter(name, rng):
     assert rewritten(select(program, ["y"])), "nothing is shown"
     for batch in (1, 3):
         check(select(program, ["y"]), batch, rng, optimized=True)
+
+
+def test_filter_gradients_agree_with_the_interpreter(rng, monkeypatch):
+    monkeypatch.setattr(winograd, "_gain_of_gradient", lambda *_: 2.0)
+    text = "net test {\ninput x[N, 32, 7, 6]\ny = relu(x) -> conv(64, 3, pad = 1, bias = false)\nloss mean(sin(y))\n}"
+    ours, theirs = (dg.loads(text, target=target, precision="f64") for target in ("cpu", "reference"))
+    (path,) = ours.parameters
+    assert any("d_conv1_weight" in e.text for e in rewritten(ours.gradient([path])))
+    x = rng.standard_normal((3, 32, 7, 6))
+    found, expected = (n.gradients([path], x=x)[1][path] for n in (ours, theirs))
+    np.testing.assert_allclose(found, expected, 1e-9, 1e-10 * float(np.abs(expected).max()))
 
 
 @pytest.mark.parametrize("fast, most", [(False, 2e-6), (True, 5e-5)])
