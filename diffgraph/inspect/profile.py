@@ -11,7 +11,7 @@ from diffgraph.inspect.counts import ITEM_BYTES, multiply_adds
 from diffgraph.ir.dimension import Size, evaluate, product
 from diffgraph.ir.program import Definition, Program, Provenance, Scan, Statement
 from diffgraph.kernels.loops import Kernel
-from diffgraph.kernels.schedule import Copy, Launch, Sort
+from diffgraph.kernels.steps import Copy, Launch, Sort
 from diffgraph.passes.cost import cost
 from diffgraph.runtime.limits import Limits
 from diffgraph.runtime.profile import Profile, Timing

@@ -26,7 +26,7 @@ from diffgraph.kernels.loops import (
     TileStore,
     When,
 )
-from diffgraph.kernels.schedule import Copy, Launch, Repeat, Schedule, Sort, Step
+from diffgraph.kernels.steps import Copy, Launch, Repeat, Schedule, Sort, Step
 
 
 @dataclass(frozen=True)

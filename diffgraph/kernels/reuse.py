@@ -8,7 +8,7 @@ from diffgraph.ir.dimension import product
 from diffgraph.ir.program import Program, Tensor
 from diffgraph.kernels.commit import Commits, overwritten, renamed, touched, written
 from diffgraph.kernels.loops import Kernel
-from diffgraph.kernels.schedule import Launch, Step
+from diffgraph.kernels.steps import Launch, Step
 
 
 def reuse(commits: Commits, program: Program) -> Commits:

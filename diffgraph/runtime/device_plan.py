@@ -15,7 +15,7 @@ from diffgraph.ir.dimension import Size, evaluate, substitute
 from diffgraph.kernels.commit import Commits
 from diffgraph.kernels.flat import ELEMENTS
 from diffgraph.kernels.loops import Kernel
-from diffgraph.kernels.schedule import Copy, Launch, Repeat, Sort, Step
+from diffgraph.kernels.steps import Copy, Launch, Repeat, Sort, Step
 from diffgraph.runtime.arena import Life, place
 from diffgraph.runtime.device_launch import as_one, may_be_one
 from diffgraph.runtime.device_library import Texts

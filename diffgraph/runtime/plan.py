@@ -16,7 +16,7 @@ from diffgraph.diagnostics import CompilerBug
 from diffgraph.ir.dimension import Size, evaluate, product
 from diffgraph.kernels.commit import Commits, touched
 from diffgraph.kernels.loops import Kernel
-from diffgraph.kernels.schedule import Copy, Launch, Repeat, Sort, Step
+from diffgraph.kernels.steps import Copy, Launch, Repeat, Sort, Step
 from diffgraph.runtime.arena import Life, place
 from diffgraph.targets.cpu.rows import BEGIN, CALL, COPY, COUNT, END, LEVELS, LINK, MOVE, PUT, SWAP, WAIT, WIDTH
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from diffgraph.diagnostics import error
 from diffgraph.ir.program import Program
-from diffgraph.kernels.schedule import Step
+from diffgraph.kernels.steps import Step
 from diffgraph.runtime.executable import Executable
 from diffgraph.runtime.native import NativeExecutable
 from diffgraph.runtime.plan import Planner

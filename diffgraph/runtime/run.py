@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from diffgraph.diagnostics import CompilerBug
-from diffgraph.kernels.schedule import Repeat, Step
+from diffgraph.kernels.steps import Repeat, Step
 from diffgraph.runtime import values
 from diffgraph.runtime.executable import fail_unless
 from diffgraph.runtime.plan import Plan, Planner
