@@ -27,7 +27,7 @@ from diffgraph.kernels.roles import ACROSS, Space, role_of
 from diffgraph.kernels.row_groups import common_space, space_of_maps
 from diffgraph.kernels.rows import joined_parts, parts_of
 from diffgraph.kernels.scatter import scatter
-from diffgraph.kernels.steps import Copy, Launch, Part, Repeat, Schedule, Sort, Step
+from diffgraph.kernels.steps import Launch, Part, Repeat, Schedule, Sort, Step
 from diffgraph.kernels.tiles import Machine
 from diffgraph.kernels.transformed import Transformed, apart, maps_in_cases, transformed
 from diffgraph.passes.cost import usual
