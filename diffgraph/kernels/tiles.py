@@ -330,7 +330,6 @@ def _imbalance(form: Form, written, accesses: Sequence[Access], choice: Choice, 
         if own and position != choice.row:
             length = machine.lanes * choice.columns if position == choice.lane else 1
             blocks *= -(-usual(form.domain[axis]) // length)
-    rows = usual(form.domain[written[choice.row]])
     full, rest = divmod(usual(form.domain[written[choice.row]]), choice.rows)
     one = [1.0] * full + [rest / choice.rows] * (rest > 0)
     return imbalance(one * min(blocks, 8 * machine.cores), machine.cores)

@@ -186,7 +186,7 @@ class Tiled:
         """The results of the tiles, the last window first."""
         form, count, rows = self.form, len(self.windows), len(self.found.rows)
         for done in reversed(range(count)):
-            w, m, own = self.windows[done], self.results[done], self.minimal[done]
+            m, own = self.results[done], self.minimal[done]
             extents = [form.domain[v.place] for v in self.windows[done:]]
             outer = [form.domain[k] for k in self.found.rows]
             domain = [*self.points[:done], *outer, *self.tiles[:done], *extents, form.domain[self.found.columns[0]]]

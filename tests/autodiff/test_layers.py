@@ -49,7 +49,7 @@ def test_the_gradient_of_a_tie_goes_to_the_first():
     from checks import Case
 
     case = Case({"x": np.array([[1.0, 3.0, 3.0], [2.0, 2.0, 2.0]])}, "x")
-    y = case.let("y[n] = max[d](x[n, d])")
+    case.let("y[n] = max[d](x[n, d])")
     total = case.let("s = sum[n](y[n])")
     (gradient,) = case.run(case.gradients(total)["x"])
     assert gradient.tolist() == [[0, 1, 0], [1, 0, 0]]

@@ -155,7 +155,6 @@ class FormWriter:
     def written(self, value: str, present: frozenset[int]) -> Written:
         """A value over the written axes, in order, at the places where it is written; of length 1 along the axes that
         are not `present`."""
-        form = self.form
         stretches = self.stretches()
         if stretches is None or any(s.step != 1 for s in stretches):
             return Written(self._scattered(value, present))
