@@ -1,0 +1,65 @@
+"""The functions of float32 that kernels compute in vectors: how far they are from the right value, and their ends."""
+
+import math
+
+import numpy as np
+import pytest
+from agreement import program_of
+
+from diffgraph.runtime.executable import build
+
+#: The largest error, in units of the last place, and the function in float64.
+FUNCTIONS = {
+    "exp": (1.1, np.exp),
+    "expm1": (1.5, np.expm1),
+    "tanh": (2.5, np.tanh),
+    "sigmoid": (2.4, lambda x: 1 / (1 + np.exp(-x))),
+    "softplus": (2.1, lambda x: np.logaddexp(0, x)),
+    "erf": (1.1, np.vectorize(math.erf, otypes=[float])),
+    "sin": (1.6, np.sin),
+    "cos": (1.6, np.cos),
+    "log": (1.0, lambda x: np.log(np.abs(x))),
+    "log1p": (1.5, lambda x: np.log1p(np.abs(x))),
+}
+
+#: What the ends give, beside NaN: at infinity, at -infinity and at 0.
+ENDS = {
+    "exp": (np.inf, 0, 1),
+    "expm1": (np.inf, -1, 0),
+    "tanh": (1, -1, 0),
+    "sigmoid": (1, 0, 0.5),
+    "softplus": (np.inf, 0, math.log(2)),
+    "erf": (1, -1, 0),
+    "log": (np.inf, np.inf, -np.inf),
+    "log1p": (np.inf, np.inf, 0),
+}
+
+
+@pytest.fixture(scope="module")
+def found():
+    """(x, all functions of it): on both sides of 0, near and far."""
+    rng = np.random.default_rng(0)
+    x = np.concatenate([rng.uniform(-90, 90, (1500, 16)), *(rng.standard_normal((1500, 16)) * s for s in (3, 0.3, 1e-3))])
+    x[0, :4] = np.nan, np.inf, -np.inf, 0
+    inputs = {"x": x.astype(np.float32)}
+    lines = [f"{n}_[n, k] = {n}({'abs(x[n, k])' if n in ('log', 'log1p') else 'x[n, k]'})" for n in FUNCTIONS]
+    text = "\n".join(["input x[N, 16]", *lines, *(f"output {n}_" for n in FUNCTIONS)])
+    return inputs["x"], build(program_of(text), "cpu", "f32").run(inputs)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_errors_are_as_small_as_it_says(name, found):
+    x, results = found
+    most, right = FUNCTIONS[name]
+    with np.errstate(all="ignore"):
+        expected = right(x.astype(np.float64))
+    plain = np.isfinite(expected) & (np.abs(expected) > 1.2e-38) & (np.abs(expected) < 3.4e38)
+    error = np.abs(results[f"{name}_"][plain] - expected[plain]) / np.spacing(np.abs(expected[plain]).astype(np.float32))
+    assert error.max() <= most
+
+
+@pytest.mark.parametrize("name", ENDS)
+def test_ends(name, found):
+    first = found[1][f"{name}_"][0, :4]
+    assert np.isnan(first[0])
+    np.testing.assert_allclose(first[1:], ENDS[name], rtol=1e-6)
