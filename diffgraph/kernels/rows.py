@@ -21,7 +21,7 @@ from diffgraph.ir.dimension import floor_divide, product
 from diffgraph.ir.expression import Call, Const, Expr, Index, Read
 from diffgraph.ir.form import Form
 from diffgraph.ir.program import Provenance, Tensor
-from diffgraph.kernels.access import address, usual
+from diffgraph.kernels.access import address, cost, usual
 from diffgraph.kernels.blocks import fixed_place, size_expr
 from diffgraph.kernels.loops import (
     ENOUGH_UNITS,
@@ -50,8 +50,9 @@ BLOCK = 32
 #: Rows of at most so many elements are kept in memory of the thread's own.
 MOST_PRIVATE = 1 << 16
 
-#: Vectors that a sweep goes through in step, so that none waits for itself.
-COLUMNS = 4
+#: Vectors that a sweep goes through in step, so that none waits for itself; half as many of what is long enough to compile
+#: as it is.
+COLUMNS, LONG = 4, 160
 
 
 def parts_of(member: Member, space: Space) -> Tensor:
@@ -235,7 +236,9 @@ class Rows:
         sums = [m for m in members if self.roles[m.tensor.name].kind == NUMBER]
         makers = [m for m in members if self.roles[m.tensor.name].kind != NUMBER]
         last = self.space.inner[-1]
-        columns = min(COLUMNS, _whole_vectors(last, self.lanes)) if isinstance(last, int) else COLUMNS
+        effort = sum(cost(p.form.body) for m in members for p in m.pieces)
+        columns = COLUMNS if effort <= LONG else COLUMNS // 2
+        columns = min(columns, _whole_vectors(last, self.lanes)) if isinstance(last, int) else columns
         tiles = {m.tensor.name: self._tile(m, columns) for m in sums}
 
         def body(walk: _Walk) -> tuple[Statement, ...]:
