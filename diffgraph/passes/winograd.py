@@ -29,9 +29,9 @@ BATCHES, TRAINING_BATCHES = (1, 8), (16, 64)
 NEAR, FEWEST_TILES, MOST_TILES, MOST_COLUMNS = 1 << 20, 14, 64, 128
 CYCLES_PER_BYTE = 0.16
 
-#: For few samples they cost so many times as much: two threads fetch all of them (ResNet-50's 14 x 14 places of 256
-#: channels took 0.74 ms in tiles and 0.55 directly, VGG-16's 28 x 28 of 512 channels 10.9 and 9.8).
-DEAR_BYTES = 1.4
+#: For few samples they cost so many times as much: threads share them out, and ask for them ahead of time (`kernels/resident`;
+#: two layers of 256 channels and 14 x 14 places take 0.82 ms in tiles and 1.43 directly).
+DEAR_BYTES = 0.6
 
 #: Multiply-adds of a cycle in sums over places, and what an element costs that goes through memory.
 RATE_OF_GRADIENTS, CYCLES_IN_MEMORY = 25, 1.6
