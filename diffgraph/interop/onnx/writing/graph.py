@@ -14,6 +14,9 @@ import numpy as np
 from diffgraph.interop.onnx.writing import protocol
 from diffgraph.ir.dimension import Dimension, Floor, Size
 
+#: "To the very end", for a slice.
+END = 1 << 62
+
 #: ONNX's types of what a kind is.
 INT = np.int64
 
@@ -23,12 +26,16 @@ _MOVES: dict[str, Callable] = {
     "Reshape": lambda a, shape, allowzero=0: a.reshape(shape),
     "Unsqueeze": lambda a, axes: np.expand_dims(a, tuple(int(k) for k in axes)),
     "Squeeze": lambda a, axes: np.squeeze(a, tuple(int(k) for k in axes)),
-    "Slice": lambda a, starts, ends, axes, steps: a[_slices(a.ndim, starts, ends, axes, steps)],
+    "Slice": lambda a, starts, ends, axes, steps=None: a[_slices(a.ndim, starts, ends, axes, steps)],
 }
 
 
 def _slices(rank: int, starts, ends, axes, steps) -> tuple[slice, ...]:
-    by = {int(k): slice(int(a), None if b < 0 else int(b), int(s)) for a, b, k, s in zip(starts, ends, axes, steps)}
+    steps = [1] * len(axes) if steps is None else steps
+    by = {
+        int(k): slice(int(a), None if s < 0 and b < 0 else int(b), int(s))
+        for a, b, k, s in zip(starts, ends, axes, steps)
+    }
     return tuple(by.get(k, slice(None)) for k in range(rank))
 
 
@@ -199,6 +206,12 @@ class GraphWriter:
 
     def pad(self, value: str, before: Sequence[Size], after: Sequence[Size], filling: str) -> str:
         """With margins; a margin below 0 cuts off."""
+        cut = [k for k, pair in enumerate(zip(before, after)) if any(is_known(m) and m < 0 for m in pair)]
+        if cut:
+            starts = [-min(before[k], 0) if is_known(before[k]) else 0 for k in cut]
+            ends = [after[k] if is_known(after[k]) and after[k] < 0 else END for k in cut]
+            value = self.node("Slice", value, self.ints(*starts), self.ints(*ends), self.ints(*cut))
+            before, after = ([max(m, 0) if is_known(m) else m for m in side] for side in (before, after))
         if all(m == 0 for m in (*before, *after)):
             return value
         return self.node("Pad", value, self.shape([*before, *after]), filling)
