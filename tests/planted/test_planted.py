@@ -100,14 +100,15 @@ def shapes_are_checked():
 
 def values_are_right():
     """Values against NumPy."""
-    text = "net n { input x[N, 4]; output a = softmax(x); output b = mean(x, axis = 1); output c = x @ transpose(x) }"
-    network = elaborate(load_text(text))
+    text = "net n { input x[N, 4]; output a = softmax(x); output b = mean(x, axis = 1); output c = x @ transpose(x)"
+    network = elaborate(load_text(f"{text}; output d = transpose(reshape(x, [N, 2, 2]), 1, 2) }}"))
     x = np.random.default_rng(0).standard_normal((3, 4))
     found = interpret(network.program, {network.inputs[0].tensor.name: x})
-    a, b, c = (found[o.tensor] for o in network.outputs)
+    a, b, c, d = (found[o.tensor] for o in network.outputs)
     np.testing.assert_allclose(a, np.exp(x) / np.exp(x).sum(1, keepdims=True), rtol=1e-12)
     np.testing.assert_allclose(b, x.mean(1), rtol=1e-12)
     np.testing.assert_allclose(c, x @ x.T, rtol=1e-12)
+    np.testing.assert_allclose(d, x.reshape(3, 2, 2).transpose(0, 2, 1), rtol=1e-12)
 
 
 CHECKS = (derivatives_agree, passes_agree, shapes_are_checked, values_are_right)
