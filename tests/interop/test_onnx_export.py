@@ -1,12 +1,11 @@
 """Nets as ONNX models, run by ONNX's own evaluator: they compute what the net does, with ONNX's operators."""
 
-import sys
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
+from random_texts import programs
 
 import diffgraph as dg
 from diffgraph.cli import run
@@ -18,9 +17,6 @@ from diffgraph.language.module import load_text
 
 onnx = pytest.importorskip("onnx")
 reference = pytest.importorskip("onnx.reference")
-
-sys.path.append(str(Path(__file__).parents[1] / "random_programs"))
-from random_texts import programs  # noqa: E402
 
 QUIET = {"deadline": None, "derandomize": True, "suppress_health_check": list(HealthCheck), "database": None}
 
