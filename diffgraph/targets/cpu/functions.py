@@ -2,7 +2,7 @@
 
 Errors are the largest found over all of a range, in units of the last place (`tests/targets/test_functions.py` repeats the
 measurement): exp 1.0, expm1 1.4, log 0.8, log1p 1.2, tanh 2.4, sigmoid 2.1 (0 below 1.2e-38), softplus 2.0,
-erf 1.0, sin and cos 1.6 (for |x| < 1e6). NaN stays NaN; the ends are those of the C library.
+erf 1.0, sin and cos 1.6 (for |x| up to 1e6; 1e-7 from there to 1e15, and NaN beyond). NaN stays NaN; the ends are those of the C library.
 
 Sources: the reductions and polynomials of exp, sin and cos are from Moshier's Cephes; log and log1p follow FreeBSD's msun;
 erf follows N. Juffa's erff.
@@ -153,6 +153,10 @@ def erf(x: Real) -> Real:
     return large.choose(t > 0.927734375, small)
 
 
+#: From here on a float64 does not tell the quarters of an angle apart.
+FARTHEST_ANGLE = 1e15
+
+
 def _quarters(x: Real) -> tuple[Real, Int]:
     """(r, n): x = n * pi / 2 + r with |r| <= pi / 4, reduced in float64."""
     wide = x.double()
@@ -172,7 +176,8 @@ def _sine_or_cosine(x: Real, turn: int) -> Real:
     )
     n = n + turn
     y = cosine.choose((n & 1) == 1, sine)
-    return (-y).choose((n & 2) == 2, y)
+    y = (-y).choose((n & 2) == 2, y)
+    return y.constant(float("nan")).choose(abs(x) > FARTHEST_ANGLE, y)
 
 
 def sin(x: Real) -> Real:
