@@ -291,10 +291,14 @@ class _Packer:
         read = packing_of(form, slot, across, along)
         if read is None:
             return None
+        return read, self._copy_once(operand, read, term)
+
+    def _copy_once(self, operand: str, read: Stored, term: Term) -> str:
+        """The copy of an operand as it is read, made for the first who reads it so."""
         key = operand, read
         if key not in self._copies:
             self._copies[key] = self._copy(operand, read, term)
-        return read, self._copies[key]
+        return self._copies[key]
 
     def _matrix(self, term: Term, slot: int) -> tuple[Stored, str] | None:
         """How a product reads a matrix whose rows it sums along: turned, so that vectors are of results and nothing is left
@@ -305,10 +309,7 @@ class _Packer:
         read = turned(form, slot, operand in self.steady)
         if read is None:
             return None
-        key = operand, read
-        if key not in self._copies:
-            self._copies[key] = self._copy(operand, read, term)
-        return read, self._copies[key]
+        return read, self._copy_once(operand, read, term)
 
     def _own_panels(self, term: Term, slot: int) -> tuple[Stored, str] | None:
         """How a sum over places (the gradient of a filter) reads its operands in panels: else the elements that it goes
@@ -323,10 +324,7 @@ class _Packer:
         alone = len(found) == 1 and alone_index(found[0].place[inner]) in form.written
         if not alone or not isinstance(channels, int) or channels < FAR_APART or channels % PANEL:
             return None
-        key = operand, read
-        if key not in self._copies:
-            self._copies[key] = self._copy(operand, read, term)
-        return read, self._copies[key]
+        return read, self._copy_once(operand, read, term)
 
     def _along(self, term: Term, slot: int) -> frozenset[int]:
         """The summed indices that are innermost in the other operands."""
