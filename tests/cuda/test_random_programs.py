@@ -1,13 +1,10 @@
 """Random programs and their gradients, executed by the interpreter of PTX."""
 
 import numpy as np
+from evaluation import evaluated
 from hypothesis import HealthCheck, assume, given, settings
 from random_texts import programs
 
-from diffgraph.inspect.stages import gradient_program
-from diffgraph.ir.interpret import interpret
-from diffgraph.language.elaborate import elaborate
-from diffgraph.language.module import load_text
 from diffgraph.passes.pipeline import optimize
 from diffgraph.runtime.device import DeviceExecutable
 from diffgraph.targets.cuda.simulated import SimulatedDriver
@@ -18,14 +15,8 @@ QUIET = {"deadline": None, "derandomize": True, "suppress_health_check": list(He
 @settings(max_examples=5, **QUIET)
 @given(programs())
 def test_agrees_with_the_interpreter(text):
-    network = elaborate(load_text(text), training=True)
-    program = gradient_program(network)
-    start = interpret(network.initial, {i.tensor.name: 1 for i in network.initial.inputs if i.role == "run"})
-    by_path = {o.name: start[o.tensor] for o in network.initial.outputs}
-    by_path["x"] = np.random.default_rng(0).standard_normal((3, 3, 4))
-    values = {i.tensor.name: by_path.get(i.path, 1) for i in program.inputs if i.table is None}
-    results = interpret(program, values)
-    expected = {o.name: results[o.tensor] for o in program.outputs}
+    _, program, _, by_path, results = evaluated(text)
+    expected = {o.name: result for o, result in zip(program.outputs, results, strict=True)}
     assume(all(np.all(np.isfinite(a)) for a in expected.values()) and len(expected) > 1)
     executable = DeviceExecutable(optimize(program, target="cuda"), "f64", SimulatedDriver())
     executable.bind({path: np.array(a, dtype=np.float64) for path, a in by_path.items() if path != "x"})

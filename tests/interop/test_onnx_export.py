@@ -4,16 +4,14 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from evaluation import evaluated
 from hypothesis import HealthCheck, assume, given, settings
 from random_texts import programs
 
 import diffgraph as dg
 from diffgraph.cli import run
-from diffgraph.inspect.stages import gradient_program
 from diffgraph.interop.onnx.exporting import onnx_model
 from diffgraph.ir.interpret import interpret
-from diffgraph.language.elaborate import elaborate
-from diffgraph.language.module import load_text
 
 onnx = pytest.importorskip("onnx")
 reference = pytest.importorskip("onnx.reference")
@@ -120,13 +118,7 @@ def test_a_loop_over_nothing_gives_its_start():
 @settings(max_examples=25, **QUIET)
 @given(programs())
 def test_random_programs_with_their_gradients(text):
-    network = elaborate(load_text(text), training=True)
-    program = gradient_program(network)
-    start = interpret(network.initial, {i.tensor.name: 1 for i in network.initial.inputs if i.role == "run"})
-    arrays = {o.name: start[o.tensor] for o in network.initial.outputs}
-    arrays["x"] = np.random.default_rng(0).standard_normal((3, 3, 4))
-    results = interpret(program, {i.tensor.name: arrays.get(i.path, 1) for i in program.inputs if i.table is None})
-    expected = [results[o.tensor] for o in program.outputs]
+    _, program, _, arrays, expected = evaluated(text)
     assume(all(np.all(np.isfinite(a)) for a in expected))
     evaluator = reference.ReferenceEvaluator(onnx_model(program, arrays, "net", "f64"))
     agree(evaluator.run(None, {name: arrays[name] for name in evaluator.input_names}), expected)

@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import pytest
+from evaluation import evaluated
 from hypothesis import HealthCheck, assume, given, settings
 from random_texts import programs
 
@@ -21,14 +22,7 @@ QUIET = {"deadline": None, "derandomize": True, "suppress_health_check": list(He
 
 def compiled(text):
     """(network, program of loss and gradients, values by tensor name, results); what is all zero or not finite is passed over."""
-    network = elaborate(load_text(text), training=True)
-    program = gradient_program(network)
-    start = interpret(network.initial, {i.tensor.name: 1 for i in network.initial.inputs if i.role == "run"})
-    by_path = {o.name: start[o.tensor] for o in network.initial.outputs}
-    by_path["x"] = np.random.default_rng(0).standard_normal((3, 3, 4))
-    values = {i.tensor.name: by_path.get(i.path, 1) for i in program.inputs if i.table is None}
-    results = interpret(program, values)
-    arrays = [results[o.tensor] for o in program.outputs]
+    network, program, values, by_path, arrays = evaluated(text)
     assume(all(np.all(np.isfinite(a)) for a in arrays))
     assume(len(arrays) > 1 and any(np.any(a != 0) for a in arrays[1:]))
     return network, program, values, by_path, arrays
