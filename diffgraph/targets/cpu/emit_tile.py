@@ -17,6 +17,7 @@ from diffgraph.kernels.loops import (
     TileValue,
 )
 from diffgraph.targets.cpu.words import tile_text
+from diffgraph.targets.writer import literal
 
 _NAMES = "abcdefgh"
 
@@ -111,7 +112,7 @@ class TileWriter:
             return "scalar"
         text = f"at({operand.row}, {operand.column}, {operand.lane}"
         if operand.inside is not None:
-            otherwise = self.emitter.number(operand.otherwise)
+            otherwise = literal(operand.otherwise)
             text += f", guarded=True, otherwise={otherwise}, columns_go_on={operand.inside.columns_go_on}"
         return f"{text})"
 
@@ -143,7 +144,7 @@ class TileWriter:
             case Const(value):
                 if type(value) is int:
                     return repr(value)
-                return self.emitter.number(float(value))
+                return literal(float(value))
             case Call("powi", (base, Const(power))):
                 return tile_text("powi", [self._body(base), repr(power)])
             case Call(function, args):
@@ -151,4 +152,4 @@ class TileWriter:
         raise CompilerBug("targets.cpu.emit_tile", f"a tile cannot hold {type(e).__name__}")
 
     def _number(self, e: Expr) -> str:
-        return self.emitter.number(float(e.value)) if type(e) is Const else self._body(e)
+        return literal(float(e.value)) if type(e) is Const else self._body(e)

@@ -76,12 +76,3 @@ def tile_text(function: str, args: list[str]) -> str:
     if function == "powi":
         return f"tile_power({args[0]}, {args[1]})"
     return _TILE_WORDS.get(function, f"tile_{function}({{0}})").format(*args)
-
-
-def literal(value: float) -> str:
-    """A float as text."""
-    if value != value:
-        return "np.nan"
-    if value in (float("inf"), float("-inf")):
-        return "np.inf" if value > 0 else "-np.inf"
-    return repr(value)

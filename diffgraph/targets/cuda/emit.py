@@ -6,7 +6,6 @@ units: a thread for each, or a team of threads, as the kernel's `Grid` says.
 
 from __future__ import annotations
 
-import keyword
 from dataclasses import dataclass, replace
 
 from diffgraph.diagnostics import CompilerBug
@@ -17,11 +16,11 @@ from diffgraph.kernels.access import nodes
 from diffgraph.kernels.flat import flat
 from diffgraph.kernels.grid import Device, Grid, grid, is_reduction, nest_of
 from diffgraph.kernels.loops import Address, Best, Buffer, Contraction, Kernel, Let, Load, Loop, Statement, Store, Update
-from diffgraph.targets.cpu import emit as cpu
 from diffgraph.targets.cuda.emit_contraction import ContractionWriter
 from diffgraph.targets.cuda.emit_wide import WideWriter
 from diffgraph.targets.cuda.module import Part, module
 from diffgraph.targets.cuda.words import NAMES, text_of
+from diffgraph.targets.writer import JOIN, Writer, one_line
 
 
 @dataclass(frozen=True)
@@ -52,13 +51,11 @@ def _parameters(buffers: tuple[Buffer, ...], precision: str) -> tuple[str, ...]:
     return tuple(kinds[b.kind] for b in buffers)
 
 
-class _Emitter(cpu._Emitter):
-    """Places of threads and their meetings; expressions are those of the CPU's emitter, with other words."""
+class _Emitter(Writer):
+    """Places of threads and their meetings."""
 
     def __init__(self, kernel: Kernel, precision: str, device: Device):
-        super().__init__(kernel, precision, False)
-        self.taken = set(keyword.kwlist) | NAMES
-        self.buffers = [self._name(b.name) for b in kernel.buffers]
+        super().__init__(kernel, precision, NAMES)
         self.device = device
         self.grid = grid(kernel)
         self.functions: dict[str, str] = {}
@@ -81,13 +78,12 @@ class _Emitter(cpu._Emitter):
                 self.grid = wide.write()
             else:
                 self._by_threads()
-        part = Part(self._title(), self._declarations(), (*self.buffers, *self.sizes.values()), self._lines(), self.meets)
+        part = Part(self._docstring(), self._declarations(), (*self.buffers, *self.sizes.values()), self._lines(), self.meets)
         buffers = self.kernel.buffers
         kinds = _parameters(buffers, self.precision)
         return Text(module(part), tuple(self.sizes), self.grid, buffers, kinds, self.shared, part=part)
 
-    def _title(self) -> tuple[str, ...]:
-        lines = self._header()[:-2]
+    def _docstring(self) -> tuple[str, ...]:
         grid = self.grid
         how = f"blocks of {grid.threads} threads"
         if grid.team > 1 and not isinstance(self.kernel.body[0], Contraction):
@@ -95,7 +91,7 @@ class _Emitter(cpu._Emitter):
             how += f"; {grid.members} units in a block, {grid.team} threads for each, {apart}"
         elif grid.width > 1:
             how += f", each for {grid.width} neighbours"
-        return (lines[0].removeprefix('"""'), *(line.strip() for line in lines[1:]), how)
+        return (*self.title(), how)
 
     def _declarations(self) -> tuple[str, ...]:
         lines = [f"real = {'float32' if self.precision == 'f32' else 'float64'}"]
@@ -104,7 +100,7 @@ class _Emitter(cpu._Emitter):
         return tuple(lines)
 
     def _lines(self) -> tuple[str, ...]:
-        notes = [f"# {name}: {cpu._one_line(str(size))}" for size, name in self.sizes.items() if name != str(size)]
+        notes = [f"# {name}: {one_line(str(size))}" for size, name in self.sizes.items() if name != str(size)]
         return (*notes, *self.scopes[0].lines)
 
     @property
@@ -123,23 +119,23 @@ class _Emitter(cpu._Emitter):
     def _by_threads(self) -> None:
         units = product([u.extent for u in self.kernel.units])
         self.line(self.thread_of_grid)
-        self._open(None)
+        self.open(None)
         self.unpack("unit", [(u.axis, u.extent) for u in self.kernel.units])
-        self._statements(self.kernel.body)
-        self._close(f"if unit < {self._size(units)}:")
+        self.statements(self.kernel.body)
+        self.close(f"if unit < {self.size(units)}:")
 
     def unpack(self, flat: str, axes: list[tuple[int, Size]]) -> None:
         """flat -> the indices of some axes, row-major, in this block."""
         self._levels.clear()
         lines = self.scopes[-1].lines
         for axis, extent in reversed(axes[1:]):
-            name, following = self._axis(axis), self._fresh("unit")
-            lines.append(f"{following} = quotient({flat}, {self._size(extent)})")
-            lines.append(f"{name} = int32({flat} - {following} * {self._size(extent)})")
+            name, following = self.axis(axis), self.fresh("unit")
+            lines.append(f"{following} = quotient({flat}, {self.size(extent)})")
+            lines.append(f"{name} = int32({flat} - {following} * {self.size(extent)})")
             self.depth[axis] = len(self.scopes) - 1
             flat = following
         if axes:
-            lines.append(f"{self._axis(axes[0][0])} = {flat}")
+            lines.append(f"{self.axis(axes[0][0])} = {flat}")
             self.depth[axes[0][0]] = len(self.scopes) - 1
 
     # ------------------------------------------------------------------------------------------------- a team a unit
@@ -159,10 +155,10 @@ class _Emitter(cpu._Emitter):
             lines.append(f"unit = int32(block * {grid.members} + member)")
             if grid.along:
                 # A team is a warp: it may leave, since warps of one block never meet here.
-                lines += [f"if unit >= {self._size(units)}:", "    return"]
+                lines += [f"if unit >= {self.size(units)}:", "    return"]
             else:
-                lines.append(f"alive = unit < {self._size(units)}")
-                lines.append(f"unit = unit if alive else int32({self._size(units)} - 1)")
+                lines.append(f"alive = unit < {self.size(units)}")
+                lines.append(f"unit = unit if alive else int32({self.size(units)} - 1)")
         self.unpack("unit", [(u.axis, u.extent) for u in self.kernel.units])
         for statement in self.kernel.body:
             self._meet_if_it_reads(statement)
@@ -170,13 +166,13 @@ class _Emitter(cpu._Emitter):
                 self._meet_before_it_writes(statement, self._seen)
                 self._shared_loop(statement)
             elif isinstance(statement, Store):
-                self._cast(statement.value, self.kernel.buffers[statement.buffer].kind)
+                self.cast(statement.value, self.kernel.buffers[statement.buffer].kind)
                 self._meet_before_it_writes(statement, self._seen | _read(statement))
-                self._open(None)
-                self._statement(statement)
-                self._close("if lane == 0 and alive:" if self._stay_beyond else "if lane == 0:")
+                self.open(None)
+                self.statement(statement)
+                self.close("if lane == 0 and alive:" if self._stay_beyond else "if lane == 0:")
             elif isinstance(statement, Let):
-                self._statement(statement)
+                self.statement(statement)
             else:
                 raise CompilerBug("targets.cuda.emit", f"a team cannot do {type(statement).__name__}")
             self._unseen |= _written(statement)
@@ -213,25 +209,25 @@ class _Emitter(cpu._Emitter):
     def _shared_loop(self, loop: Loop) -> None:
         """The steps of a nest, shared out among the team; what they reduce is joined after it."""
         axes, body = nest_of(loop)
-        count = self._size(product([extent for _, extent in axes]))
-        tail = f"  # {cpu._one_line(loop.comment)}" if loop.comment else ""
+        count = self.size(product([extent for _, extent in axes]))
+        tail = f"  # {one_line(loop.comment)}" if loop.comment else ""
         if len(axes) == 1:
-            name = self._axis(axes[0][0])
-            self._open(axes[0][0])
+            name = self.axis(axes[0][0])
+            self.open(axes[0][0])
         else:
-            name = self._fresh("step")
-            self._open(None)
+            name = self.fresh("step")
+            self.open(None)
             self.unpack(name, list(axes))
-        self._statements(body)
+        self.statements(body)
         end = f"{count} if alive else 0" if self._stay_beyond else count
-        self._close(f"for {name} in range(lane, int32({end}), int32({self.grid.team})):{tail}")
+        self.close(f"for {name} in range(lane, int32({end}), int32({self.grid.team})):{tail}")
         if is_reduction(loop):
             self._join(body[0])
 
     def _join(self, reduced: Update | Best) -> None:
         grid = self.grid
         shape = f"team={grid.team}, members={grid.members}, along={grid.along}"
-        local = self._local(reduced.local)
+        local = self.local(reduced.local)
         kind = {"float": "float32" if self.precision == "f32" else "float64", "int": "int64", "bool": "boolean"}
         kind = kind[reduced.local.kind]
         if not self._is_of_warps:
@@ -242,39 +238,31 @@ class _Emitter(cpu._Emitter):
             join = self.declare(f"team_{reduced.op}", f"reduction({reduced.op!r}, {kind!r}, {shape})")
             self.line(f"{local} = {join}({local})")
             return
-        rank = self._local(reduced.rank)
+        rank = self.local(reduced.rank)
         find = self.declare(f"team_{reduced.op}", f"first_extreme({reduced.op!r}, {kind!r}, {shape})")
         self.line(f"{rank} = {find}({local}, {rank})")
 
     # ------------------------------------------------------------------------------------------------- words
 
-    def _statement(self, statement: Statement) -> None:
+    def statement(self, statement: Statement) -> None:
         if isinstance(statement, Loop):
-            tail = f"  # {cpu._one_line(statement.comment)}" if statement.comment else ""
-            head = f"for {self._axis(statement.axis)} in range(int32({self._size(statement.extent)})):{tail}"
-            self._block(head, statement.axis, statement.body)
+            tail = f"  # {one_line(statement.comment)}" if statement.comment else ""
+            head = f"for {self.axis(statement.axis)} in range(int32({self.size(statement.extent)})):{tail}"
+            self.block(head, statement.axis, statement.body)
         else:
-            super()._statement(statement)
+            super().statement(statement)
+
+    def words(self, function: str, of_floats: bool) -> str:
+        row = scalar.FUNCTIONS[function]
+        return text_of(function, row.cuda or row.cpu, self.precision if of_floats else None, self.precision)
 
     def _call(self, e: Call) -> str:
-        row = scalar.FUNCTIONS[e.function]
-        kinds = [self._kind(a) for a in e.args]
-        wanted = scalar.argument_kinds(e.function, kinds)
-        args = [self._cast(a, kind) for a, kind in zip(e.args, wanted)]
-        if e.function == "powi":
-            known = type(e.args[1]) is Const and abs(e.args[1].value) < 64
-            return f"{'raised' if known else 'raised_to'}({args[0]}, {args[1]})"
-        if e.function == "clamp" and "float" not in wanted:
-            args = [self._int(a, None) for a in e.args]
-        words = text_of(e.function, row.cuda or row.cpu, self.precision if "float" in wanted else None, self.precision)
-        kind = scalar.result_kind(e.function, kinds)
-        type_name = {"float": "real", "int": "int64", "bool": "boolean"}[kind]
-        if row.arity is not None:
-            return words.format(*args, type=type_name)
-        total = args[0]
-        for argument in args[1:]:
-            total = words.format(total, argument, type=type_name)
-        return total
+        if e.function != "powi":
+            return super()._call(e)
+        wanted = scalar.argument_kinds("powi", [self.kind(a) for a in e.args])
+        base, power = (self.cast(a, kind) for a, kind in zip(e.args, wanted))
+        known = type(e.args[1]) is Const and abs(e.args[1].value) < 64
+        return f"{'raised' if known else 'raised_to'}({base}, {power})"
 
     def _expression(self, e: Expr) -> str:
         text = super()._expression(e)
@@ -299,12 +287,12 @@ class _Emitter(cpu._Emitter):
             super()._store(s)
             return
         element = f"{self.buffers[s.buffer]}[{self._address(s.address, s.buffer)}]"
-        value = self._cast(s.value, "bool")
+        value = self.cast(s.value, "bool")
         if s.op is not None:
-            value = cpu.JOIN[s.op, False].format(f"({element} != 0)", value)
+            value = JOIN[s.op, False].format(f"({element} != 0)", value)
         lines = [f"{element} = uint8({value})"]
         if s.conditions:
-            conditions = " and ".join(self._inside(c) for c in s.conditions)
+            conditions = " and ".join(self.inside(c) for c in s.conditions)
             lines = [f"if {conditions}:", f"    {lines[0]}"]
         self.scopes[-1].lines += lines
 
@@ -334,4 +322,3 @@ def _read(value) -> set[int]:
     if hasattr(value, "__dataclass_fields__"):
         return set().union(*(_read(getattr(value, f)) for f in value.__dataclass_fields__))
     return set()
-

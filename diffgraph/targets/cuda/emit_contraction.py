@@ -73,8 +73,8 @@ class ContractionWriter:
         if count == 1:
             emitter.line(f"{name} = int32(0)")
             return
-        emitter.line(f"rest = quotient(unit, {emitter._size(count)})")
-        emitter.line(f"{name} = int32((unit - rest * {emitter._size(count)}) * {size})")
+        emitter.line(f"rest = quotient(unit, {emitter.size(count)})")
+        emitter.line(f"{name} = int32((unit - rest * {emitter.size(count)}) * {size})")
         emitter.line("unit = rest")
 
     # ------------------------------------------------------------------------------------------------ operands
@@ -86,21 +86,21 @@ class ContractionWriter:
         stages = tuple(block.depth * pitch for pitch in self.pitches)
         begin, end = self._range(depth)
         emitter.line("turn = int32(1)")
-        emitter._open(None)
+        emitter.open(None)
         emitter.line(f"following = int32(first + {block.depth})")
         self._fetch(one, end)
         if emitter.device.asynchronous:
             emitter.line("copies_sent()")
-        emitter._open(None)
+        emitter.open(None)
         if emitter.device.asynchronous:
             emitter.line("copies_done(1)")
         emitter.line(f"barrier({block.threads})")
         step = self._function("step")
         emitter.line(f"{step}(sums, left, right, int32(turn * {stages[0]}), int32(turn * {stages[1]}), thread)")
         emitter.line(f"barrier({block.threads})")
-        emitter._close(f"if first >= {begin}:")
+        emitter.close(f"if first >= {begin}:")
         emitter.line("turn = int32(1 - turn)")
-        emitter._close(f"for first in range(int32({begin} - {block.depth}), int32({end}), int32({block.depth})):")
+        emitter.close(f"for first in range(int32({begin} - {block.depth}), int32({end}), int32({block.depth})):")
         if emitter.device.asynchronous:
             # The last copies, of what is beyond the end, must not arrive in what uses this memory next.
             emitter.line("copies_done(0)")
@@ -109,10 +109,10 @@ class ContractionWriter:
         """Which steps of the depth this block of threads sums."""
         emitter, part, size = self.emitter, self.contraction.part, self.block.depth
         if part is None:
-            return "0", emitter._size(depth)
+            return "0", emitter.size(depth)
         length = floor_divide(depth + (part.extent * size - 1), part.extent * size) * size
-        emitter.line(f"begin = int32({emitter.axes[part.axis]} * {emitter._size(length)})")
-        emitter.line(f"end = int32(min(begin + {emitter._size(length)}, {emitter._size(depth)}))")
+        emitter.line(f"begin = int32({emitter.axes[part.axis]} * {emitter.size(length)})")
+        emitter.line(f"end = int32(min(begin + {emitter.size(length)}, {emitter.size(depth)}))")
         return "begin", "end"
 
     def _fetch(self, one: Product, end: str) -> None:
@@ -129,24 +129,24 @@ class ContractionWriter:
         along_depth = _moves(value, depth[-1]) == 1 and _moves(value, outer[-1]) != 1
         inner = block.depth if along_depth else size
         low, high = f"int32(element & {inner - 1})", f"int32(element >> {inner.bit_length() - 1})"
-        emitter._open(None)
+        emitter.open(None)
         emitter.line(f"step = {low if along_depth else high}")
         emitter.line(f"place = {high if along_depth else low}")
         emitter.line(f"at = int32((1 - turn) * {block.depth * pitch} + step * {pitch} + place)")
-        inside = f"following + step < {end} and {start} + place < {emitter._size(count)}"
+        inside = f"following + step < {end} and {start} + place < {emitter.size(count)}"
         emitter.line(f"inside = {inside}")
         emitter.line("step = int32(following + step if inside else 0)")
         emitter.line(f"place = int32({start} + place if inside else 0)")
         emitter.unpack("step", [(u.axis, u.extent) for u in depth])
         emitter.unpack("place", [(u.axis, u.extent) for u in outer])
         self._put(side, value)
-        emitter._close(f"for element in range(thread, int32({block.depth * size}), int32({block.threads})):")
+        emitter.close(f"for element in range(thread, int32({block.depth * size}), int32({block.threads})):")
 
     def _put(self, side: str, value: Expr) -> None:
         emitter = self.emitter
         if emitter.device.asynchronous and self._can_be_copied(value):
             if value.conditions:
-                emitter.line(f"inside = {' and '.join(['inside', *(emitter._inside(c) for c in value.conditions)])}")
+                emitter.line(f"inside = {' and '.join(['inside', *(emitter.inside(c) for c in value.conditions)])}")
             buffer, at = emitter.place(value.buffer, value.address)
             emitter.line(f"copy({side}, at, {buffer}, int32({at} if inside else 0), 1, inside)")
             return
@@ -167,25 +167,25 @@ class ContractionWriter:
         """Part by part through shared memory, then whatever follows, each thread every so many elements of a row."""
         emitter, block, c = self.emitter, self.block, self.contraction
         shift = block.columns.bit_length() - 1
-        emitter._open(None)
+        emitter.open(None)
         emitter.line(f"barrier({block.threads})")
         emitter.line(f"{self._function('put')}(sums, stage, int32(part), thread)")
         emitter.line(f"barrier({block.threads})")
-        emitter._open(None)
+        emitter.open(None)
         emitter.line(f"line = int32(element >> {shift})")
         emitter.line(f"place = int32(element & {block.columns - 1})")
         emitter.line(f"row = int32(first_row + {self._function('row')}(int32(part), line))")
         emitter.line("column = int32(first_column + place)")
-        emitter._open(None)
+        emitter.open(None)
         emitter.unpack("row", [(u.axis, u.extent) for u in c.rows])
         emitter.unpack("column", [(u.axis, u.extent) for u in c.columns])
-        result = emitter._local(c.result)
+        result = emitter.local(c.result)
         emitter.line(f"{result} = stage[int32(line * {block.columns + 4} + place)]")
-        emitter._statements(c.body)
-        emitter._close(f"if row < {emitter._size(self.row_count)} and column < {emitter._size(self.column_count)}:")
+        emitter.statements(c.body)
+        emitter.close(f"if row < {emitter.size(self.row_count)} and column < {emitter.size(self.column_count)}:")
         elements = self.part_rows * block.columns
-        emitter._close(f"for element in range(thread, int32({elements}), int32({block.threads})):")
-        emitter._close(f"for part in range({block.rows // self.part_rows}):")
+        emitter.close(f"for element in range(thread, int32({elements}), int32({block.threads})):")
+        emitter.close(f"for part in range({block.rows // self.part_rows}):")
 
 
 def _moves(value: Expr, unit: Unit) -> int:

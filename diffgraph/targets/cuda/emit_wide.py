@@ -47,20 +47,20 @@ class WideWriter:
         axes = [(u.axis, u.extent) for u in units[:-1]] + [(last.axis, fours)]
         count = product([extent for _, extent in axes])
         emitter.line(emitter.thread_of_grid)
-        limit = emitter._size(count)
+        limit = emitter.size(count)
         if last.extent == ELEMENTS:
             buffers = sorted(self._wide_buffers())
             emitter.line(f"fours = {limit} if {' and '.join(f'is_aligned({emitter.buffers[b]})' for b in buffers)} else 0")
             limit = "fours"
-        emitter._open(None)
+        emitter.open(None)
         emitter.unpack("unit", axes)
         copies = [_Copy(last.axis, lane).statements(self.kernel.body) for lane in range(WIDTH)]
         for statement in copies[0]:
             for expression in _expressions(statement):
                 for load in sorted((n for n in nodes(expression) if type(n) is Load), key=lambda n: n.digest):
                     self._load(load, last.axis)
-        self._statements(copies)
-        emitter._close(f"if unit < {limit}:")
+        self.statements(copies)
+        emitter.close(f"if unit < {limit}:")
         if last.extent == ELEMENTS:
             self._rest(last.axis)
             count = count + 1
@@ -70,13 +70,13 @@ class WideWriter:
         """One by one."""
         emitter = self.emitter
         emitter.locals.clear()
-        emitter._open(None)
-        emitter._open(axis)
-        emitter._statements(self.kernel.body)
-        end = emitter._size(ELEMENTS)
+        emitter.open(None)
+        emitter.open(axis)
+        emitter.statements(self.kernel.body)
+        end = emitter.size(ELEMENTS)
         first = f"int32(unit * {WIDTH})"
-        emitter._close(f"for {emitter._axis(axis)} in range({first}, int32(min({first} + {WIDTH}, {end}))):")
-        emitter._close("if unit >= fours:")
+        emitter.close(f"for {emitter.axis(axis)} in range({first}, int32(min({first} + {WIDTH}, {end}))):")
+        emitter.close("if unit >= fours:")
 
     def _wide_buffers(self) -> set[int]:
         """The buffers that are accessed by neighbours."""
@@ -113,12 +113,12 @@ class WideWriter:
             address = _Copy(axis, lane).address(original)
             emitter.scopes[-1].names[Load(first.buffer, address, (), None)] = name
 
-    def _statements(self, copies: list[tuple[Statement, ...]]) -> None:
+    def statements(self, copies: list[tuple[Statement, ...]]) -> None:
         emitter = self.emitter
         for four in zip(*copies):
             if isinstance(four[0], Let):
                 for statement in four:
-                    emitter._statement(statement)
+                    emitter.statement(statement)
                 continue
             values = [emitter.cast(s.value, "float") for s in four]
             buffer, place = emitter.place(four[0].buffer, four[0].address)
@@ -135,9 +135,9 @@ class _Copy:
 
     def statements(self, body: tuple[Statement, ...]) -> tuple[Statement, ...]:
         """All of them."""
-        return tuple(self._statement(s) for s in body)
+        return tuple(self.statement(s) for s in body)
 
-    def _statement(self, s: Statement) -> Statement:
+    def statement(self, s: Statement) -> Statement:
         if isinstance(s, Let):
             return Let(self.expression(s.local), self.expression(s.value))
         return Store(s.buffer, self.address(s.address), self.expression(s.value), s.op, ())
