@@ -19,7 +19,7 @@ from diffgraph.kernels.grid import Device
 from diffgraph.kernels.loops import Kernel
 from diffgraph.kernels.schedule import schedule
 from diffgraph.runtime import values
-from diffgraph.runtime.device_launch import MEETING, MOST_STEPS, Launches
+from diffgraph.runtime.device_launch import MEETING, Launches
 from diffgraph.runtime.device_library import DeviceLibrary, Texts, default_cache, texts_of
 from diffgraph.runtime.device_plan import DevicePlan, DevicePlanner
 from diffgraph.runtime.mirror import Mirror
@@ -188,9 +188,8 @@ class DeviceRun:
 
     def start(self, steps: int = 1) -> None:
         """Makes so many steps."""
-        most = MOST_STEPS if self.plan.is_one else 1
         while steps:
-            now = min(steps, most)
+            now = min(steps, self.plan.most_steps)
             if now not in self._programs:
                 self._programs[now] = self.owner.driver.program(self._launches.of(self.plan.items, now))
             self._programs[now]()

@@ -13,9 +13,22 @@ import numpy as np
 
 from diffgraph.kernels.loops import Kernel
 from diffgraph.runtime.device_library import DeviceLibrary, Texts
-from diffgraph.runtime.device_program import Item, Many, Place, Single, Start, Together, Transfer, stages
+from diffgraph.runtime.device_program import (
+    Either,
+    Item,
+    Looped,
+    Many,
+    Operation,
+    Place,
+    Start,
+    Together,
+    Transfer,
+    meetings,
+    singles,
+    stages,
+)
 from diffgraph.targets.cuda import common, operations
-from diffgraph.targets.cuda.module import Call, Part, many, together
+from diffgraph.targets.cuda.module import Call, Loop, Part, many, together
 from diffgraph.targets.cuda.words import NAMES
 
 #: Programs of more scalar operations than this, or of more kernels, are a launch for each. Estimates, not measured: a
@@ -23,43 +36,68 @@ from diffgraph.targets.cuda.words import NAMES
 MOST_WORK = 1 << 27
 MOST_STARTS = 64
 
-#: Up to so many scalar operations, one block does it all.
-WORK_OF_ONE_BLOCK = 1 << 18
+#: Up to so many scalar operations between two meetings of all, one block does it all; a few meetings count as so many.
+WORK_OF_ONE_BLOCK = 1 << 13
+FEW_MEETINGS = 32
 
 #: A launch takes 4096 bytes of arguments.
 MOST_ARGUMENTS = 500
 
-#: Steps of one launch: a device does nothing else meanwhile.
+#: Steps of one launch, and their scalar operations: a device does nothing else meanwhile.
 MOST_STEPS = 256
+MOST_WORK_OF_LAUNCH = 1 << 35
 
 #: Where the blocks of a launch meet: a word that is 0 before the first launch.
 MEETING = "(meeting)"
 
 
-def may_be_one(planner) -> bool:
-    """Whether the operations of a planner are small enough to be one launch."""
-    found = planner.operations
-    if not 1 < len(found) <= MOST_STARTS:
+def may_be_one(found: Sequence[Operation]) -> bool:
+    """Whether operations are small enough to be one launch: all together, or, where loops make them many, each."""
+    once = list(singles(found))
+    if not 1 < len(once) <= MOST_STARTS:
         return False
-    places = {p for o in found for p in (o.places if isinstance(o, Start) else (o.target, o.source))}
-    sizes = {s for o in found if isinstance(o, Start) for s in (*o.sizes, o.blocks)}
-    work = sum(o.work if isinstance(o, Start) else o.size // 4 for o in found)
-    return work <= MOST_WORK and len(places) + len(sizes) + 8 <= MOST_ARGUMENTS
+    places = {p for o in once for p in (o.places if isinstance(o, Start) else (o.target, o.source))}
+    sizes = {s for o in once if isinstance(o, Start) for s in (*o.sizes, o.blocks)}
+    if 2 * len(places) + len(sizes) + 8 > MOST_ARGUMENTS:
+        return False
+    work = sum(o.work for o in found)
+    return work <= max(MOST_WORK, MOST_WORK // MOST_STARTS * meetings([[o] for o in found]))
 
 
-def as_one(found: Sequence[Single]) -> Together:
+def as_one(found: Sequence[Operation]) -> Together:
     """Operations as one launch."""
-    return Together(tuple(tuple(_start(o) for o in stage) for stage in stages(found)))
+    return Together(_staged(found))
 
 
-def _start(o: Single) -> Start:
-    """An operation as a kernel."""
-    if isinstance(o, Start):
-        return o
-    whole = o.size % 4 == 0 and o.target.offset % 4 == 0 and o.source.offset % 4 == 0
+def _staged(found: Sequence[Operation]) -> tuple[tuple[Start | Looped, ...], ...]:
+    return tuple(tuple(map(_in_launch, stage)) for stage in stages(found))
+
+
+def _in_launch(o: Operation) -> Start | Looped:
+    """An operation as what a launch is made of."""
+    if isinstance(o, Looped):
+        return Looped(o.counter, o.length, _staged([inner for stage in o.stages for inner in stage]))
+    return o if isinstance(o, Start) else _start(o)
+
+
+def most_steps(item: Together) -> int:
+    """How many steps one launch may make."""
+    return max(1, min(MOST_STEPS, MOST_WORK_OF_LAUNCH // max(1, item.work)))
+
+
+def _start(o: Transfer) -> Start:
+    """A transfer as a kernel."""
+    whole = o.size % 4 == 0 and all(map(_is_word, (o.target, o.source)))
     kind, count = ("uint32", o.size // 4) if whole else ("uint8", o.size)
     blocks = -(-count // common.THREADS)
     return Start(f"move_{kind}", blocks, common.THREADS, (o.target, o.source), (count,), o.accesses, 0, count)
+
+
+def _is_word(place: Place | Either) -> bool:
+    """Whether a place is at a multiple of four bytes, always."""
+    if isinstance(place, Either):
+        return _is_word(place.even) and _is_word(place.odd)
+    return place.offset % 4 == 0 and all(each % 4 == 0 for _, each in place.moves)
 
 
 @dataclass(frozen=True)
@@ -116,18 +154,19 @@ class Launches:
         threads, shared = max(s.threads for s in starts), max(s.shared for s in starts)
         readable, unnamed = (Arguments(self, item, named) for named in (True, False))
         kinds = ("uint32", *readable.kinds.values())
-        sizes = [self.extent(s) for s in readable.sizes]
+        sizes = [*(self.extent(s) for s in readable.sizes), *readable.numbers]
         code = self.library.load(unnamed.text(threads), readable.text(threads), kinds, len(sizes) + 1, threads)
         places = [self.address(MEETING), *(self._at(place) for place, _ in readable.places)]
         blocks = 1
-        if sum(s.work for s in starts) > WORK_OF_ONE_BLOCK:
-            wanted = max(sum(self.extent(s.blocks) for s in stage) for stage in item.stages)
+        if item.work > WORK_OF_ONE_BLOCK * max(FEW_MEETINGS, meetings(item.stages)):
+            wanted = max(sum(self.extent(s.blocks) for s in stage) for stage in item.at_once)
             blocks = max(1, min(wanted, self.library.driver.most_together(code, threads, shared)))
         return operations.Launch(code, blocks, threads, tuple(places), (*sizes, steps), shared, blocks > 1)
 
 
 class Arguments:
-    """The arguments of one launch: a name for each place (as a type) and for each size that is not a number."""
+    """The arguments of one launch: a name for each place (as a type), for each size that is not a number, and for the lengths
+    of loops and how far their places move."""
 
     def __init__(self, launches: Launches, item: Together, named: bool):
         self.launches = launches
@@ -136,15 +175,24 @@ class Arguments:
         self.places: dict[tuple[Place, str], str] = {}
         self.kinds: dict[str, str] = {}
         self.sizes: dict[object, str] = {}
+        self.numbers: dict[int, str] = {}
+        self._counters: dict[str, str] = {}
         self._taken = set(NAMES)
         self._parts: dict[str, int] = {}
         self._texts: list[Part] = []
-        self.stages = [[self._call(s) for s in stage] for stage in item.stages]
+        self.stages = self._stages(item.stages)
 
     def text(self, threads: int) -> str:
         """The module."""
-        arguments = (*self.places.values(), *self.sizes.values())
+        arguments = (*self.places.values(), *self.sizes.values(), *self.numbers.values())
         return together(self._texts, self.stages, arguments, threads)
+
+    def _stages(self, stages: Sequence[Sequence[Start | Looped]]) -> list[list[Call | Loop]]:
+        return [[self._loop(o) if isinstance(o, Looped) else self._call(o) for o in stage] for stage in stages]
+
+    def _loop(self, loop: Looped) -> Loop:
+        counter = self._counters[loop.counter] = self._name(f"turn{len(self._counters)}")
+        return Loop(counter, self._number(loop.length), self._stages(loop.stages))
 
     def _call(self, start: Start) -> Call:
         if isinstance(start.function, str):
@@ -161,12 +209,24 @@ class Arguments:
         arguments = (*places, *map(self._size, start.sizes))
         return Call(self._parts[key], arguments, self._size(start.blocks), start.threads)
 
-    def _place(self, place: Place, kind: str) -> str:
-        key = place, kind
+    def _place(self, place: Place | Either, kind: str) -> str:
+        if isinstance(place, Either):
+            even, odd = (self._place(p, kind) for p in (place.even, place.odd))
+            return f"either({self._counters[place.counter]}, {even}, {odd})"
+        key = Place(place.memory, place.offset), kind
         if key not in self.places:
             name = self.places[key] = self._name(place.memory if self.named else f"a{len(self.places)}")
             self.kinds[name] = kind
-        return self.places[key]
+        text = self.places[key]
+        for counter, each in place.moves:
+            text = f"moved({text}, {self._counters[counter]}, {self._number(each)})"
+        return text
+
+    def _number(self, number: int) -> str:
+        if number not in self.numbers:
+            wanted = f"number_{number}".replace("-", "minus_") if self.named else f"m{len(self.numbers)}"
+            self.numbers[number] = self._name(wanted)
+        return self.numbers[number]
 
     def _size(self, size) -> str:
         if isinstance(size, int):

@@ -1,7 +1,8 @@
 """A schedule for known sizes, as the operations of a device.
 
-Everything is decided here: loops of scans are written out, rows and states are places in memory, what may be one launch is
-one, and what a step computes lies in one arena, at places planned from the lives of the tensors.
+Everything is decided here: rows and states of scans are places in memory that move from turn to turn, what may be one launch
+is one (with loops in it; otherwise they are written out), and what a step computes lies in one arena, at places planned from
+the lives of the tensors.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 
 from diffgraph.diagnostics import error
 from diffgraph.ir.dimension import Size, evaluate, substitute
@@ -17,15 +19,29 @@ from diffgraph.kernels.flat import ELEMENTS
 from diffgraph.kernels.loops import Kernel
 from diffgraph.kernels.steps import Copy, Launch, Repeat, Sort, Step
 from diffgraph.runtime.arena import Life, place
-from diffgraph.runtime.device_launch import as_one, may_be_one
+from diffgraph.runtime.device_launch import as_one, may_be_one, most_steps
 from diffgraph.runtime.device_library import Texts
-from diffgraph.runtime.device_program import Access, Item, Place, Single, Start, Together, Transfer, merged, parts_of
+from diffgraph.runtime.device_program import (
+    Access,
+    Either,
+    Item,
+    Looped,
+    Operation,
+    Place,
+    Single,
+    Start,
+    Together,
+    Transfer,
+    merged,
+    parts_of,
+    written_out,
+)
 from diffgraph.targets.cuda.common import THREADS
 
 #: Places in a tensor are counted in 32 bits.
 MOST_ELEMENTS = 2**31 - 1
 
-#: A step may be so many operations: scans are written out.
+#: A step may be so many operations where its scans are written out.
 MOST_OPERATIONS = 200_000
 
 
@@ -41,8 +57,13 @@ class DevicePlan:
 
     @property
     def is_one(self) -> bool:
-        """Whether it is one launch, which may repeat itself."""
+        """Whether it is one launch."""
         return len(self.items) == 1 and isinstance(self.items[0], Together)
+
+    @property
+    def most_steps(self) -> int:
+        """How many steps one start may make."""
+        return most_steps(self.items[0]) if self.is_one else 1
 
 
 class DevicePlanner:
@@ -67,9 +88,10 @@ class DevicePlanner:
         self.commit = commit
         self.kept_aside = kept_aside
         self.roots = commits.roots
-        self.operations: list[Single] = []
+        self.operations: list[Operation] = []
         self.indices = 0
-        self._moved: dict[str, Place] = {}
+        self._moved: dict[str, Place | Either] = {}
+        self._loops = 0
         self._known: dict[Size, int] = {}
 
     # ------------------------------------------------------------------------------------------------ sizes
@@ -98,12 +120,21 @@ class DevicePlanner:
     def plan(self, around: Callable[[DevicePlanner], None] | None = None) -> DevicePlan:
         """The plan of one step; `around(planner)` may add operations before and after `self.step()`."""
         (around or DevicePlanner.step)(self)
-        items: list[Item] = [as_one(self.operations)] if may_be_one(self) else merged(self.operations, self._code)
+        is_one = may_be_one(self.operations)
+        items: list[Item] = [as_one(self.operations)] if is_one else merged(self._singles(), self._code)
         lives = self._lives(items)
         own = {n: life for n, life in lives.items() if n not in self.given}
         offsets, total = place(own, {n: self.bytes(n) for n in own})
         offsets |= {n: offsets[p.base] + self.place(n).offset for n, p in self.parts.items() if p.base in offsets}
         return DevicePlan(tuple(items), offsets, lives, total)
+
+    def _singles(self) -> list[Single]:
+        """The operations, loops written out. DiffgraphError if they are too many."""
+        found = list(islice(written_out(self.operations), MOST_OPERATIONS + 1))
+        if len(found) > MOST_OPERATIONS:
+            raise error("DG826", f"a step has more than {MOST_OPERATIONS:,} operations on the device",
+                        help="its scans are too long for --target cuda; use --target cpu")  # fmt: skip
+        return found
 
     def _lives(self, items: list[Item]) -> dict[str, Life]:
         """When each memory is in use: what is touched by operations that run at once is in use at once."""
@@ -137,7 +168,7 @@ class DevicePlanner:
         for copy in self.commits.copies if self.commit else ():
             self._copy(copy.target, copy.source)
 
-    def place(self, name: str) -> Place:
+    def place(self, name: str) -> Place | Either:
         """Where a tensor is now."""
         memory = self.memory.get(name, name)
         if memory in self.parts:
@@ -146,22 +177,16 @@ class DevicePlanner:
             return Place(part.base, self.extent(part.row) * row)
         return self._moved.get(memory, Place(memory))
 
-    def move(self, target: Place, source: Place, size: int) -> None:
+    def move(self, target: Place | Either, source: Place | Either, size: int) -> None:
         """Copies bytes."""
         if size:
-            self._add(Transfer(target, source, size))
+            self.operations.append(Transfer(target, source, size))
 
-    def launch(self, function: str, units: int, places: tuple[Place, ...], sizes: tuple[int, ...]) -> None:
+    def launch(self, function: str, units: int, places: tuple[Place | Either, ...], sizes: tuple[int, ...]) -> None:
         """Starts a common kernel, a thread for each unit; it writes to the first place."""
         if units:
             accesses = tuple(Access(p, None, n == 0) for n, p in enumerate(places))
-            self._add(Start(function, -(-units // THREADS), THREADS, places, sizes, accesses, 0, units))
-
-    def _add(self, operation: Single) -> None:
-        self.operations.append(operation)
-        if len(self.operations) > MOST_OPERATIONS:
-            raise error("DG826", f"a step has more than {MOST_OPERATIONS:,} operations on the device",
-                        help="its scans are too long for --target cuda; use --target cpu")  # fmt: skip
+            self.operations.append(Start(function, -(-units // THREADS), THREADS, places, sizes, accesses, 0, units))
 
     def _copy(self, target: str, source: str) -> None:
         self.move(self.place(target), self.place(source), self.bytes(target))
@@ -185,7 +210,7 @@ class DevicePlanner:
         blocks, *sizes = (substitute(s, known) for s in (text.grid.blocks, *text.sizes))
         if self.extent(blocks) > 0:
             work = self.extent(kernel.work)
-            self._add(Start(kernel, blocks, text.grid.threads, places, tuple(sizes), accesses, text.shared, work))
+            self.operations.append(Start(kernel, blocks, text.grid.threads, places, tuple(sizes), accesses, text.shared, work))
 
     def _sort(self, tensor: str, operand: str, descending: bool) -> None:
         kind = self.tensors[operand].kind
@@ -198,20 +223,35 @@ class DevicePlanner:
     # ------------------------------------------------------------------------------------------------ scans
 
     def _repeat(self, loop: Repeat) -> None:
-        """The steps once for each turn, on the rows and states of that turn."""
+        """The steps of a turn, on places that move from turn to turn."""
         length = self.extent(loop.length)
-        for turn in reversed(range(length)) if loop.reverse else range(length):
-            for row in loop.rows:
-                outer = self.place(row.outer)
-                self._moved[self.memory.get(row.inner, row.inner)] = Place(
-                    outer.memory, outer.offset + (turn + row.start) * self.bytes(row.inner)
-                )
-            if loop.index:
-                self.indices = max(self.indices, length)
-                self._moved[loop.index] = Place("(indices)", 8 * turn)
-            for step in loop.steps:
-                self._step(step)
-            for state in loop.states:
-                inner, following = (self.memory.get(n, n) for n in (state.inner, state.next))
-                now, then = self.place(inner), self.place(following)
-                self._moved[inner], self._moved[following] = then, now
+        if length == 0:
+            return
+        self._loops += 1
+        counter = f"turn{self._loops}"
+        around, self.operations = self.operations, []
+        self._enter(loop, length, counter)
+        for step in loop.steps:
+            self._step(step)
+        stages, self.operations = tuple((o,) for o in self.operations), around
+        # What a scan inside has left where is written anew in each turn, so that each turn may begin as the first does.
+        self._moved = {name: place.at(counter, length - 1) for name, place in self._moved.items()}
+        for state in loop.states:
+            inner, following = (self.memory.get(n, n) for n in (state.inner, state.next))
+            self._moved[inner], self._moved[following] = self._moved[following], self._moved[inner]
+        self.operations.append(Looped(counter, length, stages))
+
+    def _enter(self, loop: Repeat, length: int, counter: str) -> None:
+        """Where the rows, the index and the states of a loop are in a turn of it."""
+        first, sign = (length - 1, -1) if loop.reverse else (0, 1)
+        for row in loop.rows:
+            size = self.bytes(row.inner)
+            place = self.place(row.outer).further((first + row.start) * size, counter, sign * size)
+            self._moved[self.memory.get(row.inner, row.inner)] = place
+        if loop.index:
+            self.indices = max(self.indices, length)
+            self._moved[loop.index] = Place("(indices)", 8 * first).further(0, counter, 8 * sign)
+        for state in loop.states:
+            inner, following = (self.memory.get(n, n) for n in (state.inner, state.next))
+            now, then = self.place(inner), self.place(following)
+            self._moved[inner], self._moved[following] = Either(counter, now, then), Either(counter, then, now)

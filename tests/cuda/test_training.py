@@ -62,7 +62,7 @@ def test_an_epoch_of_training(name, simulated, rng):
         close(found[path], np.asarray(value, np.float64), 2e-4, path)
 
 
-@pytest.mark.parametrize("name, blocks", [("mlp", 1), ("mlp", 3), ("convolutions", 3)])
+@pytest.mark.parametrize("name, blocks", [("mlp", 1), ("mlp", 3), ("convolutions", 3), ("recurrent", 3)])
 def test_a_whole_epoch_is_one_launch(name, blocks, simulated, rng, monkeypatch):
     """Small programs: one block whose threads meet, or several that meet each other; the bits of separate kernels."""
     text, shape, classes = NETS[name]

@@ -57,6 +57,29 @@ float32_at, float64_at, int64_at, uint8_at = map(_address, (types.float32, types
 
 
 @intrinsic
+def moved(typing_context, buffer, turn, size):
+    """A buffer `turn * size` bytes further on."""
+
+    def code(context, builder, sig, args):
+        turns, each = (builder.sext(a, _WORD) if a.type.width < 64 else a for a in args[1:])
+        word = builder.add(builder.ptrtoint(args[0], _WORD), builder.mul(turns, each))
+        return builder.inttoptr(word, args[0].type)
+
+    return buffer(buffer, turn, size), code
+
+
+@intrinsic
+def either(typing_context, turn, even, odd):
+    """One buffer in even turns, another in odd ones."""
+
+    def code(context, builder, sig, args):
+        bit = builder.trunc(args[0], ir.IntType(1))
+        return builder.select(bit, args[2], args[1])
+
+    return even(turn, even, odd), code
+
+
+@intrinsic
 def _arrive(typing_context, meeting, count):
     """Adds to a word what other blocks see after they see it: everything that this block has written. Gives the word
     before."""

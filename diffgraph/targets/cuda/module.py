@@ -35,6 +35,15 @@ class Call:
     threads: int
 
 
+@dataclass(frozen=True)
+class Loop:
+    """for counter in range(length): the stages."""
+
+    counter: str
+    length: str
+    stages: Sequence[Sequence[Call | Loop]]
+
+
 def module(part: Part) -> str:
     """The text of a part alone."""
     lines = [*_docstring(part.title), "", _PRELUDE, "", *part.declarations, "", ""]
@@ -42,26 +51,44 @@ def module(part: Part) -> str:
     return "\n".join([*lines, *_indented(part.body)]) + "\n"
 
 
-def together(parts: Sequence[Part], stages: Sequence[Sequence[Call]], arguments: Sequence[str], threads: int) -> str:
+def together(parts: Sequence[Part], stages: Sequence[Sequence[Call | Loop]], arguments: Sequence[str], threads: int) -> str:
     """The text of many parts as one launch: stage by stage, as often as the argument `steps` says. Its arguments are
     `meeting`, where blocks meet, `steps`, then those named."""
-    calls = sum(map(len, stages))
-    head = f"{calls} kernels in {len(stages)} stages, as one launch of {threads} threads a block"
+    head = f"{_calls(stages)} kernels in {_stages(stages)} stages, as one launch of {threads} threads a block"
     lines = [*_docstring((head,)), "", _PRELUDE, "", ""]
     for number, part in enumerate(parts):
         lines += [*_function(f"part_{number}", part), "", ""]
     lines += [f"def kernel({', '.join(('meeting', *arguments, 'steps'))}):"]
-    body = ["thread = thread_of_block()", "for step in range(steps):"]
+    body = ["thread = thread_of_block()", "for step in range(steps):", *_indented(_in_order(parts, stages, threads))]
+    return "\n".join([*lines, *_indented(body)]) + "\n"
+
+
+def _calls(stages) -> int:
+    return sum(1 if isinstance(one, Call) else _calls(one.stages) for stage in stages for one in stage)
+
+
+def _stages(stages) -> int:
+    return len(stages) + sum(_stages(one.stages) for stage in stages for one in stage if isinstance(one, Loop))
+
+
+def _in_order(parts: Sequence[Part], stages: Sequence[Sequence[Call | Loop]], threads: int) -> list[str]:
+    """Stage by stage: all blocks meet at the end of each."""
+    lines = []
     for stage in stages:
+        calls = [one for one in stage if isinstance(one, Call)]
         met = False
-        for number, call in enumerate(stage):
+        for number, call in enumerate(calls):
             meets = parts[call.part].meets
             if met and meets:
-                body.append("    barrier_of_block()")
+                lines.append("barrier_of_block()")
             met = met or meets
-            body += [f"    {line}" for line in _call(call, parts[call.part], number, len(stage), threads)]
-        body.append("    meet_all(meeting)")
-    return "\n".join([*lines, *_indented(body)]) + "\n"
+            lines += _call(call, parts[call.part], number, len(calls), threads)
+        if calls:
+            lines.append("meet_all(meeting)")
+        for loop in (one for one in stage if isinstance(one, Loop)):
+            lines.append(f"for {loop.counter} in range({loop.length}):")
+            lines += _indented(_in_order(parts, loop.stages, threads))
+    return lines
 
 
 def many(part: Part, parameters: Sequence[str]) -> str:

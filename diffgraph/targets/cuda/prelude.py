@@ -23,6 +23,7 @@ from diffgraph.targets.cuda.asynchronous import copies_done as copies_done
 from diffgraph.targets.cuda.asynchronous import copies_sent as copies_sent
 from diffgraph.targets.cuda.asynchronous import copy as copy
 from diffgraph.targets.cuda.asynchronous import shared_memory as shared_memory
+from diffgraph.targets.cuda.meeting import either as either
 from diffgraph.targets.cuda.meeting import first_block as first_block
 from diffgraph.targets.cuda.meeting import float32_at as float32_at
 from diffgraph.targets.cuda.meeting import float64_at as float64_at
@@ -30,6 +31,7 @@ from diffgraph.targets.cuda.meeting import int64_at as int64_at
 from diffgraph.targets.cuda.meeting import uint8_at as uint8_at
 from diffgraph.targets.cuda.meeting import inlined as inlined
 from diffgraph.targets.cuda.meeting import meet_all as meet_all
+from diffgraph.targets.cuda.meeting import moved as moved
 from diffgraph.targets.cuda.products import cores as cores
 from diffgraph.targets.cuda.products import products as products
 from diffgraph.targets.cuda.reductions import first_extreme as first_extreme

@@ -7,7 +7,7 @@ from diffgraph.ir.scalar import KERNEL_FUNCTIONS
 #: Names that generated kernels use beside their own.
 NAMES = frozenset(
     "boolean float32 float64 int32 int64 uint8 real select quotient maximum minimum sign_of relu_of floor_divide remainder"
-    " within whole raised raised_to libdevice math np thread_of_block block_of_grid blocks_of_grid first_block meet_all inlined"
+    " within whole raised raised_to libdevice math np thread_of_block block_of_grid blocks_of_grid first_block meet_all moved either inlined"
     " float32_at float64_at int64_at uint8_at table word barrier barrier_of_block meeting"
     " steps run block"
     " reduction first_extreme team_barrier is_aligned load4 store4 shared_memory copy copies_sent copies_done products"
