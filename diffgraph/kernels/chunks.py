@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import combinations
 
+from diffgraph.ir.affine import affine, index
 from diffgraph.ir.dimension import Size, product
-from diffgraph.ir.expression import Affine
+from diffgraph.ir.expression import Affine, Call, Read
 from diffgraph.ir.form import Form
+from diffgraph.ir.program import Tensor
 from diffgraph.kernels.access import reads, usual
 from diffgraph.kernels.member import Member, Piece
 from diffgraph.kernels.tiles import (
@@ -38,6 +40,12 @@ MOST_UNITS = 512
 
 #: About how many lanes a block of lanes has.
 LANES_OF_A_BLOCK = 32
+
+#: Sums of so many parts at most are kept apart, one for each core, and added afterwards.
+MOST_SHARES = 8
+
+#: The results of all shares together are at most this part of what is read.
+RESULTS_OF_READS = 1 / 2
 
 #: A filter larger than this is gone through panel by panel, each for all places of the result.
 LARGE_FILTER = 1 << 19
@@ -70,10 +78,12 @@ def other_bytes(members: Sequence[Member], choice: Choice) -> int:
 class Chunks:
     """parts: reduced axes that are gone through in parts, the outermost first, each with the length of a part; those inside
     of the last one are gone through whole. units: positions of the result (its lanes and rows among them, block by block)
-    whose places are worked on independently; all others are gone through again for each part."""
+    whose places are worked on independently; all others are gone through again for each part. shares: into so many equal
+    shares the outermost parts are divided, with a result for each, which are added afterwards."""
 
     parts: tuple[tuple[int, int], ...]
     units: tuple[int, ...]
+    shares: int = 1
 
 
 @cache
@@ -87,7 +97,42 @@ def chunks_of(member: Member, choice: Choice, machine: Machine) -> Chunks | None
     if not isinstance(member.extents[choice.lane], int) or guards_of_factors(piece, piece.axes[choice.lane]):
         return None
     parts = _parts_of_steps(form) if steps_apart(form) else _part_of_bytes(member, choice)
-    return None if parts is None else Chunks(parts, _units(member, choice, machine))
+    if parts is None:
+        return None
+    shares = _shares(piece, parts[0][0], machine)
+    return Chunks(parts, _units(member, choice, machine, shares), shares)
+
+
+def shares_of(member: Member, machine: Machine) -> int:
+    """Into how many shares a tiled sum is divided."""
+    chunks = chunks_of(member, member.choice, machine)
+    return 1 if chunks is None else chunks.shares
+
+
+def joined_shares(shares: Tensor, count: int) -> Piece:
+    """The sum of the shares of a sum, which lie one after the other along the first axis."""
+    first, *others = (index(k) for k in range(len(shares.shape)))
+    length = shares.shape[0] // count
+    reads = tuple(Read(0, (affine(k * length, ((first, 1),)), *others), None) for k in range(count))
+    shape = (length, *shares.shape[1:])
+    form = Form(shape, "sum", (first, *others), shape, (shares.operand,), Call("add", reads))
+    return Piece(form, (shares.name,))
+
+
+def _shares(piece: Piece, axis: int, machine: Machine) -> int:
+    """As many shares as there are cores, where the results are little beside what is read, and each share reads its own part
+    of it: what a core has made itself before, if the axis is the outermost one in memory. To read what another core has
+    made takes longer than the sum itself (2,048 products of 64 x 256, two cores: 1.9 times as long)."""
+    form = piece.form
+    count = min(machine.cores, MOST_SHARES)
+    found = accesses_of(form)
+    apart = all(axis in a.read.place[0].indices for a in found) and len({a.read.slot for a in found}) > 1
+    if count < 2 or not apart or not piece.lattice.is_identity or piece.lattice.extents != form.shape:
+        return 1
+    if not all(isinstance(s, int) for s in form.shape):
+        return 1
+    read = sum(product(usual(s) for s in form.operands[a.read.slot].shape) for a in found)
+    return count if count * product(form.shape) <= RESULTS_OF_READS * read else 1
 
 
 def stays_alone(member: Member, machine: Machine) -> bool:
@@ -135,7 +180,7 @@ def _part_of_bytes(member: Member, choice: Choice) -> tuple[tuple[int, int], ...
     return ((axis, size),)
 
 
-def _units(member: Member, choice: Choice, machine: Machine) -> tuple[int, ...]:
+def _units(member: Member, choice: Choice, machine: Machine, shares: int) -> tuple[int, ...]:
     """The positions that units are made of: those with which all is soonest done, what is read again included."""
     (piece,) = member.pieces
     form = piece.form
@@ -151,7 +196,7 @@ def _units(member: Member, choice: Choice, machine: Machine) -> tuple[int, ...]:
 
     def time(units: tuple[int, ...]) -> float:
         again = sum(size * product(blocks[p] for p in units if piece.axes[p] not in own) for size, own in reads)
-        return _imbalance(member, choice, machine, blocks, units) * (1 + POINTS_OF_A_READ * again / points)
+        return _imbalance(member, choice, machine, blocks, units, shares) * (1 + POINTS_OF_A_READ * again / points)
 
     # Rows come last, since the last block of them may be smaller.
     several = sorted((p for p in blocks if blocks[p] > 1), key=lambda p: (p == choice.row, p))
@@ -159,9 +204,9 @@ def _units(member: Member, choice: Choice, machine: Machine) -> tuple[int, ...]:
     return min((c for c in found if product(blocks[p] for p in c) <= MOST_UNITS), key=time)
 
 
-def _imbalance(member: Member, choice: Choice, machine: Machine, blocks, units: tuple[int, ...]) -> float:
+def _imbalance(member: Member, choice: Choice, machine: Machine, blocks, units: tuple[int, ...], shares: int) -> float:
     """How much longer the core with the most to do takes than if all had the same."""
-    work = [1.0]
+    work = [1.0] * shares
     for position in units:
         length = _length(position, choice, machine)
         last = (usual(member.extents[position]) - length * (blocks[position] - 1)) / length

@@ -16,7 +16,7 @@ from diffgraph.ir.dimension import product
 from diffgraph.ir.program import Argsort, Definition, Program, Provenance, Reshape, Scan, Statement, Table, Tensor
 from diffgraph.kernels.blocking import in_parts
 from diffgraph.kernels.cases import InCases, in_cases
-from diffgraph.kernels.chunks import stays_alone
+from diffgraph.kernels.chunks import joined_shares, shares_of, stays_alone
 from diffgraph.kernels.grid import Device
 from diffgraph.kernels.lattice import Box, filled_box, trimmed
 from diffgraph.kernels.loop_memory import LoopMemory
@@ -86,6 +86,8 @@ class _Scheduler:
         self.inner: set[str] = set()
         #: Maps in cases, by result.
         self.cases: dict[str, InCases] = {}
+        #: Sums that cores take shares of, by the tensor of the shares.
+        self.shared_out: dict[str, str] = {}
 
     def name(self, tensor: str) -> str:
         """The name of a tensor of this program in the schedule."""
@@ -152,7 +154,7 @@ class _Scheduler:
             return
         pieces = tuple(Piece(trimmed(t.form), tuple(self.name(o) for o in t.operands)) for t in definition.terms)
         if all(p.form.is_projection for p in pieces):
-            self._join(self._member(tensor, pieces, definition.provenance))
+            self._join(self._in_shares(self._member(tensor, pieces, definition.provenance)))
         elif (box := _box_of(pieces)) is not None:
             self._define_by_lattices(tensor, pieces, box, definition.provenance)
         else:
@@ -176,6 +178,18 @@ class _Scheduler:
         made, copy = apart(made, alone)
         self._join(self._between_transforms(alone, (made.back[0].piece,), provenance, made))
         return member(tensor, tuple(copy if p is own else p for p in pieces), provenance, self.machine)
+
+    def _in_shares(self, whole: Member) -> Member:
+        """A sum that several cores take a share of as the sum of these, which are a tensor of their own, made before."""
+        count = shares_of(whole, self.machine) if isinstance(self.machine, Machine) and whole.style == "tile" else 1
+        if count == 1:
+            return whole
+        shape = (count * whole.tensor.shape[0], *whole.tensor.shape[1:])
+        shares = replace(whole.tensor, name=f"{whole.tensor.name}.shares", shape=shape)
+        self.tensors[shares.name], self.memory[shares.name] = shares, shares.name
+        self.shared_out[shares.name] = whole.tensor.name
+        self._join(replace(whole, tensor=shares))
+        return member(whole.tensor, (joined_shares(shares, count),), whole.provenance, self.machine)
 
     def _between_transforms(self, tensor: Tensor, pieces, provenance: Provenance, made: Transformed) -> Member:
         for name in made.names:
@@ -339,7 +353,7 @@ class _Scheduler:
         nest = Nest(self.tensors, self.memory, kept | {t.name for t in parts.values()}, self.machine)
         named = [m.tensor.name for m in group.members if m.tensor.name in kept]
         kernel = nest.rows(_title(named), group.members, group.space, provenance, parts)
-        steps: list[Step] = [Launch(kernel, kernel.results, tuple(m.tensor.name for m in group.members))]
+        steps: list[Step] = [Launch(kernel, kernel.results, self._computed(group))]
         for m in group.members:
             if m.tensor.name in parts:
                 joined = member(m.tensor, (joined_parts(parts[m.tensor.name]),), m.provenance, self.machine)
@@ -366,8 +380,12 @@ class _Scheduler:
             if buffer.private:
                 self.tensors[buffer.name] = Tensor(buffer.name, (buffer.size,))
                 self.memory[buffer.name] = buffer.name
-        members = tuple(m.tensor.name for m in group.members)
-        return [*before, Launch(kernel, kernel.results, members)]
+        return [*before, Launch(kernel, kernel.results, self._computed(group))]
+
+    def _computed(self, group: _Group) -> tuple[str, ...]:
+        """The tensors that a group computes: what cores take shares of is computed by them, not where these are added."""
+        added = self.shared_out.values()
+        return tuple(self.shared_out.get(n, n) for n in (m.tensor.name for m in group.members) if n not in added)
 
     def _accumulate(self, tensor: Tensor, pieces: tuple[Piece, ...], provenance: Provenance) -> list[Step]:
         """A definition some of whose terms write elsewhere than along their own axes: set what can be set, join the rest."""

@@ -52,6 +52,8 @@ class Tiling:
         self.choice: Choice = members[0].choice
         self.shape = members[0].extents
         self.blocks = Blocks(self.shape, self.choice, machine, nest.new_axis)
+        #: Where results are one of several shares of a sum: which one.
+        self.share: Affine | None = None
 
     def statements(self) -> tuple[list[tuple[int, Size]], tuple[Statement, ...]]:
         """(parallel loops from the outside in, as axis and extent; the statements inside them)."""
@@ -116,7 +118,8 @@ class Tiling:
     def _in_chunks(self, chunks: Chunks):
         """Sums over more than a core keeps close, part by part: for each, all results of a unit are gone through."""
         form = self.members[0].pieces[0].form
-        outer = [self.blocks.level(p) for p in chunks.units]
+        outer = [self._shares(chunks.shares)] if chunks.shares > 1 else []
+        outer += [self.blocks.level(p) for p in chunks.units]
         rest = [p for p in range(len(self.shape)) if p not in chunks.units]
         # Plain places innermost: under a window they read almost the same.
         rest.sort(key=lambda p: (p != self.choice.lane, p != self.choice.row))
@@ -129,9 +132,44 @@ class Tiling:
                 )
                 return nested(loops, body)
 
+            if chunks.shares > 1:
+                return (*go(None), *self._over_share(form.domain, chunks, go))
             return (*go(None), *self._over_parts(form.domain, chunks.parts, go))
 
         return self.blocks.inside(outer, inside)
+
+    def _shares(self, count: int):
+        """A level: the shares of a sum, one after the other."""
+
+        def level():
+            axis = self.nest.new_axis()
+            self.share = index(axis)
+            return [(axis, count)], [Block({})]
+
+        return level
+
+    def _over_share(self, domain, chunks: Chunks, go) -> tuple[Statement, ...]:
+        """The statements that `go` gives for each part of a share: an equal number of whole ones for each share, and what is
+        left for the last one."""
+        (axis, size), *further = chunks.parts
+        full = floor_divide(domain[axis], size)
+        rest = domain[axis] - full * size
+        statements: tuple[Statement, ...] = ()
+        if full != 0:
+            each = floor_divide(full + chunks.shares - 1, chunks.shares)
+            chunk = self.nest.new_axis()
+            first = Call("mul", (self.share, size_expr(each))) if not isinstance(each, int) else affine(0, ((self.share, each),))
+            number = affine(0, ((first, 1), (Index(chunk), 1)))
+            part = (axis, affine(0, ((number, size),)), size)
+            body = self._over_parts(domain, further, go, (part,))
+            if not isinstance(full, int) or full % chunks.shares:
+                body = (When(Call("lt", (number, size_expr(full))), body),)
+            statements = (Loop(chunk, each, body),)
+        if rest != 0:
+            part = (axis, fixed_place(full * size), rest)
+            is_last = Call("eq", (self.share, Const(chunks.shares - 1)))
+            statements += (When(is_last, self._over_parts(domain, further, go, (part,))),)
+        return statements
 
     def _over_parts(self, domain, parts, go, over=()) -> tuple[Statement, ...]:
         """The statements that `go` gives for each part of the axes of a sum: whole ones in loops, then what is left."""
@@ -315,7 +353,10 @@ class Tiling:
         step = {
             p: sizes[p] for p in (choice.row, choice.column, None if choice.along else choice.lane) if p is not None
         }
-        place = address(lattice.at([places[p] for p in range(len(sizes))]), member.tensor.shape)
+        at = lattice.at([places[p] for p in range(len(sizes))])
+        if self.share is not None:
+            at[0] = affine(0, ((at[0], 1), (self.share, lattice.extents[0])))
+        place = address(at, member.tensor.shape)
         lane = 0 if choice.along else step[choice.lane]
         column = step.get(choice.column, 0) if choice.column is not None else lane * self.machine.lanes
         return TileLoad(self.nest.number(member.tensor.name), place, step.get(choice.row, 0), column, lane)
