@@ -87,6 +87,19 @@ def trimmed(form: Form) -> Form:
     return form
 
 
+@cache
+def spread(form: Form) -> Form:
+    """The form, writing fixed places of a tensor along axes of one element: y[n, 2] as y[n, h + 2] for h < 1."""
+    fixed = [axis for axis, w in enumerate(form.write) if not w.terms and form.shape[axis] != 1]
+    if form.is_projection or not fixed:
+        return form
+    write, domain = list(form.write), form.domain
+    for axis in fixed:
+        write[axis] = affine(write[axis].constant, ((Index(len(domain)), 1),))
+        domain = (*domain, 1)
+    return Form(domain, form.op, tuple(write), form.shape, form.operands, form.body)
+
+
 def _line(place: Affine) -> tuple[int, int, int] | None:
     """(axis, step, start) of a place that moves evenly with one index."""
     if len(place.terms) != 1 or type(place.terms[0][0]) is not Index or place.terms[0][1] < 1 or place.constant < 0:

@@ -18,7 +18,7 @@ from diffgraph.kernels.blocking import in_parts
 from diffgraph.kernels.cases import InCases, in_cases
 from diffgraph.kernels.chunks import joined_shares, shares_of, stays_alone
 from diffgraph.kernels.grid import Device
-from diffgraph.kernels.lattice import Box, filled_box, trimmed
+from diffgraph.kernels.lattice import Box, filled_box, spread, trimmed
 from diffgraph.kernels.loop_memory import LoopMemory
 from diffgraph.kernels.margins import margins
 from diffgraph.kernels.member import Member, Piece, follows, member
@@ -152,7 +152,7 @@ class _Scheduler:
         tensor = self._declare(definition.tensor)
         if tensor.name in self.inner:
             return
-        pieces = tuple(Piece(trimmed(t.form), tuple(self.name(o) for o in t.operands)) for t in definition.terms)
+        pieces = tuple(Piece(spread(trimmed(t.form)), tuple(self.name(o) for o in t.operands)) for t in definition.terms)
         if all(p.form.is_projection for p in pieces):
             self._join(self._in_shares(self._member(tensor, pieces, definition.provenance)))
         elif (box := _box_of(pieces)) is not None:

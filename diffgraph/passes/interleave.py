@@ -126,7 +126,7 @@ class _Plan:
             elif along is not None:
                 converted.update((o, _elements(self.program.tensors[o])) for o in operands & self.free)
                 continue
-            if term.form.reduced:
+            if term.form.reduced and not _runs_along(term.form):
                 sides = [tensor] if along is not None else [self.program.tensors[o] for o in operands]
                 points = product(usual(s) for s in term.form.domain)
                 gain += points * (1 / max(self._use(t) for t in sides) - 1)
@@ -239,6 +239,21 @@ def sample_axis(form: Form) -> int | None:
     if axis is None or form.domain[axis] != form.shape[0] or isinstance(form.shape[0], int):
         return None
     return None if any(axis in w.indices for w in form.write[1:]) else axis
+
+
+@cache
+def _runs_along(form: Form) -> bool:
+    """Whether vectors along a sum are as good: all that it reads lies side by side along an axis of the sum, and nothing is
+    read for several results at once, so that vectors along these would only mean fewer loads."""
+    reads = list(_reads(form))
+    for axis in form.reduced:
+        found = [r for r in reads if axis in r.indices]
+        if usual(form.domain[axis]) < LANES or not all(alone_index(r.place[-1]) == axis for r in found):
+            continue
+        sides = sorted((r.indices & form.written for r in found), key=len)
+        if found and all(a <= b for a, b in zip(sides, sides[1:])):
+            return not any(axis in p.indices for r in found for p in r.place[:-1])
+    return False
 
 
 @cache
