@@ -15,6 +15,12 @@ TOLERANCE = {"f32": 3e-5, "f64": 1e-11, "tf32": 4e-3, "bf16": 3e-2}
 def check(program, batch, rng, precision="f32", capability=80):
     """The optimized program agrees with the program as it is written, on every output. Gives the executable."""
     device = DeviceExecutable(optimize(program, target="cuda"), precision, SimulatedDriver(capability))
+    compare(device, program, batch, rng, precision)
+    return device
+
+
+def compare(device, program, batch, rng, precision="f32"):
+    """An executable agrees with the program as it is written, on every output."""
     reference = build(program, "reference", "f64")
     given = {i.path: random_value(i, batch, rng) for i in reference.given.values() if i.role != "run"}
     stored = {p: random_value(i, batch, rng) for p, i in reference.stored.items()}
@@ -27,7 +33,6 @@ def check(program, batch, rng, precision="f32", capability=80):
     assert found.keys() == expected.keys()
     for name, value in expected.items():
         close(found[name], value, TOLERANCE[precision], name)
-    return device
 
 
 def close(found, expected, tolerance, name):
