@@ -14,7 +14,6 @@ from diffgraph.inspect.gradcheck import check_net
 from diffgraph.inspect.memory import memory_of, peak_bytes
 from diffgraph.language import syntax
 from diffgraph.language.blocks import expectations
-from diffgraph.language.calls import counted
 from diffgraph.language.claims import Verdict, judge
 from diffgraph.language.module import Module
 
@@ -51,15 +50,13 @@ class NetFacts:
             return len(executable.kernels)
         return peak_bytes(memory_of(self.net.network(training), executable))
 
-    def output(self, name: str, inputs: list[np.ndarray]) -> np.ndarray:
-        """An output on given inputs, in the order of the net's inputs."""
-        ports = self.net.network().inputs
-        if len(inputs) != len(ports):
-            wanted = ", ".join(p.name for p in ports)
-            raise error("DG645", f"the net takes {counted(len(ports), 'input')}, not {len(inputs)}: {name}({wanted})")
-        kinds = {"float": float, "int": np.int64, "bool": bool}
-        given = {p.name: np.asarray(a).astype(kinds[p.tensor.kind]) for p, a in zip(ports, inputs)}
-        return self.net(**given)[name]
+    def output(self, name: str, given: dict[str, np.ndarray], trained: bool = False) -> Any:
+        """An output, or a loss or metric, on given inputs (and targets), at the initial parameters or the trained ones."""
+        net = self._after_training[0] if trained else self.net
+        ports = {p.name: p for p in (*net.network().inputs, *net.network().targets)}
+        arrays = {n: _of_kind(a, ports[n].tensor.kind) for n, a in given.items()}
+        outputs = {o.name for o in net.network().outputs}
+        return net(**arrays)[name] if name in outputs else net.evaluate(arrays)[name]
 
     def initial(self, path: str) -> np.ndarray:
         """The initial value of a parameter or state."""
@@ -98,6 +95,12 @@ class NetFacts:
             if all(any(p == path or p.startswith(f"{path}.") for p in inside) for path in paths):
                 return True
         return False
+
+
+def _of_kind(values: np.ndarray, kind: str) -> np.ndarray:
+    """Numbers of a claim as what a port takes; those that do not fit stay what they are, for the net to refuse."""
+    array = values.astype({"float": float, "int": np.int64, "bool": bool}[kind])
+    return array if np.array_equal(array, values) else values
 
 
 def verdicts(module: Module, make: MakeNet, net: str | None = None) -> Iterator[tuple[syntax.Expect, Verdict]]:

@@ -354,6 +354,17 @@ def binary(op: str, a: Any, b: Any, session: Session, span: Span | None) -> Any:
     return power(a, b, session, span) if op == "^" else apply_scalar(OPERATORS[op], (a, b), session, span)
 
 
+#: What `~=` allows where nothing else is said: a part of the right side.
+CLOSE = 1e-5
+
+
+def nearly_equal(a: Any, b: Any, session: Session, span: Span | None) -> Any:
+    """`a ~= b`: |a - b| <= CLOSE |b|, element by element."""
+    distance = apply_scalar("abs", (binary("-", a, b, session, span),), session, span)
+    allowed = binary("*", CLOSE, apply_scalar("abs", (b,), session, span), session, span)
+    return binary("<=", distance, allowed, session, span)
+
+
 def power(a: Any, b: Any, session: Session, span: Span | None) -> Any:
     """`a ^ b`: repeated multiplication for an int exponent."""
     kind = b.kind if isinstance(b, (Indexed, Pending, TensorValue)) else kind_of_number(b)

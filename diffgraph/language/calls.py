@@ -33,6 +33,11 @@ def counted(count: int, noun: str) -> str:
     return f"{count or 'no'} {noun}{'' if count == 1 else 's'}"
 
 
+def enumerated(items: list[str]) -> str:
+    """`a`, `a and b`, `a, b and c`"""
+    return " and ".join([", ".join(items[:-1]), items[-1]] if len(items) > 1 else items)
+
+
 def head_of(declaration: syntax.Function | syntax.Layer | syntax.Net) -> Span:
     """A declaration up to its body."""
     span = declaration.span

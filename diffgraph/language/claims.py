@@ -7,16 +7,19 @@ inputs, results of training. This module reads the claim; whoever runs programs 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Protocol
 
 import numpy as np
 
-from diffgraph.diagnostics import Diagnostic, DiffgraphError, Span, error, suggest
+from diffgraph.diagnostics import Diagnostic, DiffgraphError, Note, Span, error, suggest
 from diffgraph.ir.dimension import Dimension, symbol
+from diffgraph.ir.interpret import interpret, needed
+from diffgraph.ir.program import Output, Tensor
 from diffgraph.language import evaluate as expressions
 from diffgraph.language import syntax
-from diffgraph.language.arithmetic import constant_expr, describe, is_tensor, only_output
+from diffgraph.language.arithmetic import CLOSE, constant_expr, describe, is_tensor, materialize, only_output
+from diffgraph.language.calls import counted, enumerated
 from diffgraph.language.computing import computing
 from diffgraph.language.elaborate import elaborate
 from diffgraph.language.module import Module
@@ -29,9 +32,6 @@ from diffgraph.language.values import BuiltinFunction, FunctionValue, LayerValue
 #: Numbers of the compiled program that a claim may name.
 NUMBERS = ("parameters", "macs", "peak_memory", "kernels")
 
-#: What `~=` allows where the claim does not say: a part of the right side.
-CLOSE = 1e-5
-
 COMPARISONS: dict[str, Callable] = {
     "==": np.equal, "!=": np.not_equal, "<": np.less, "<=": np.less_equal, ">": np.greater, ">=": np.greater_equal,
 }  # fmt: skip
@@ -43,8 +43,8 @@ class Facts(Protocol):
     def number(self, name: str) -> int:
         """`parameters`, `macs`, `peak_memory` (bytes) or `kernels`."""
 
-    def output(self, name: str, inputs: list[np.ndarray]) -> np.ndarray:
-        """An output on given inputs, in order, at the seed's initial parameters."""
+    def output(self, name: str, given: dict[str, np.ndarray], trained: bool = False) -> np.ndarray | float:
+        """An output, loss or metric on given inputs (and targets), at the seed's initial parameters or after training."""
 
     def initial(self, path: str) -> np.ndarray:
         """The initial value of a parameter or state."""
@@ -111,7 +111,8 @@ def _unknown(name: str, kind: str, known: set[str], network: Network, span: Span
     """A name that a claim cannot mean: a misspelt one, or one of another kind."""
     if kind == "trains":
         measured = [r.name for r in (*network.losses, *network.metrics)]
-        help = suggest(name, known) or f"training measures {', '.join(measured)}, and parameters by their paths"
+        paths = "parameters by their paths"
+        help = suggest(name, known) or f"training measures {enumerated([*measured, paths])}"
         return Diagnostic("DG641", f"training measures no `{name}`", span, (), help)
     instances = [i.path for i in network.instances]
     likely = [*known, *instances, *(f"{n}.shape" for n in known)]
@@ -130,12 +131,13 @@ def _names(network: Network, kind: str) -> Iterator[str]:
         yield variable.path
     for result in (*network.losses, *network.metrics):
         yield result.name
+    yield from (output.name for output in network.outputs)
     if kind == "holds":
-        yield from (output.name for output in network.outputs)
         yield from NUMBERS
         yield "fused"
         for port in (*network.inputs, *network.targets):
             yield port.name
+    yield from network.settings
     yield from network.symbols
 
 
@@ -153,16 +155,23 @@ def _references(node: Any, is_called: bool = False) -> Iterator[tuple[syntax.Exp
 
 
 class _Judgement:
-    """One claim against the facts."""
+    """One claim against the facts.
+
+    A fact that is an array is an input of a small program, which is computed by the interpreter when its elements are
+    asked for: a shape alone computes nothing."""
 
     def __init__(self, claim: syntax.Claim, module: Module, network: Network, facts: Facts, session: Session):
         self.claim = claim
         self.network = network
         self.facts = facts
         self.session = session
+        self.trained = claim.kind == "trains"
         self.scope = Scope(module)
         self.variables = {v.path: v for v in (*network.parameters, *network.states)}
-        self.found: Mapping[str, Any] = {}
+        #: What gives the elements of an input, by the name of its tensor.
+        self.arrays: dict[str, Callable[[], np.ndarray]] = {}
+        for name, value in network.settings.items():
+            self.scope.bind(name, value)
         for name in network.symbols:
             self.scope.bind(name, symbol(name))
 
@@ -173,6 +182,8 @@ class _Judgement:
             node = node.inside
         if not isinstance(node, syntax.Binary) or node.op not in (*COMPARISONS, "~="):
             value = self._value(node)
+            if isinstance(value, np.ndarray) and value.dtype == bool:
+                value = bool(value.all())
             if self.claim.within is not None or not isinstance(value, bool):
                 raise error("DG640", "this is no comparison", node.span, help="parameters == 61706, for example")
             return value, "it is" if value else "it is not"
@@ -184,23 +195,19 @@ class _Judgement:
         return holds, f"{' '.join(node.left.span.text.split())} is {_shown(left)}"
 
     def _value(self, node: syntax.Expr) -> Any:
-        """The value of one side, made of numbers, texts, sizes, and lists and arrays of numbers."""
+        """The value of one side: a number, a text, a size, a list of those, or an array."""
         value = only_output(expressions.evaluate(rewrite(node, self._fact), self.scope, self.session))
         if isinstance(value, Undecided):
             raise error("DG640", f"whether {value} cannot be said", node.span)
-        if isinstance(value, TensorValue) and (path := self._path_of(value)) is not None:
-            return self.facts.initial(path)
-        if isinstance(value, TensorValue) and not self.network.inputs and (name := self._output_of(value)) is not None:
-            return _listed(self.facts.output(name, []))
-        if is_tensor(value):
-            raise error("DG642", "a claim about values needs inputs", node.span, help="name its inputs: y([[0, 1]])")
-        return value
+        return self._computed(value, node) if _has_tensor(value) else value
 
-    def _path_of(self, value: TensorValue) -> str | None:
-        return next((p for p, v in self.variables.items() if v.tensor is value.tensor), None)
-
-    def _output_of(self, value: TensorValue) -> str | None:
-        return next((o.name for o in self.network.outputs if o.tensor == value.tensor.name), None)
+    def _computed(self, value: Any, node: syntax.Expr) -> np.ndarray:
+        tensor = materialize(value, self.session, "claim", node.span).tensor
+        self.session.builder.outputs = [Output("claim", tensor.name)]
+        program = self.session.builder.program()
+        read = {tensor.name, *(name for s in needed(program, [tensor.name]) for name in s.operands)}
+        given = {name: supply() for name, supply in self.arrays.items() if name in read}
+        return interpret(program, given, keep=[tensor.name])[tensor.name]
 
     def _fact(self, node: syntax.Expr) -> syntax.Expr | None:
         """What stands for a part of the claim: a name of the fact, bound in the scope; None where it is no fact."""
@@ -208,29 +215,89 @@ class _Judgement:
             name = node.function.name
             if name == "fused":
                 return self._bound(node, self.facts.fused([dotted(a.value) or "" for a in node.arguments]))
-            if any(o.name == name for o in self.network.outputs):
-                inputs = [np.asarray(self._value(a.value), dtype=float) for a in node.arguments]
-                return self._bound(node, _listed(self.facts.output(name, inputs)))
+            if self._is_applied(name, node):
+                return self._bound(node, self._applied(name, node))
+            given = tuple(replace(a, value=rewrite(a.value, self._fact)) for a in node.arguments)
+            return replace(node, arguments=given)
         path = dotted(node)
-        if path is None:
-            return None
-        found = self._trained(path) if self.claim.kind == "trains" else self._named(path)
+        found = None if path is None else self._named(path, node)
         return None if found is None else self._bound(node, found)
 
-    def _trained(self, name: str) -> Any:
-        known = {r.name for r in (*self.network.losses, *self.network.metrics)} | self.variables.keys()
-        return _listed(self.facts.trained(name)) if name in known else None
+    def _is_applied(self, name: str, node: syntax.CallOf) -> bool:
+        """Whether a call means a result of the net; a metric that is called like a function does not: `accuracy(a, b)`."""
+        if any(o.name == name for o in self.network.outputs):
+            return True
+        measured = any(r.name == name for r in (*self.network.losses, *self.network.metrics))
+        return measured and expressions.lookup(name, self.scope, self.session, node.span) is None
 
-    def _named(self, name: str) -> Any:
+    def _applied(self, name: str, node: syntax.CallOf) -> Any:
+        """`y([[0, 1]])`: an output on inputs, in order or by name; of a loss or metric, on inputs and targets."""
+        network = self.network
+        of_output = any(o.name == name for o in network.outputs)
+        ports = network.inputs if of_output else (*network.inputs, *network.targets)
+        names = [p.name for p in ports]
+        given: dict[str, np.ndarray] = {}
+        for place, argument in enumerate(node.arguments):
+            port = argument.name or (names[place] if place < len(names) else None)
+            if port not in names or port in given:
+                raise self._wrong_inputs(name, names, node)
+            given[port] = _array(self._value(argument.value), argument.value)
+        if given.keys() != set(names):
+            raise self._wrong_inputs(name, names, node)
+        try:
+            return self._array(self.facts.output(name, {n: given[n] for n in names}, self.trained), node)
+        except DiffgraphError as problem:
+            notes = (Note("the values are given here", node.span),)
+            raise DiffgraphError(*(replace(d, notes=d.notes + notes) for d in problem.diagnostics)) from None
+
+    def _wrong_inputs(self, name: str, names: list[str], node: syntax.CallOf) -> DiffgraphError:
+        kind = "input" if any(o.name == name for o in self.network.outputs) else "value"
+        text = f"`{name}` takes {counted(len(names), kind)}, not {len(node.arguments)}"
+        if len(names) == len(node.arguments):
+            text = f"`{name}` takes {counted(len(names), kind)}, each once"
+        return error("DG645", text, node.span, help=f"write {name}({', '.join(names)})")
+
+    def _named(self, name: str, node: syntax.Expr) -> Any:
+        """What a name or path stands for by itself; None where it is no fact."""
+        network, facts = self.network, self.facts
+        measured = {r.name: r for r in (*network.losses, *network.metrics)}
+        if self.trained and name in measured:
+            return self._array(facts.trained(name), node)
         if name in self.variables:
-            return TensorValue(self.variables[name].tensor)
-        for port in (*self.network.inputs, *self.network.targets):
+            path = name
+            supply = (lambda: facts.trained(path)) if self.trained else (lambda: facts.initial(path))
+            return self._lent(self.variables[name].tensor, supply)
+        outputs = {o.name: o for o in network.outputs}
+        for port in (*network.inputs, *network.targets):
             if port.name == name:
-                return TensorValue(port.tensor)
-        for result in (*self.network.outputs, *self.network.losses, *self.network.metrics):
-            if result.name == name:
-                return TensorValue(self.network.program.tensors[result.tensor])
-        return self.facts.number(name) if name in NUMBERS else None
+                return self._lent(port.tensor, lambda: self._refused(name, node))
+        if name in outputs or name in measured:
+            tensor = network.program.tensors[(outputs.get(name) or measured[name]).tensor]
+            alone = not network.inputs and (name in outputs or not network.targets)
+            supply = (lambda: facts.output(name, {}, self.trained)) if alone else (lambda: self._refused(name, node))
+            return self._lent(tensor, supply)
+        return facts.number(name) if name in NUMBERS and not self.trained else None
+
+    def _refused(self, name: str, node: syntax.Expr) -> np.ndarray:
+        outputs = {o.name for o in self.network.outputs}
+        ports = self.network.inputs if name in outputs else (*self.network.inputs, *self.network.targets)
+        is_port = any(p.name == name for p in (*self.network.inputs, *self.network.targets))
+        called = f"{'y' if is_port else name}({', '.join(p.name for p in ports)})"
+        help = f"give it some: {called}, with numbers in the place of each"
+        raise error("DG642", f"`{name}` has no value without inputs", node.span, help=help)
+
+    def _array(self, found: Any, node: syntax.Expr) -> Any:
+        """What was measured: a number as it is, an array as a tensor whose shape is known."""
+        array = np.asarray(found)
+        if not array.shape:
+            return array.item()
+        return self._lent(Tensor("measured", array.shape, _kind(array)), lambda: array)
+
+    def _lent(self, like: Tensor, supply: Callable[[], np.ndarray]) -> TensorValue:
+        """A tensor of the program of the claim, of the shape and kind of another."""
+        tensor = self.session.builder.input(like.name, like.shape, "input", kind=like.kind, bound=like.bound)
+        self.arrays[tensor.name] = supply
+        return TensorValue(tensor)
 
     def _bound(self, node: syntax.Expr, value: Any) -> syntax.Name:
         name = f"fact~{len(self.scope.values)}"
@@ -238,9 +305,15 @@ class _Judgement:
         return syntax.Name(node.span, name)
 
 
-def _listed(value: Any) -> Any:
-    """An array as nested lists of numbers, which is what the language computes with."""
-    return np.asarray(value).tolist()
+def _kind(array: np.ndarray) -> str:
+    return {"b": "bool", "i": "int", "u": "int"}.get(array.dtype.kind, "float")
+
+
+def _has_tensor(value: Any) -> bool:
+    """Whether a value is a tensor, or holds one."""
+    if isinstance(value, (list, tuple)):
+        return any(_has_tensor(v) for v in value)
+    return is_tensor(value)
 
 
 def _compare(op: str, left: Any, right: Any, within: Any, node: syntax.Binary) -> bool:
@@ -255,7 +328,14 @@ def _compare(op: str, left: Any, right: Any, within: Any, node: syntax.Binary) -
     if op == "~=" or within is not None:
         allowed = CLOSE * np.abs(b) if within is None else _array(within, node)
         return bool(np.all(np.abs(a - b) <= allowed))
+    if op in ("==", "!="):
+        a, b = _as_float32(a), _as_float32(b)
     return bool(np.all(COMPARISONS[op](a, b)))
+
+
+def _as_float32(values: np.ndarray) -> np.ndarray:
+    """Numbers that are not whole as float32 holds them, so that a parameter of 9.81 equals 9.81."""
+    return np.where(values == np.round(values), values, values.astype(np.float32))
 
 
 def _has_sizes(value: Any) -> bool:

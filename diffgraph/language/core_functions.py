@@ -35,6 +35,7 @@ from diffgraph.language.tensors import (
     one_hot,
     order,
     pad,
+    permuted,
     range_tensor,
     reshape,
     top_k,
@@ -56,18 +57,21 @@ class Call:
 
 @dataclass(frozen=True)
 class CoreFunction:
-    """A function of the core. `parameters`: (name, default); `rest`: it takes any number of positional arguments."""
+    """A function of the core. `parameters`: (name, default); `rest`: it takes any number of positional arguments, of
+    which the first `leading` are its first parameters."""
 
     name: str
     parameters: tuple[tuple[str, Any], ...]
     function: Callable
     rest: bool = False
+    leading: int = 0
 
     @property
     def signature(self) -> str:
         """As it is called: `concat(..., axis = 0)`."""
         shown = [n if default is REQUIRED else f"{n} = {_written(default)}" for n, default in self.parameters]
-        return f"{self.name}({', '.join(['...'] * self.rest + shown)})"
+        shown[self.leading : self.leading] = ["..."] * self.rest
+        return f"{self.name}({', '.join(shown)})"
 
     def bind(self, positional: list, keywords: dict[str, Any], span: Span | None) -> dict[str, Any] | None:
         """Arguments by parameter; None for a partial application: keywords are given and a required one is missing."""
@@ -76,7 +80,7 @@ class CoreFunction:
             if name not in names:
                 hint = suggest(name, names) or (f"it takes {', '.join(names)}" if names else "it takes no keywords")
                 raise error("DG230", f"`{self.name}` has no argument `{name}`", place_of(name, keywords, span), help=hint)
-        ordered = names if not self.rest else []
+        ordered = names if not self.rest else names[: self.leading]
         if len(positional) > len(ordered) and not self.rest:
             most = f"{len(ordered)} argument{'' if len(ordered) == 1 else 's'}"
             text = f"`{self.name}` takes {'at most ' if len(ordered) > 1 else ''}{most}, not {len(positional)}"
@@ -270,10 +274,10 @@ def _written(default: Any) -> str:
     return str(default)
 
 
-def _function(name: str, function, *parameters, rest: bool = False) -> CoreFunction:
+def _function(name: str, function, *parameters, rest: bool = False, leading: int = 0) -> CoreFunction:
     """A row: parameters are names, or (name, default)."""
     pairs = tuple(p if isinstance(p, tuple) else (p, REQUIRED) for p in parameters)
-    return CoreFunction(name, pairs, function, rest)
+    return CoreFunction(name, pairs, function, rest, leading)
 
 
 def _on(function):
@@ -284,6 +288,36 @@ def _on(function):
 def _filled(call: Call, shape, value) -> Any:
     shape = only_output(shape)
     return filled(list(shape) if is_list(shape) else [shape], value, call.session, call.span)
+
+
+def _all_of(value: float):
+    """`zeros([2, 3])`, or `zeros(2, 3)`"""
+    return lambda call, sizes, shape: _filled(call, _as_list("shape", sizes, shape, call), value)
+
+
+def _as_list(name: str, positional: list, given, call: Call) -> list:
+    """A list that may also be given as several arguments."""
+    if not positional and given is None:
+        help = f"a list, or one argument for each axis; in a composition by name: {name} = [...]"
+        raise error("DG233", f"the argument `{name}` is missing", call.span, help=help)
+    if positional and given is not None:
+        raise error("DG232", f"`{name}` is given twice", call.span, help=f"leave `{name} = ...` out")
+    values = [only_output(v) for v in positional or [given]]
+    return list(values[0]) if len(values) == 1 and is_list(values[0]) else values
+
+
+def _reshape(call: Call, sizes_given: list, x, shape) -> Any:
+    """`reshape(x, [N, -1])`, or `reshape(x, N, -1)`"""
+    return reshape(x, _as_list("shape", sizes_given, shape, call), call.session, call.span)
+
+
+def _transpose(call: Call, axes: list, x, a, b) -> Any:
+    """Two axes exchanged, the last two unless given; or all axes in another order: `transpose(x, 0, 2, 3, 1)`."""
+    axes = [only_output(v) for v in axes]
+    if len(axes) > 2 or len(axes) == 1 and is_list(axes[0]):
+        return permuted(x, list(axes[0]) if len(axes) == 1 else axes, call.session, call.span)
+    a, b = [*axes, *(a, b)[len(axes) :]]
+    return transpose(x, a, b, call.session, call.span)
 
 
 _UNARY = (
@@ -306,14 +340,14 @@ _ROWS = (
     _function("concat", _on(concat), ("axis", 0), rest=True),
     _function("stack", _on(stack), ("axis", 0), rest=True),
     _function("split", _on(split), "x", "parts", ("axis", 0)),
-    _function("reshape", _on(reshape), "x", "shape"),
-    _function("transpose", _on(transpose), "x", ("a", -2), ("b", -1)),
+    _function("reshape", _reshape, "x", ("shape", None), rest=True, leading=1),
+    _function("transpose", _transpose, "x", ("a", -2), ("b", -1), rest=True, leading=1),
     _function("pad", _on(pad), "x", "widths", ("value", 0)),
-    _function("zeros", lambda call, shape: _filled(call, shape, 0.0), "shape"),
-    _function("ones", lambda call, shape: _filled(call, shape, 1.0), "shape"),
+    _function("zeros", _all_of(0.0), ("shape", None), rest=True),
+    _function("ones", _all_of(1.0), ("shape", None), rest=True),
     _function("full", _filled, "shape", "value"),
-    _function("eye", _on(eye), "n"),
-    _function("range", _on(range_tensor), "n"),
+    _function("eye", _on(eye), "n", ("m", None)),
+    _function("range", _on(range_tensor), "start", ("stop", None), ("step", 1)),
     _function("one_hot", _on(one_hot), "label", "classes"),
     _function("argsort", lambda call, *a: order(*a, False, call.session, call.span), "x", ("axis", -1),
               ("descending", False)),
@@ -343,6 +377,6 @@ def call_core(row: CoreFunction, positional: list, keywords: dict[str, Any], ses
         return None
     call = Call(session, span)
     values = [bound[n] for n, _ in row.parameters]
-    return row.function(call, positional, *values) if row.rest else row.function(call, *values)
+    return row.function(call, positional[row.leading :], *values) if row.rest else row.function(call, *values)
 
 

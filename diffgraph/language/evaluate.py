@@ -17,6 +17,7 @@ from diffgraph.language.arithmetic import (
     is_number,
     is_tensor,
     materialize,
+    nearly_equal,
     only_output,
     scalar_in_notation,
     unary,
@@ -28,7 +29,8 @@ from diffgraph.language.reductions import matmul
 from diffgraph.language.scans import evaluate_scan
 from diffgraph.language.scopes import FAILED, Scope, Unavailable
 from diffgraph.language.session import Session
-from diffgraph.language.tensors import filled, take
+from diffgraph.language.slicing import WHOLE, take
+from diffgraph.language.tensors import filled
 from diffgraph.language.values import (
     BuiltinFunction,
     FrozenLayer,
@@ -130,7 +132,7 @@ def _binary(node: syntax.Binary, scope, session) -> Any:
     if node.op == "@":
         return matmul(left, right, session, node.span)
     if node.op == "~=":
-        raise error("DG220", "`~=` compares only in `expect` blocks", node.span, help="write abs(a - b) < 1e-5")
+        return nearly_equal(left, right, session, node.span)
     return binary(node.op, left, right, session, node.span)
 
 
@@ -223,7 +225,7 @@ def _is_element(value: Any, parts: list, rest: int | None, scope: Scope) -> bool
 
 def _subscript_value(node: syntax.Expr, scope, session) -> Any:
     if isinstance(node, syntax.Slice):
-        return tuple(None if e is None else evaluate(e, scope, session) for e in (node.start, node.stop))
+        return tuple(None if e is None else evaluate(e, scope, session) for e in (node.start, node.stop, node.step))
     if isinstance(node, syntax.Ellipsis):
         return Ellipsis
     return only_output(evaluate(node, scope, session))
@@ -245,7 +247,7 @@ def _list_item(value: Any, parts: list, session: Session, node: syntax.Subscript
                 raise error("DG224", f"{describe(end)} is not a place in {describe(value)}", node.span)
         if not isinstance(value, (list, range, str, tuple)):
             raise error("DG223", f"{describe(value)} has no elements", node.span)
-        value = value[part[0] : part[1]]
+        value = value[slice(*part)]
         value = list(value) if isinstance(value, range) else value
         return [_list_item(v, rest, session, node) for v in value] if rest else value
     if isinstance(part, bool) or not isinstance(part, int) or not isinstance(value, (list, range, str, tuple)):
@@ -261,10 +263,10 @@ def _list_item(value: Any, parts: list, session: Session, node: syntax.Subscript
 def _slice(value: Pending, parts: list, rest: int | None, session, span) -> Pending:
     rank = len(value.shape)
     if rest is not None:
-        parts = [*parts[:rest], *[(None, None)] * (rank - len(parts) + 1), *parts[rest + 1 :]]
+        parts = [*parts[:rest], *[WHOLE] * (rank - len(parts) + 1), *parts[rest + 1 :]]
     if len(parts) > rank:
         raise error("DG411", f"{describe(value)} has {rank} axes and is read with {len(parts)} subscripts", span)
-    parts = [*parts, *[(None, None)] * (rank - len(parts))]
+    parts = [*parts, *[WHOLE] * (rank - len(parts))]
     return take(value, parts, session, span)
 
 

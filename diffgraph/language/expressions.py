@@ -227,8 +227,8 @@ class ExpressionBuilder:
     def subscripts(self, span: Span, *subscripts: Expr) -> list[Expr]:
         return list(subscripts)
 
-    def slice(self, span: Span, start: Expr | None, stop: Expr | None) -> Expr:
-        return syntax.Slice(span, start, stop)
+    def slice(self, span: Span, start: Expr | None, stop: Expr | None, step: Expr | None) -> Expr:
+        return syntax.Slice(span, start, stop, step)
 
     def ellipsis(self, span: Span) -> Expr:
         return syntax.Ellipsis(span)

@@ -20,7 +20,8 @@ from diffgraph.language.arithmetic import (
 )
 from diffgraph.language.reductions import axis_of
 from diffgraph.language.session import Session
-from diffgraph.language.tensors import as_size, at, moved, take
+from diffgraph.language.slicing import WHOLE, at, take
+from diffgraph.language.tensors import as_size, moved
 from diffgraph.language.values import Pending, TensorValue
 
 
@@ -49,8 +50,8 @@ def split(value: Any, parts: Any, axis: int, session: Session, span: Span | None
     pieces = []
     start: Size = 0
     for length in lengths:
-        whole: list = [(None, None)] * len(x.shape)
-        whole[axis] = (start, start + length)
+        whole: list = [WHOLE] * len(x.shape)
+        whole[axis] = (start, start + length, None)
         pieces.append(take(x, whole, session, span))
         start = start + length
     return tuple(pieces)

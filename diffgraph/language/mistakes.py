@@ -43,7 +43,6 @@ _FOREIGN_SIGNS = {
     "=<": "write `<=`",
     ":=": "write `=`",
     "<>": "write `!=`",
-    "::": "write `start:stop`: a slice has no step; every second place is `y[n, i] = x[n, 2 * i]`",
 }
 
 _STARTS_OF_DECLARATIONS = frozenset("net layer fn train expect optimizer import from".split())
@@ -229,13 +228,6 @@ def _half_a_number(stop: Stop) -> Diagnosis | None:
     return None
 
 
-def _slice_with_step(stop: Stop) -> Diagnosis | None:
-    """`x[1:9:2]`"""
-    if stop.token.kind != ":" or not {",", "]"} <= stop.accepted:
-        return None
-    return found("DG144", "a slice has no step", stop.span(stop.token), "write `start:stop`; every second place is `y[n, i] = x[n, 2 * i]`")
-
-
 # ---------------------------------------------------------------- statements
 
 
@@ -374,7 +366,6 @@ MISTAKES = (
     _line_that_went_on,
     _sign_of_another_language,
     _half_a_number,
-    _slice_with_step,
     _binding_as_comparison,
     _expression_alone,
     _missing_initial,

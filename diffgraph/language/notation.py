@@ -8,11 +8,12 @@ from typing import Any
 from diffgraph.diagnostics import Note, Span, error
 from diffgraph.ir.expression import Const
 from diffgraph.language import evaluate as expressions
-from diffgraph.language import syntax
+from diffgraph.language import slicing, syntax
 from diffgraph.language.arithmetic import constant_expr, only_output
 from diffgraph.language.comprehension import Notation
 from diffgraph.language.scopes import Scope
 from diffgraph.language.session import Session
+from diffgraph.language.slicing import guarding
 from diffgraph.language.tensors import as_size
 from diffgraph.language.values import Indexed, TensorValue
 
@@ -37,7 +38,11 @@ def guarded(node: syntax.Guarded, scope: Scope, session: Session) -> Any:
     """`(read else otherwise)`"""
     notation = session.notations[-1] if session.notations else None
     if notation is None:
-        raise error("DG404", "a guard `(read else value)` belongs to index notation", node.span)
+        if session.guards is not None:
+            raise error("DG406", "a guard inside a guard", node.span)
+        with guarding(session) as conditions:
+            value = expressions.evaluate(node.read, scope, session)
+        return slicing.guarded(value, conditions, expressions.evaluate(node.otherwise, scope, session), session, node.span)
     if notation.otherwise is not None:
         raise error("DG406", "a guard inside a guard", node.span)
     otherwise = expressions.evaluate(node.otherwise, scope, session)

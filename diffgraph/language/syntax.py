@@ -125,10 +125,11 @@ class CallOf(Node):
 
 @dataclass(frozen=True, eq=False)
 class Slice(Node):
-    """`start:stop` inside brackets, either side optional."""
+    """`start:stop` or `start:stop:step` inside brackets, each part optional."""
 
     start: Expr | None
     stop: Expr | None
+    step: Expr | None = None
 
 
 @dataclass(frozen=True, eq=False)

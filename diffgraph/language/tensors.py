@@ -28,6 +28,7 @@ from diffgraph.language.budget import STEPS_OF_NOTATION
 from diffgraph.language.numbers import is_exact
 from diffgraph.language.reductions import axis_of
 from diffgraph.language.session import Session
+from diffgraph.language.slicing import WHOLE, at, known_by_the_run, take
 from diffgraph.language.values import Pending, TensorValue
 
 
@@ -39,7 +40,7 @@ def as_size(value: Any, session: Session, span: Span | None) -> Size:
 
     def problem():
         text = f"{described(value, span)}, not a size: a whole number is wanted"
-        return error("DG350", text, span, help=_unknown_size(value))
+        return error("DG350", text, span, help=known_by_the_run(value))
 
     if not is_exact(value):
         raise problem()
@@ -49,24 +50,12 @@ def as_size(value: Any, session: Session, span: Span | None) -> Size:
     return value
 
 
-def _unknown_size(value: Any) -> str | None:
-    """The repair of `min(T, 3)` or `sqrt(T)` as a size, where T is a symbol: only the run knows its number."""
-    if not isinstance(value, (Pending, TensorValue)) or value.shape:
-        return None
-    return "only the run knows it; if it comes from a size, give that a number: net model(T = 16) { input x[N, T] ... }"
-
-
 def described(value: Any, span: Span | None) -> str:
     """`width is the number 8.5`: a value, with the text that it comes from where that says more."""
     text = " ".join(span.text.split()) if span is not None else ""
     if not re.fullmatch(r"[^\W\d][\w.]*", text):
         return f"this is {describe(value)}"
     return f"`{text}` is {describe(value)}"
-
-
-def at(value: Size) -> Affine:
-    """A constant place."""
-    return affine(0, ((Extent(value), 1),)) if not isinstance(value, int) else affine(value)
 
 
 def moved(x: Pending, shape, places: dict[int, Affine]) -> Pending:
@@ -151,86 +140,6 @@ def transpose(value: Any, a: Any, b: Any, session: Session, span: Span | None) -
     return moved(x, shape, {old: index(new) for new, old in enumerate(axes)})
 
 
-def take(x: Pending, subscripts: list, session: Session, span: Span | None) -> Pending:
-    """`x[:, 1:-1, t]`: each subscript is a slice (start, stop), an int, or a rank-0 int tensor."""
-    shape: list[Size] = []
-    places: dict[int, Affine] = {}
-    operands = list(x.operands)
-    for axis, subscript in enumerate(subscripts):
-        size = x.shape[axis]
-        if isinstance(subscript, tuple):
-            start, length = _part(subscript, size, session, span)
-            places[axis] = affine(0, ((index(len(shape)), 1), (at(start), 1)))
-            shape.append(length)
-        elif is_tensor(subscript):
-            tensor = materialize(subscript, session, "place", span).tensor
-            if tensor.kind != "int" or tensor.shape:
-                raise error("DG354", "a place must be an int of rank 0", span)
-            _refuse_outside(tensor, size, session, span)
-            if tensor not in operands:
-                operands.append(tensor)
-            places[axis] = affine(0, ((Read(operands.index(tensor), (), None), 1),))
-        else:
-            place = _place(subscript, size, 0, session, span)
-            problem = _no_place(subscript, size, span)
-            session.require_at_least(place, 0, problem, span)
-            session.require_at_least(size, sizes.add(place, 1), problem, span)
-            places[axis] = at(place)
-    body = substitute(x.body, places, tuple(shape))
-    return Pending(tuple(shape), x.kind, body, tuple(operands), x.bound, x.span)
-
-
-def _part(ends: tuple, size: Size, session: Session, span: Span | None) -> tuple[Size, Size]:
-    """(start, length) of a slice. Ends that are outside are drawn in, as in Python; where symbols leave that open, they
-    must be inside."""
-    start, stop = (_place(end, size, default, session, span) for end, default in zip(ends, (0, size)))
-    drawn = []
-    for end, low in ((start, 0), (stop, start)):
-        inner = sizes.smaller(end, size)
-        inner = None if inner is None else sizes.larger(inner, low)
-        if inner is None:
-            problem = _no_place(end, size, span)
-            session.require_at_least(size, end, problem, span)
-            session.require_at_least(end, low, problem, span)
-        drawn.append(end if inner is None else inner)
-    return drawn[0], sizes.add(drawn[1], sizes.multiply(drawn[0], -1))
-
-
-def _no_place(place: Any, size: Size, span: Span | None):
-    likely = "is" if isinstance(size, int) else "may be"
-    hint = None if isinstance(size, int) else "the batch may have any size from 1"
-    return lambda: error("DG355", f"there {likely} no place {place} on an axis of {size}", span, help=hint)
-
-
-def _refuse_outside(place: Tensor, size: Size, session: Session, span: Span | None) -> None:
-    """A place that the run computes must have a range that is known to be inside."""
-
-    def problem():
-        known = "may be any int" if place.bound is None else f"is below {place.bound}"
-        return error(
-            "DG422",
-            f"`{place.name}` {known}, so it may be outside an axis of {size}",
-            span,
-            help=f"give it a range: clamp(..., 0, {sizes.add(size, -1)}) or ... % {size}",
-        )
-
-    if place.bound is None:
-        raise problem()
-    session.require_at_least(size, place.bound, problem, span)
-
-
-def _place(value: Any, size: Size, default: Size, session: Session, span) -> Size:
-    """A place or end of a slice; negative ones count from the end."""
-    if value is None:
-        return default
-    value = only_output(value)
-    problem = lambda: error("DG354", f"{describe(value)} is not a place", span, help=_unknown_size(value))  # noqa: E731
-    if not is_exact(value):
-        raise problem()
-    value = session.whole(value, problem, span)
-    return sizes.add(value, size) if sizes.at_least(value, 0) is False else value
-
-
 def last_row(value: Any, session: Session, span: Span | None) -> Any:
     """The last element along the first axis; of a list, its last element."""
     value = only_output(value)
@@ -241,7 +150,17 @@ def last_row(value: Any, session: Session, span: Span | None) -> Any:
     x = as_pending(value, session, span)
     if not x.shape:
         raise error("DG330", "a tensor of rank 0 has no last row", span)
-    return take(x, [-1, *[(None, None)] * (len(x.shape) - 1)], session, span)
+    return take(x, [-1, *[WHOLE] * (len(x.shape) - 1)], session, span)
+
+
+def permuted(value: Any, axes: list, session: Session, span: Span | None) -> Pending:
+    """All axes in another order: axis k of the result is `axes[k]`."""
+    x = as_pending(value, session, span)
+    order = [axis_of(k, len(x.shape), span) for k in axes]
+    if sorted(order) != list(range(len(x.shape))):
+        help = f"name each of its {len(x.shape)} axes once, or the two to be exchanged: transpose(x, 1, 2)"
+        raise error("DG340", f"{show_shape(order)} is no order of the axes of {describe(x)}", span, help=help)
+    return moved(x, [x.shape[k] for k in order], {old: index(new) for new, old in enumerate(order)})
 
 
 def pad(value: Any, widths: Any, fill: Any, session: Session, span: Span | None) -> Pending:
@@ -292,17 +211,27 @@ def filled(shape: list, value: Any, session: Session, span: Span | None) -> Pend
     return Pending(tuple(as_size(s, session, span) for s in shape), kind, expression, (), None, span)
 
 
-def eye(n: Any, session: Session, span: Span | None) -> Pending:
-    """The unit matrix."""
-    size = as_size(n, session, span)
+def eye(n: Any, m: Any, session: Session, span: Span | None) -> Pending:
+    """The unit matrix; with m columns where that is given."""
+    shape = tuple(as_size(k, session, span) for k in (n, n if m is None else m))
     body = call("where", call("eq", index(0), index(1)), Const(1.0), Const(0.0))
-    return Pending((size, size), "float", body, (), None, span)
+    return Pending(shape, "float", body, (), None, span)
 
 
-def range_tensor(n: Any, session: Session, span: Span | None) -> Pending:
-    """The ints 0, 1, ..., n - 1."""
-    size = as_size(n, session, span)
-    return Pending((size,), "int", index(0), (), size, span)
+def range_tensor(start: Any, stop: Any, step: Any, session: Session, span: Span | None) -> Pending:
+    """The ints 0, 1, ..., start - 1; or with `stop` those from start up to, not including, stop, counting by `step`."""
+    if stop is None:
+        size = as_size(start, session, span)
+        return Pending((size,), "int", index(0), (), size, span)
+    known = [only_output(v) for v in (start, stop, step)]
+    if not all(is_exact(v) and sizes.is_whole(v) for v in known) or not isinstance(known[2], int) or known[2] == 0:
+        raise error("DG350", "`range` counts from int to int by an int other than 0, all known when compiling", span)
+    first, end, by = known
+    reach = sizes.multiply(sizes.add(end, sizes.multiply(first, -1)), 1 if by > 0 else -1)
+    count = sizes.larger(sizes.floor_of(sizes.add(reach, abs(by) - 1), abs(by)), 0)
+    size = as_size(sizes.floor_of(sizes.add(reach, abs(by) - 1), abs(by)) if count is None else count, session, span)
+    place = affine(0, ((index(0), by), (at(first), 1)))
+    return Pending((size,), "int", place, (), end if by > 0 and sizes.at_least(first, 0) is True else None, span)
 
 
 def one_hot(label: Any, classes: Any, session: Session, span: Span | None) -> Pending:
@@ -353,8 +282,8 @@ def top_k(value: Any, k: Any, axis: Any, session: Session, span: Span | None) ->
     count = as_size(k, session, span)
     if sizes.at_least(x.shape[axis], count) is False:
         raise error("DG362", f"there are no {count} largest elements on an axis of {x.shape[axis]}", span)
-    whole: list = [(None, None)] * rank
-    whole[axis] = (0, count)
+    whole: list = [WHOLE] * rank
+    whole[axis] = (0, count, None)
     places = order(x, axis, True, False, session, span)
     elements = order(x, axis, True, True, session, span)
     return tuple(take(as_pending(v, session, span), whole, session, span) for v in (elements, places))

@@ -10,6 +10,7 @@ from diffgraph.language import syntax
 from diffgraph.language.expressions import ExpressionBuilder, shortened
 from diffgraph.language.lexing import Token
 from diffgraph.language.syntax import Expr
+from diffgraph.language.traversal import walk
 from diffgraph.language.words import REDUCTIONS
 
 _ELEMENT_KINDS = ("int", "float", "bool")
@@ -138,7 +139,11 @@ class TreeBuilder(ExpressionBuilder):
         return syntax.File(whole, self.source, declarations)
 
     def function(self, span: Span, name, parameters, result, gradient) -> syntax.Function:
-        return syntax.Function(span, self.bound(name), parameters, _body(result), gradient, self._doc(span))
+        body = _body(result)
+        for made in (node for node in walk(body) if isinstance(node, syntax.Variable)):
+            help = f"make a layer of it: `layer {name.text}()({', '.join(p.name for p in parameters)}) {{`"
+            self.problem("DG124", f"a function is pure: it makes no {'parameter' if made.role == 'param' else made.role}", made.span, help)
+        return syntax.Function(span, self.bound(name), parameters, body, gradient, self._doc(span))
 
     def gradient(self, span: Span, cotangent: Token, result) -> syntax.GradientRule:
         return syntax.GradientRule(span, self.bound(cotangent), _body(result))
@@ -234,10 +239,12 @@ class TreeBuilder(ExpressionBuilder):
         return "\n".join(reversed(lines))
 
 
-def _body(result: syntax.Block | Expr) -> syntax.Block:
+def _body(result: syntax.Block | list[Expr]) -> syntax.Block:
+    """What a function gives: a block, or the values behind `=`."""
     if isinstance(result, syntax.Block):
         return result
-    return syntax.Block(result.span, (syntax.Return(result.span, (result,)),))
+    span = result[0].span.to(result[-1].span)
+    return syntax.Block(span, (syntax.Return(span, tuple(result)),))
 
 
 def _one_or_tuple(values: list[Expr]) -> Expr:

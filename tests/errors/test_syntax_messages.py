@@ -22,7 +22,6 @@ def problems(text: str):
         ("y = x => relu", "DG144", "=>", "write `->`"),
         ("y += 1", "DG144", "+=", "write `y = y + ...`"),
         ("y = .5 * x", "DG144", ".5", "write `0.5`"),
-        ("y = x[1:9:2]", "DG144", ":", "write `start:stop`; every second place is `y[n, i] = x[n, 2 * i]`"),
         ("y = x + x -> relu", "DG112", "x + x", "write `(x + x) -> ...` or `x + (x -> ...)`"),
         ("y = 0 < x < 1", "DG123", "<", "write `0 < x and x < 1`"),
         ("y = x && x", "DG103", "&&", "write `and`"),

@@ -24,8 +24,8 @@ class Facts:
     def number(self, name):
         return self.given[name]
 
-    def output(self, name, inputs):
-        return self.given["output"](name, *inputs)
+    def output(self, name, given, trained=False):
+        return self.given["output"](name, *given.values())
 
     def initial(self, path):
         return np.asarray(self.given[path.replace(".", "_")])
@@ -82,6 +82,45 @@ def test_values_on_given_inputs():
     assert not verdict("z([[0, 1, 2]]) ~= [[0.3005, 0.4]] within 1e-4", output=output).holds
     assert verdict("z([[0, 1, 2]]) < 1", output=output).holds
     assert not verdict("z([[0, 1, 2]]) < 0.35", output=output).holds
+
+
+def test_claims_are_formulas_over_what_is_measured():
+    """Reductions, elements and shapes of an output on inputs; inputs by name; settings and symbols of the net."""
+    given = {"output": lambda name, x: np.array([[0.25, 0.75]] * len(x))}
+    for claim in (
+        "sum(z([[0, 1, 2]])) ~= 1",
+        "sum(z([[0, 1, 2]]), axis = 1) ~= [1]",
+        "argmax(z([[0, 1, 2]]), axis = 1) == [1]",
+        "z([[0, 1, 2]])[0, 1] == 0.75",
+        "z(x = [[0, 1, 2]]).shape == [1, width]",
+        "z([[0, 1, 2], [3, 4, 5]])[0] ~= z([[0, 1, 2]])[0]",
+        "all(z([[0, 1, 2]]) > 0) and parameters == 8",
+        "z.shape == [N, width]",
+        "fc.weight.size == 3 * width",
+        "norm(fc.bias) == 5",
+        "fc.bias == [3, 4]",
+    ):
+        assert verdict(claim, parameters=8, fc_bias=[3, 4], **given).holds, claim
+    assert not verdict("all(z([[0, 1, 2]]) > 0.5)", **given).holds
+    assert problem("z(t = [[1]]) ~= 0", **given).code == "DG645"
+
+
+def test_a_loss_on_inputs_and_targets():
+    def output(name, x, t):
+        assert name == "loss" and x.shape == (1, 3) and t.shape == (1, 1)
+        return 0.5
+
+    assert verdict("loss([[0, 1, 2]], [[1]]) < 1", output=output).holds
+
+
+def test_equal_in_float32():
+    assert verdict("fc.bias == 9.81", fc_bias=np.float32([9.81, 9.81])).holds
+    assert not verdict("fc.bias == 9.81001", fc_bias=np.float32([9.81, 9.81])).holds
+
+
+def test_outputs_after_training():
+    given = dict(output=lambda name, x: np.array([[2.0, 2.0]]), trained={"loss": 0.1})
+    assert verdict("trains to z([[0, 1, 2]]) ~= 2 within 0.1", **given).holds
 
 
 def test_nearly_equal_is_relative():
