@@ -14,7 +14,8 @@ from diffgraph.kernels.chunks import guards_of_factors
 from diffgraph.kernels.loops import LaneNumbers, Lanes, TileLoad, TileOperand, TileValue
 from diffgraph.kernels.member import Piece
 from diffgraph.kernels.roles import place_compared
-from diffgraph.kernels.tiles import COMPARISONS, unsafe
+from diffgraph.kernels.tiles import unsafe
+from diffgraph.kernels.vectorizable import COMPARISONS
 
 
 @dataclass(frozen=True)

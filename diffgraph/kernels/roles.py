@@ -19,7 +19,8 @@ from diffgraph.ir.form import Form, alone_index
 from diffgraph.ir.scalar import kind_of
 from diffgraph.kernels.access import coefficient, reads, step, strides, usual
 from diffgraph.kernels.member import Member
-from diffgraph.kernels.tiles import COMPARISONS, CONDITIONS, VECTOR_FUNCTIONS, unsafe
+from diffgraph.kernels.tiles import unsafe
+from diffgraph.kernels.vectorizable import COMPARISONS, CONDITIONS, VECTOR_FUNCTIONS
 
 ROW, NUMBER, SCALAR, ACROSS = "row", "number", "scalar", "across"
 

@@ -13,24 +13,15 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 
 from diffgraph.ir.affine import is_inside
 from diffgraph.ir.expression import Affine, Call, Const, Expr, Index, Read
 from diffgraph.ir.form import Form
-from diffgraph.ir.scalar import kind_of
 from diffgraph.kernels.access import coefficient, cost, reads, step, strides, usual, usual_step
-
-#: Functions that a target can compute on whole vectors.
-VECTOR_FUNCTIONS = frozenset(
-    "add mul sub neg div recip sqrt abs relu max min exp expm1 log log1p tanh sigmoid softplus erf sin cos powi"
-    " stop_gradient float clamp".split()
-)
-
-#: Those that compare floats: what they give is a condition, for `where` and for each other.
-COMPARISONS = frozenset("eq ne lt le gt ge".split())
-CONDITIONS = frozenset("and or not".split())
+from diffgraph.kernels.vectorizable import is_vectorizable, is_vectorizable_or_constant
+from diffgraph.passes.choices import ESTIMATED, TILE, Choices, Point, point
 
 ROWS = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14)
 COLUMNS = (1, 2, 3, 4)
@@ -52,6 +43,9 @@ SHORT = 16
 #: cache, and putting down and taking up costs a few steps.
 MOST_STEPS = 100
 
+#: From so many cycles for an element on, loops are as good.
+MOST_CYCLES = 0.3
+
 #: Below this many elements of the domain, loops without a plan are as good; where every vector is full, only below fewer.
 SMALL, SMALL_IF_FULL = 4096, 256
 
@@ -59,11 +53,12 @@ SMALL, SMALL_IF_FULL = 4096, 256
 @dataclass(frozen=True)
 class Machine:
     """What a target's vectors are like: elements in a vector, and how many registers hold them; and how many cores there
-    are to share work among."""
+    are to share work among. choices: what was measured on it."""
 
     lanes: int
     registers: int
     cores: int = 2
+    choices: Choices = ESTIMATED
 
 
 @dataclass(frozen=True)
@@ -82,6 +77,13 @@ class Choice:
     columns: int
     cost: float
 
+    @property
+    def name(self) -> str:
+        """What it is called where it was measured."""
+        rows = "" if self.row is None else f", {self.rows} rows along {self.row}"
+        columns = f", {self.columns} columns" + ("" if self.column is None else f" along {self.column}")
+        return f"lanes {'along the sum, ' if self.along else 'across '}{self.lane}{rows}{columns}"
+
 
 @dataclass(frozen=True)
 class Access:
@@ -99,27 +101,43 @@ class Access:
 def choose(forms: tuple[Form, ...], written: tuple[tuple[int | None, ...], ...], machine: Machine) -> Choice | None:
     """The cheapest way to tile the reductions that one result is the sum of; None if there is none, or none worth it.
 
-    written: for each form, the axis of its domain that each axis of the result is.
+    written: for each form, the axis of its domain that each axis of the result is. Where one was measured to be the best, it
+    is that.
     """
+    measured = machine.choices.of(tile_point(forms, written)) if machine.choices else None
+    best, least = None, MOST_CYCLES
+    for choice, cycles in priced(forms, written, machine):
+        if measured is not None and choice.name == measured:
+            return replace(choice, cost=cycles)
+        if cycles < least * 0.999:
+            best, least = choice, cycles
+    return best and replace(best, cost=least)
+
+
+def tile_point(forms: tuple[Form, ...], written: tuple[tuple[int | None, ...], ...]) -> Point:
+    """What measurements of the ways to tile some reductions are known by."""
+    return point(TILE, [f.digest for f in forms], written)
+
+
+def priced(
+    forms: tuple[Form, ...], written: tuple[tuple[int | None, ...], ...], machine: Machine
+) -> Iterator[tuple[Choice, float]]:
+    """Every way to tile some reductions, with its cycles for an element; none for those that loops are as good for."""
     if any(f.op not in ("sum", "max", "min") for f in forms) or (len(forms) > 1 and forms[0].op != "sum"):
-        return None
-    if all(_is_small(f) for f in forms) or not all(_is_vectorizable(f) for f in forms):
-        return None
+        return
+    if all(_is_small(f) for f in forms) or not all(is_vectorizable(f) for f in forms):
+        return
     accesses = [accesses_of(f) for f in forms]
-    best = None
     for choice in _choices(forms, written, machine):
         costs = [_cost(f, w, a, choice, machine) for f, w, a in zip(forms, written, accesses)]
-        if None in costs:
-            continue
-        total = sum(c * _points(f) for c, f in zip(costs, forms)) / sum(_points(f) for f in forms)
-        if best is None or total < best.cost * 0.999:
-            best = Choice(choice.along, choice.lane, choice.row, choice.rows, choice.column, choice.columns, total)
-    return best if best is not None and best.cost < 0.3 else None
+        if None not in costs:
+            total = sum(c * _points(f) for c, f in zip(costs, forms)) / sum(_points(f) for f in forms)
+            yield choice, total
 
 
 def can_follow(form: Form, written: Sequence[int | None], choice: Choice) -> bool:
     """Whether a pointwise form over the result of a tile can be computed on the tile's vectors."""
-    if form.reduced or not _is_vectorizable_or_constant(form):
+    if form.reduced or not is_vectorizable_or_constant(form):
         return False
     positions = (choice.row, choice.column, None if choice.along else choice.lane)
     axes = [written[p] for p in positions if p is not None]
@@ -135,10 +153,6 @@ def can_follow(form: Form, written: Sequence[int | None], choice: Choice) -> boo
     return True
 
 
-def _is_vectorizable_or_constant(form: Form) -> bool:
-    return kind_of(form.body, _kinds(form)) == "float" and _vector_nodes(form.body, form)
-
-
 def _is_small(form: Form) -> bool:
     """Whether loops are as good as vectors, which are full where samples are side by side."""
     is_full = bool(form.shape) and form.shape[-1] == SHORT or any(SHORT in a.panels for a in accesses_of(form))
@@ -150,49 +164,6 @@ def _points(form: Form) -> int:
     for extent in form.domain:
         total *= usual(extent)
     return total
-
-
-def _is_vectorizable(form: Form) -> bool:
-    return kind_of(form.body, _kinds(form)) == "float" and bool(reads(form.body)) and _vector_nodes(form.body, form)
-
-
-@lru_cache(maxsize=1 << 14)
-def _vector_nodes(e: Expr, form: Form) -> bool:
-    """Whether everything between the root and what is the same for all lanes is a function on vectors of floats."""
-    if not e.indices:
-        return True
-    match e:
-        case Read():
-            return form.operands[e.slot].kind == "float"
-        case Call("powi", (base, power)):
-            return type(power) is Const and abs(power.value) < 9 and _vector_nodes(base, form)
-        case Call("float", (of,)) if kind_of(of, _kinds(form)) == "bool":
-            return _vector_condition(of, form)
-        case Call("where", (condition, *values)):
-            return _vector_condition(condition, form) and all(_vector_value(a, form) for a in values)
-        case Call(function, args) if function in VECTOR_FUNCTIONS:
-            return all(_vector_value(a, form) for a in args)
-    return False
-
-
-def _vector_value(e: Expr, form: Form) -> bool:
-    return type(e) is Const or kind_of(e, _kinds(form)) == "float" and _vector_nodes(e, form)
-
-
-def _vector_condition(e: Expr, form: Form) -> bool:
-    """Whether a condition can be told for all lanes at once."""
-    if not e.indices:
-        return True
-    match e:
-        case Call(function, args) if function in CONDITIONS:
-            return all(_vector_condition(a, form) for a in args)
-        case Call(function, args) if function in COMPARISONS:
-            return all(_vector_value(a, form) for a in args)
-    return False
-
-
-def _kinds(form: Form) -> tuple[str, ...]:
-    return tuple(o.kind for o in form.operands)
 
 
 @lru_cache(maxsize=1 << 14)

@@ -10,7 +10,7 @@ The last block along an axis may be smaller: it is a tile of its own.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from diffgraph.ir.affine import affine, index
 from diffgraph.ir.dimension import Size, floor_divide, product
@@ -37,6 +37,7 @@ from diffgraph.kernels.operands import Along, Operands, inside, settled
 from diffgraph.kernels.panels import PanelWriter, grouped_position
 from diffgraph.kernels.strips import StripWriter, strips_of
 from diffgraph.kernels.tiles import Choice, Machine, accesses_of, loop_order
+from diffgraph.passes.choices import LOOPS, Point, point
 
 #: Enough units of extents that are known: a batch may be a single sample.
 ENOUGH_KNOWN_UNITS = 16
@@ -57,35 +58,56 @@ class Tiling:
 
     def statements(self) -> tuple[list[tuple[int, Size]], tuple[Statement, ...]]:
         """(parallel loops from the outside in, as axis and extent; the statements inside them)."""
-        choice = self.choice
+        ways = self.ways()
+        measured = self.machine.choices.of(self.point) if self.machine.choices else None
+        return ways.get(measured, next(iter(ways.values())))()
+
+    @property
+    def point(self) -> Point:
+        """What measurements of the ways to go through the blocks are known by."""
+        forms = [[(p.form.digest, p.axes) for p in m.pieces] for m in self.members]
+        return point(LOOPS, forms, self.choice.name)
+
+    def ways(self) -> dict[str, Callable[[], tuple[list[tuple[int, Size]], tuple[Statement, ...]]]]:
+        """The ways to go through the blocks, by name; the first is the best by estimate. Each gives `statements`."""
+        choice, first = self.choice, self.members[0]
         tiled = {choice.row, choice.column} | (set() if choice.along else {choice.lane})
         plain = [p for p in range(len(self.shape)) if p not in tiled]
-        rows = [] if choice.row is None else [self.blocks.rows]
-        strips = strips_of(self.members[0], choice, self.machine)
-        if strips is not None:
-            return StripWriter(self, strips, plain).statements()
-        group = grouped_position(self.members[0], choice, plain, self.machine)
-        if group is not None:
-            return PanelWriter(self, group, plain).statements()
-        chunks = chunks_of(self.members[0], choice, self.machine) if len(self.members) == 1 else None
-        if chunks is not None:
-            return self._in_chunks(chunks)
-        levels = [self.blocks.plain(p) for p in plain] + rows
-        if choice.column is not None:
-            return self.blocks.inside(levels, lambda b: self._along_columns(b.places, b.rows))
-        if not choice.along and self._writes_apart():
+        found = {}
+        if (strips := strips_of(first, choice, self.machine)) is not None:
+            found["strip by strip"] = lambda: StripWriter(self, strips, plain).statements()
+        if (group := grouped_position(first, choice, plain, self.machine)) is not None:
+            found["groups over panels"] = lambda: PanelWriter(self, group, plain).statements()
+        if len(self.members) == 1 and (chunks := chunks_of(first, choice, self.machine)) is not None:
+            found["part by part"] = lambda: self._in_chunks(chunks)
+        return found | self._whole_ways(plain)
+
+    def _whole_ways(self, plain: Sequence[int]):
+        """Those in which the whole sum of a block is taken before the next one."""
+        rows = [] if self.choice.row is None else [self.blocks.rows]
+        places = [self.blocks.plain(p) for p in plain]
+        if self.choice.column is not None:
+            in_columns = lambda b: self._along_columns(b.places, b.rows)  # noqa: E731
+            return {"block by block": lambda: self.blocks.inside([*places, *rows], in_columns)}
+
+        def in_order(*levels):
+            return lambda: self.blocks.inside(levels, lambda b: self._tile(b.places, b.rows, b.columns, b.active))
+
+        row_by_row = lambda: self.blocks.inside([*places, *rows], lambda b: self._along_lanes(b.places, b.rows))  # noqa: E731
+        if self.choice.along:
+            return {"row by row": row_by_row}
+        found = {}
+        if self._writes_apart():
             # What neighbouring tiles write is on the same cache lines.
-            return self.blocks.inside(
-                [self.blocks.lanes, *rows, *(self.blocks.plain(p) for p in plain)],
-                lambda b: self._tile(b.places, b.rows, b.columns, b.active),
-            )
-        if not choice.along and self._goes_panel_by_panel():
-            levels.insert(0, self.blocks.lanes)
-            return self.blocks.inside(levels, lambda b: self._tile(b.places, b.rows, b.columns, b.active))
-        more = self._more_units(plain)
-        if more is not None:
-            return self.blocks.inside([*levels, more], lambda b: self._tile(b.places, b.rows, b.columns, b.active))
-        return self.blocks.inside(levels, lambda b: self._along_lanes(b.places, b.rows))
+            found["lanes, rows, places"] = in_order(self.blocks.lanes, *rows, *places)
+        if self._goes_panel_by_panel():
+            found["panel by panel"] = in_order(self.blocks.lanes, *places, *rows)
+        if (more := self._more_units(plain)) is not None:
+            found["row by row, lanes shared out"] = in_order(*places, *rows, more)
+        found["row by row"] = row_by_row
+        if self._has_panels():
+            found.setdefault("panel by panel", in_order(self.blocks.lanes, *places, *rows))
+        return found
 
     def _writes_apart(self) -> bool:
         """Whether lanes are not neighbours in the result."""
@@ -95,10 +117,14 @@ class Tiling:
     def _goes_panel_by_panel(self) -> bool:
         """Whether what changes with the lanes only is too large to be read again for each row, or larger than all else: then
         threads share it out, each reading all of what changes with the rows."""
-        extent = self.shape[self.choice.lane]
-        if not isinstance(extent, int) or extent <= self.machine.lanes * self.choice.columns:
+        if not self._has_panels():
             return False
         return filter_bytes(self.members[0], self.choice) > min(LARGE_FILTER, other_bytes(self.members, self.choice))
+
+    def _has_panels(self) -> bool:
+        """Whether there are several blocks of lanes, known when compiling."""
+        extent = self.shape[self.choice.lane]
+        return isinstance(extent, int) and extent > self.machine.lanes * self.choice.columns
 
     def _more_units(self, plain: Sequence[int]):
         """A level of blocks of lanes, where a batch of one sample would leave too few units without it."""
@@ -108,8 +134,7 @@ class Tiling:
             count *= -(-rows // choice.rows)
         if count >= ENOUGH_KNOWN_UNITS:
             return None
-        extent = None if choice.along else self.shape[choice.lane]
-        if not isinstance(extent, int) or extent <= self.machine.lanes * choice.columns:
+        if choice.along or not self._has_panels():
             return None
         return lambda: self.blocks.lanes_in_groups(-(-ENOUGH_KNOWN_UNITS // count))
 

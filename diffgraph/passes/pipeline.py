@@ -33,9 +33,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from diffgraph.diagnostics import CompilerBug, DiffgraphError
 from diffgraph.ir.program import Program
+from diffgraph.passes.choices import ESTIMATED, Choices
 from diffgraph.passes.canonicalize import canonicalize
 from diffgraph.passes.compose import compose
 from diffgraph.passes.contract import contract
@@ -102,6 +104,9 @@ OF_PROCESSORS = frozenset(("interleave", "layout", "winograd", "halo"))
 #: Passes that change results by more than rounding, in the place of those of the same name.
 FASTER: Mapping[str, Pass] = {"winograd": winograd_fast}
 
+#: Passes that go by what was measured, where something was.
+MEASURED = frozenset(("winograd",))
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -113,18 +118,20 @@ class Stage:
 
 def optimize(
     program: Program, report: Report | None = None, until: int | None = None, target: str = "cpu",
-    interleaved: bool = True, fast: bool = False,
+    interleaved: bool = True, fast: bool = False, choices: Choices = ESTIMATED,
 ) -> Program:  # fmt: skip
     """The program after the passes for a target (after the first `until` of them); see `stages`."""
-    return stages(program, report, until, target, interleaved, fast)[-1].program
+    return stages(program, report, until, target, interleaved, fast, choices)[-1].program
 
 
-def variants(program: Program, target: str = "cpu", fast: bool = False) -> tuple[Program, Program]:
+def variants(
+    program: Program, target: str = "cpu", fast: bool = False, choices: Choices = ESTIMATED
+) -> tuple[Program, Program]:
     """The program after the passes for a target, for a few samples and for many: the same where interleaving them does not
     pay, or is not for the target."""
     at = [name for name, _ in PIPELINE].index("interleave")
     before = optimize(program, until=at, target=target)
-    after = _passes(PIPELINE[at + 1 :], target, False, fast)
+    after = _passes(PIPELINE[at + 1 :], target, False, fast, choices)
     many = interleave(before, Report()) if target == "cpu" else before
     few = _passed(before, after, Report())[-1].program
     return few, few if many is before else _passed(many, after, Report())[-1].program
@@ -132,20 +139,21 @@ def variants(program: Program, target: str = "cpu", fast: bool = False) -> tuple
 
 def stages(
     program: Program, report: Report | None = None, until: int | None = None, target: str = "cpu",
-    interleaved: bool = True, fast: bool = False,
+    interleaved: bool = True, fast: bool = False, choices: Choices = ESTIMATED,
 ) -> list[Stage]:  # fmt: skip
     """The program before any pass, and after each that is for the target. A failure inside a pass is a `CompilerBug` that
     names it. interleaved: for many samples, on a target whose vectors they may fill. fast: faster, where results may have
-    a relative error of 1e-5 in float32."""
+    a relative error of 1e-5 in float32. choices: what was measured to be faster."""
     report = report if report is not None else Report()
-    passes = _passes(PIPELINE[:until], target, interleaved, fast)
+    passes = _passes(PIPELINE[:until], target, interleaved, fast, choices)
     return [Stage("elaborated", program), *_passed(program, passes, report)]
 
 
-def _passes(passes: Passes, target: str, interleaved: bool, fast: bool) -> Passes:
+def _passes(passes: Passes, target: str, interleaved: bool, fast: bool, choices: Choices) -> Passes:
     """Those of some passes that are for a target, or their faster ones."""
     left_out = OF_PROCESSORS if target == "cuda" else frozenset() if interleaved else frozenset(("interleave",))
-    return tuple((n, FASTER.get(n, p) if fast else p) for n, p in passes if n not in left_out)
+    kept = [(n, FASTER.get(n, p) if fast else p) for n, p in passes if n not in left_out]
+    return tuple((n, partial(p, choices=choices) if n in MEASURED else p) for n, p in kept)
 
 
 def _passed(program: Program, passes: Passes, report: Report) -> list[Stage]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cache
 
 from diffgraph.ir.dimension import product
 from diffgraph.ir.form import Form
 from diffgraph.ir.program import Builder, Definition, Program, Statement, Term
+from diffgraph.passes.choices import ESTIMATED, FILTERING, Choices, Point, point
 from diffgraph.passes.correlation import Correlation, correlation, filter_gradient, in_order
 from diffgraph.passes.dce import dce
 from diffgraph.passes.report import Report
@@ -36,14 +39,14 @@ DEAR_BYTES = 0.6
 #: Multiply-adds of a cycle in sums over places, and what an element costs that goes through memory.
 RATE_OF_GRADIENTS, CYCLES_IN_MEMORY = 25, 1.6
 
-#: It must be so many times as fast by the estimate.
-WORTH = 1.1
+#: It must be so many times as fast by the estimate; where that says less than this, it is not even measured.
+WORTH, HOPELESS = 1.1, 0.6
 
 #: Elements of a vector on the widest machine, and multiply-adds of a cycle.
 LANES, RATE = 16, 29
 
 
-def winograd(program: Program, report: Report) -> Program:
+def winograd(program: Program, report: Report, choices: Choices = ESTIMATED) -> Program:
     """Takes convolutions of unit stride in tiles: a tile of the signal and the filter are transformed by additions, their
     products are summed over the channels, and the sums transformed back. Only where that is faster, and only with as few
     points as keep the error near that of the sum itself.
@@ -69,25 +72,24 @@ def winograd(program: Program, report: Report) -> Program:
             m[1, n, i // 2, o] - m[2, n, i // 2, o] + m[3, n, i // 2, o])
         output y
     """
-    return _rewritten(program, report, ACCURATE)
+    return _rewritten(program, report, ACCURATE, choices)
 
 
-def winograd_fast(program: Program, report: Report) -> Program:
+def winograd_fast(program: Program, report: Report, choices: Choices = ESTIMATED) -> Program:
     """The same with larger tiles: fewer products, and an error some ten times as large."""
-    return _rewritten(program, report, FAST)
+    return _rewritten(program, report, FAST, choices)
 
 
-def _rewritten(program: Program, report: Report, points: int) -> Program:
+def _rewritten(program: Program, report: Report, points: int, choices: Choices) -> Program:
     names = Builder(program)
     statements: list[Statement] = []
     changed = False
-    trains = any(o.phase == "backward" for s in program.statements for o in s.provenance)
-    batches = TRAINING_BATCHES if trains else BATCHES
+    batches = _batches(program)
     for statement in program.statements:
         if isinstance(statement, Definition) and statement.gradient is None:
             terms: list[Term] = []
             for term in statement.terms:
-                made = _of_term(statement.tensor.name, term, points, batches, names, program, report)
+                made = _of_term(statement.tensor.name, term, points, batches, names, program, report, choices)
                 statements += made[0]
                 terms.append(made[1])
                 changed = changed or bool(made[0])
@@ -96,20 +98,61 @@ def _rewritten(program: Program, report: Report, points: int) -> Program:
     return dce(program.with_(statements=tuple(statements)), Report()) if changed else program
 
 
-def _of_term(name: str, term: Term, points: int, batches, names: Builder, program: Program, report: Report):
+def _batches(program: Program) -> tuple[int, ...]:
+    """The samples for which gains are reckoned."""
+    trains = any(o.phase == "backward" for s in program.statements for o in s.provenance)
+    return TRAINING_BATCHES if trains else BATCHES
+
+
+def _of_term(name: str, term: Term, points: int, batches, names: Builder, program: Program, report: Report, choices: Choices):
     """(definitions that come before it, the term)."""
-    found, estimate, kind = correlation(term.form), _gain, Tiled
+    ways = ways_of(term.form, points, batches)
+    if ways is None:
+        return [], term
+    measured = choices.of(ways.point)
+    way = ways.named.get(measured, ways.estimated)
+    how = f" (measured: {measured})" if measured in ways.named else ""
+    if way is None:
+        report.declined(f"{name}: products of transformed tiles would not be faster{how}", term.provenance)
+        return [], term
+    what = " x ".join(str(s) for s in way)
+    report.did(f"{name}: is computed in tiles of {what} by minimal filtering{how}", term.provenance)
+    return ways.writer(name, term, ways.found, way, names, program).made()
+
+
+@dataclass(frozen=True)
+class Ways:
+    """The ways to compute a convolution, by name: in tiles with so many points along each axis, as `writer` writes it, or
+    (None) as it is. estimated: the best of them, by the cost model."""
+
+    point: Point
+    found: Correlation
+    writer: type[Tiled]
+    named: Mapping[str, tuple[int, ...] | None]
+    estimated: tuple[int, ...] | None
+
+
+@cache
+def ways_of(form: Form, points: int, batches: tuple[int, ...]) -> Ways | None:
+    """The ways to compute a sum; None if it is not a convolution, or cannot be taken in tiles."""
+    found, estimate, writer = correlation(form), _gain, Tiled
     if found is None:
-        found, estimate, kind = filter_gradient(term.form), _gain_of_gradient, TiledGradient
+        found, estimate, writer = filter_gradient(form), _gain_of_gradient, TiledGradient
     if found is None or not in_order(found):
-        return [], term
-    gain, sizes = max(((estimate(term.form, found, s, batches), s) for s in _tilings(found, points)), default=(0.0, ()))
-    if gain < WORTH:
-        report.declined(f"{name}: products of transformed tiles would not be faster", term.provenance)
-        return [], term
-    what = " x ".join(str(s) for s in sizes)
-    report.did(f"{name}: is computed in tiles of {what} by minimal filtering", term.provenance)
-    return kind(name, term, found, sizes, names, program).made()
+        return None
+    gains = {sizes: estimate(form, found, sizes, batches) for sizes in _tilings(found, points)}
+    named = {f"tiles of {' x '.join(map(str, s))} points": s for s, gain in gains.items() if gain > HOPELESS}
+    gain, best = max(((gain, sizes) for sizes, gain in gains.items()), default=(0.0, ()))
+    known_by = point(FILTERING, form.digest, points, batches)
+    return Ways(known_by, found, writer, {"direct": None, **named}, best if gain >= WORTH else None)
+
+
+def choices_in(program: Program, fast: bool) -> list[tuple[Definition, Ways]]:
+    """The definitions of a program that are convolutions with several ways to compute them. fast: see `winograd_fast`."""
+    points, batches = FAST if fast else ACCURATE, _batches(program)
+    definitions = [s for s in program.statements if isinstance(s, Definition) and s.gradient is None]
+    found = ((d, ways_of(t.form, points, batches)) for d in definitions for t in d.terms)
+    return [(d, ways) for d, ways in found if ways is not None and len(ways.named) > 1]
 
 
 # ------------------------------------------------------------------------------------------------ what is worth it
