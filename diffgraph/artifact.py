@@ -21,6 +21,7 @@ import numpy as np
 from diffgraph.compiler import Net
 from diffgraph.diagnostics import Source, error, suggest
 from diffgraph.interop import safetensors
+from diffgraph.ir.dimension import symbols
 from diffgraph.ir.program import Input, Output, Program, Table
 from diffgraph.ir.text import shape_text, show
 from diffgraph.language.elaborate import elaborate
@@ -52,7 +53,9 @@ def write_artifact(net: Net, directory: str | Path) -> dict[str, Any]:
     overwritten."""
     directory = Path(directory)
     network = net.network()
-    program = net.optimized(net.forward([output.name for output in network.outputs]))
+    forward = net.forward([output.name for output in network.outputs])
+    net.tuned(forward, {} if network.batch is None else {network.batch: 1}, prepare=True)
+    program = net.optimized(forward)
     executable = build(program, net.target, net.precision, net.threads)
     text = show(program, network.name)
     again = _read(Source(PROGRAM, text)).program
@@ -104,23 +107,28 @@ def _path(given: Input) -> str:
     return given.path if given.table is None and given.path else given.tensor.name
 
 
-def load_artifact(directory: str | Path, target: str | None = None, threads: int | None = None) -> Artifact:
-    """An artifact that runs: `load_artifact("lenet")(image = x)["probability"]`. target: that of compiling if None."""
-    return Artifact(Path(directory), target, threads)
+def load_artifact(
+    directory: str | Path, target: str | None = None, threads: int | None = None, tune: bool = False
+) -> Artifact:
+    """An artifact that runs: `load_artifact("lenet")(image = x)["probability"]`. target: that of compiling if None. tune:
+    its kernels are measured in several ways first, for one sample."""
+    return Artifact(Path(directory), target, threads, tune)
 
 
 class Artifact:
     """A compiled program with its weights. Calling it runs inference; arrays are checked against the declared shapes
     and types, and any batch size runs."""
 
-    def __init__(self, directory: Path, target: str | None = None, threads: int | None = None):
+    def __init__(self, directory: Path, target: str | None = None, threads: int | None = None, tune: bool = False):
         self.facts = _facts(directory)
         self.precision: str = self.facts["precision"]
         self.sizes: dict[str, int] = {}
         self._network = _read(read_source(directory / PROGRAM))
         arrays, _ = safetensors.read(directory / WEIGHTS)
         program = _with_roles(self._network.program, self.facts, arrays, directory)
-        self.executable: Executable = build(program, target or self.facts["target"], self.precision, threads)
+        target = target or self.facts["target"]
+        self.tuning = _tuning(program, target, self.precision, threads) if tune else None
+        self.executable: Executable = build(program, target, self.precision, threads)
         self.storage = self._stored(arrays, str(directory / WEIGHTS))
         self.executable.bind(self.storage)
 
@@ -172,6 +180,18 @@ def _read(source: Source) -> Network:
     if len(module.nets) != 1:
         raise error("DG930", f"{source.name} holds {len(module.nets)} nets; the program of an artifact is one")
     return elaborate(module, next(iter(module.nets)), {})
+
+
+def _tuning(program: Program, target: str, precision: str, threads: int | None):
+    """What has measured the kernels of a program for one sample."""
+    if target != "cpu":
+        raise error("DG817", f"programs for the target {target} are not tuned", help="leave --tune (tune=True) out")
+    from diffgraph.runtime.tune import Tuning
+
+    tuning = Tuning.on_this_machine(precision, threads)
+    open_sizes = {s for i in program.inputs for extent in i.tensor.shape for s in symbols(extent)}
+    tuning.kernels(program, dict.fromkeys(open_sizes, 1), prepare=True)
+    return tuning
 
 
 def _facts(directory: Path) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import cached_property, partial
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,6 +26,7 @@ from diffgraph.language.evaluate import arguments_of
 from diffgraph.language.limits import limits
 from diffgraph.language.module import Module, load_module, load_text
 from diffgraph.language.network import Network
+from diffgraph.passes.choices import ESTIMATED, FILTERING, Choices
 from diffgraph.passes.select import select
 from diffgraph.runtime import values
 from diffgraph.runtime.amounts import bytes_of_text
@@ -43,6 +44,9 @@ from diffgraph.training.run_directory import LAST, RunDirectory
 from diffgraph.training.variables import Variables
 from diffgraph.training.weights import fit
 
+if TYPE_CHECKING:
+    from diffgraph.runtime.tune import Tuning
+
 
 class Compiler:
     """From a module to executables, for one net with its settings. Every stage is made once and kept.
@@ -52,10 +56,15 @@ class Compiler:
 
     def __init__(
         self, module: Module, net: str | None, settings: Mapping[str, Any], target: str, precision: str, threads,
-        positional: tuple = (), memory: str | int | None = None, fast: bool = False,
+        positional: tuple = (), memory: str | int | None = None, fast: bool = False, tune: bool = False,
     ):  # fmt: skip
         self.positional = positional
         self.fast = fast
+        if tune and target != "cpu":
+            raise error("DG817", f"programs for the target {target} are not tuned", help="leave --tune (tune=True) out")
+        self.tune = tune
+        #: What has tuned programs, if something was.
+        self.tuning: Tuning | None = None
         self.memory = None if memory is None else bytes_of_text(memory)
         self.module = module
         self.net = net
@@ -113,10 +122,14 @@ class Compiler:
             builder.outputs += [Output(p, found[tensors[p]]) for p in there if found.get(tensors[p])]
         return builder.program()
 
-    def executable(self, program: Program, sizes: Mapping[str, int] | None = None, prepare: bool = True) -> Executable:
+    def executable(
+        self, program: Program, sizes: Mapping[str, int] | None = None, prepare: bool = True,
+        usual: Mapping[str, int] | None = None,
+    ) -> Executable:  # fmt: skip
         """The program after the passes, as something that runs. The reference target runs it as it is. Where memory is
         limited, a step for these sizes (the batch among them) fits into it, or an error says by how much it does not.
-        prepare: see `build`."""
+        prepare: see `build`. usual: the sizes that it is tuned for, if it is; by default the same."""
+        self.tuned(program, {**(sizes or {}), **(usual or {})}, prepare)
         make = partial(build, target=self.target, precision=self.precision, threads=self.threads, prepare=prepare)
         few, many = self.variants(program)
         if few is not many and not sizes:
@@ -127,6 +140,15 @@ class Compiler:
 
             optimized = fit(optimized, {**self.sizes, **sizes}, self.memory, self.precision)
         return make(optimized)
+
+    def tuned(self, program: Program, sizes: Mapping[str, int], prepare: bool) -> None:
+        """Measures, if it shall, what the cost model is not sure of in a program, for all that is compiled later to go by."""
+        if not self.tune:
+            return
+        from diffgraph.runtime.tune import Tuning
+
+        self.tuning = self.tuning or Tuning.on_this_machine(self.precision, self.threads)
+        self.tuning.program(program, {**self.sizes, **sizes}, self.fast, prepare, self.network().batch)
 
     def optimized(self, program: Program) -> Program:
         """The program after the passes of the target, for a few samples."""
@@ -140,10 +162,18 @@ class Compiler:
         def make() -> tuple[Program, Program]:
             from diffgraph.passes.pipeline import variants
 
-            return variants(program, self.target, self.fast)
+            return variants(program, self.target, self.fast, choices)
 
-        of = (program, self.target, self.fast)
+        choices = self._measured_choices().only((FILTERING,))
+        of = (program, self.target, self.fast, choices)
         return kept().recall("passes", of, make, lambda made: len(program.statements) >= LARGE)
+
+    def _measured_choices(self) -> Choices:
+        if self.target != "cpu":
+            return ESTIMATED
+        from diffgraph.runtime.measured import measurements
+
+        return measurements(self.precision).choices()
 
     def initial(self, seed: int) -> dict[str, np.ndarray]:
         """The initial values of parameters and states by path, in the program's precision."""
@@ -209,13 +239,14 @@ class Net(Compiler):
         positional: tuple = (),
         memory: str | int | None = None,
         fast: bool = False,
+        tune: bool = False,
     ):
         self.block = train
         own: dict[str, Any] = {}
         if train is not None:
             plan = train_block(module, net, train)
             net, own, positional = plan.net, dict(plan.settings), plan.positional
-        super().__init__(module, net, {**own, **(settings or {})}, target, precision, threads, positional, memory, fast)
+        super().__init__(module, net, {**own, **(settings or {})}, target, precision, threads, positional, memory, fast, tune)
         self._seed = seed
 
     @cached_property
@@ -357,9 +388,10 @@ class Net(Compiler):
         """Writes parameters and states: the old file or the new one is there, never half of one."""
         safetensors.write(path, self.storage, {"format": "diffgraph", "net": self.network().name})
 
-    def inference_executable(self) -> Executable:
-        """What computes the outputs."""
-        return self._once(("outputs",), lambda: self._bound(self.forward([o.name for o in self.network().outputs])))
+    def inference_executable(self, usual: Mapping[str, int] | None = None) -> Executable:
+        """What computes the outputs. usual: the sizes that it is tuned for, if it is."""
+        program = partial(self.forward, [o.name for o in self.network().outputs])
+        return self._once(("outputs",), lambda: self._bound(program(), None, True, usual))
 
     def training_executable(self) -> Executable:
         """What computes the loss and its gradients by all trained parameters."""
@@ -400,7 +432,8 @@ class Net(Compiler):
         shall fit into memory, if it shall."""
         # Between two gradients parameters usually change.
         prepare = key[0] != "gradients"
-        executable = self._once(key, lambda: self._bound(program(), sizes or None, prepare))
+        usual = self._sizes_of(arrays) if self.tune else None
+        executable = self._once(key, lambda: self._bound(program(), sizes or None, prepare, usual))
         known = {p.name for p in (*self.network().inputs, *self.network().targets)}
         for name in arrays:
             if name not in known:
@@ -412,13 +445,18 @@ class Net(Compiler):
 
     def _limited_sizes(self, arrays) -> dict[str, int]:
         """The batch of some arrays, where memory is limited."""
-        if self.memory is None:
-            return {}
+        return {} if self.memory is None else self._sizes_of(arrays)
+
+    def _sizes_of(self, arrays) -> dict[str, int]:
+        """The symbols, for some arrays."""
         given = {i.path: i for i in self.network().program.inputs}
         return values.solve([(given[n], np.shape(a)) for n, a in arrays.items() if n in given])
 
-    def _bound(self, program: Program, sizes: Mapping[str, int] | None = None, prepare: bool = True) -> Executable:
-        executable = self.executable(program, sizes, prepare)
+    def _bound(
+        self, program: Program, sizes: Mapping[str, int] | None = None, prepare: bool = True,
+        usual: Mapping[str, int] | None = None,
+    ) -> Executable:  # fmt: skip
+        executable = self.executable(program, sizes, prepare, usual)
         executable.bind(self.storage)
         return executable
 
@@ -452,7 +490,8 @@ def load(path: str | Path, net: str | None = None, settings: Mapping[str, Any] |
     net: its name, where the file has several. settings: by name; texts are expressions of the language. options:
     `train`, a train block whose settings the net gets; target ("cpu", "reference"), precision ("f32", "f64"), seed,
     threads; memory ("2GiB"): what a step of training may take, with its parameters, inputs and states; fast:
-    faster sums, with a relative error of up to 1e-5 in float32.
+    faster sums, with a relative error of up to 1e-5 in float32; tune: kernels are measured in several ways before
+    they are used, and what was found is kept for all that is compiled later.
     """
     return Net(load_module(path), net, settings, **options)
 

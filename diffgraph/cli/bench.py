@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from diffgraph.cli.options import model_options, read_assignments, read_sizes
+from diffgraph.cli.options import model_options, read_assignments, read_sizes, say_tuned, tune_option
 from diffgraph.diagnostics import error
 
 
@@ -27,10 +27,11 @@ from diffgraph.diagnostics import error
               "name such as torch, which means the function of the net's name in MODEL_torch.py beside MODEL.net.")  # fmt: skip
 @click.option("--memory", metavar="AMOUNT", help="Fit a step of training into this much memory: 2GiB.")
 @click.option("--rounds", type=click.IntRange(1), default=7, show_default=True, help="Turns of each peer.")
+@tune_option
 @model_options
 def command(
     file, mode, train_name, batch, open_sizes, steps, kernels, peers, memory, rounds, net_name, assignments, target, precision,
-    fast, threads, seed, as_json, quiet, **_,
+    fast, tune, threads, seed, as_json, quiet, **_,
 ) -> int:  # fmt: skip
     """Time and memory of a step of FILE's net, on random inputs: of its layers and kernels, and how much of the
     machine's measured limit that is.
@@ -48,7 +49,7 @@ def command(
         raise error("DG940", f"programs for the target {target} cannot be timed yet", help="leave --target out")
     threads = threads or available_threads()
     options = {"train": train_name, "precision": precision, "seed": seed, "threads": threads, "memory": memory}
-    options["fast"] = fast
+    options |= {"fast": fast, "tune": tune}
     make = partial(load, file, net_name, read_assignments(assignments), **options)
     sizes = read_sizes(open_sizes)
     net = make()
@@ -63,6 +64,8 @@ def command(
         found.append(bench.bench(work, limits, precision, steps, results))
         if not as_json:
             click.echo(bench.text(net.declared.name, found[-1], 0 if quiet else kernels))
+    if not quiet:
+        say_tuned(net)
     if not found:
         raise error("DG944", f"`{net.declared.name}` has nothing to run in this mode: no output, or no loss")
     if as_json:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from diffgraph.cli.options import model_options, read_assignments
+from diffgraph.cli.options import model_options, read_assignments, say_tuned, tune_option
 
 
 @click.command(name="eval")
@@ -15,9 +15,10 @@ from diffgraph.cli.options import model_options, read_assignments
 @click.option("--weights", required=True, type=click.Path(path_type=Path), help="A checkpoint or other weights.")
 @click.option("--train", "block", metavar="NAME", help="The train block whose data are used.")
 @click.option("--on", type=click.Choice(["test", "train"]), default="test", show_default=True)
+@tune_option
 @model_options
 def command(
-    file, weights, block, on, net_name, assignments, target, precision, fast, threads, seed, as_json, quiet, **_
+    file, weights, block, on, net_name, assignments, target, precision, fast, tune, threads, seed, as_json, quiet, **_
 ) -> int:
     """Losses and metrics of FILE's net with given weights on the held-out data; a confusion matrix for classes."""
     from diffgraph.compiler import Net
@@ -25,7 +26,7 @@ def command(
     from diffgraph.training.assembly import dataset_of, fill_net
     from diffgraph.training.evaluation import class_confusion
 
-    net = Net(load_module(file), net_name, read_assignments(assignments), block, target, precision, seed, threads, fast=fast)
+    net = Net(load_module(file), net_name, read_assignments(assignments), block, target, precision, seed, threads, fast=fast, tune=tune)
     plan = net.plan()
     dataset = dataset_of(plan, None, None, net, net.folder)
     train, test = fill_net(net, dataset)
@@ -34,6 +35,8 @@ def command(
     columns = test if held_out else train
     numbers = net.evaluate(columns)
     table = class_confusion(net, columns)
+    if not quiet:
+        say_tuned(net)
     if as_json:
         plain = None if table is None else table.tolist()
         click.echo(json.dumps({"on": "test" if held_out else "train", **numbers, "confusion": plain}))

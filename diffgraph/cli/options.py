@@ -26,6 +26,22 @@ def model_options(command):
     return command
 
 
+def tune_option(command):
+    """`--tune`, of commands that compile what they run."""
+    what = "Measure kernels in several ways first; what is found is kept for every later compilation."
+    return click.option("--tune", is_flag=True, help=what)(command)
+
+
+def say_tuned(net) -> None:
+    """Says on the error stream what tuning a `compiler.Net` or an artifact has found."""
+    tuning = net.tuning
+    if tuning is not None:
+        better = [m.gain for m in tuning.found if m.is_news]
+        best = f", up to {max(better):.2f} times as fast" if better else ""
+        left = f"; {tuning.disturbed} left, as others use the processors" if tuning.disturbed else ""
+        click.echo(f"tuned: {len(tuning.found)} choices measured, {len(better)} changed{best}{left}", err=True)
+
+
 def read_assignments(assignments: tuple[str, ...], option: str = "--set") -> dict[str, str]:
     """`name=value` pairs as a dict of texts; values are expressions of the language, read where they are used."""
     pairs = {}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from diffgraph.cli.options import model_options, read_assignments
+from diffgraph.cli.options import model_options, read_assignments, say_tuned, tune_option
 
 
 @click.command(name="predict")
@@ -16,8 +16,9 @@ from diffgraph.cli.options import model_options, read_assignments
 @click.option("--weights", type=click.Path(path_type=Path), help="A checkpoint or other weights.")
 @click.option("--train", "block", metavar="NAME", help="The train block whose settings the net has.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Write the outputs to this .npz file.")
+@tune_option
 @model_options
-def command(file, inputs, weights, block, output, net_name, assignments, target, precision, fast, threads, seed, as_json,
+def command(file, inputs, weights, block, output, net_name, assignments, target, precision, fast, tune, threads, seed, as_json,
 quiet,
             **_) -> int:  # fmt: skip
     """Outputs of FILE's net for INPUTS: PNG images, or one .npz, .npy or .csv file. FILE may be what `diffgraph
@@ -28,15 +29,17 @@ quiet,
     from diffgraph.training.data.reading import read_inputs
 
     if is_artifact(file):
-        net = load_artifact(file, target, threads)
+        net = load_artifact(file, target, threads, tune)
         given = read_inputs(inputs, net)
     else:
-        net = Net(load_module(file), net_name, read_assignments(assignments), block, target, precision, seed, threads, fast=fast)
+        net = Net(load_module(file), net_name, read_assignments(assignments), block, target, precision, seed, threads, fast=fast, tune=tune)
         given = read_inputs(inputs, net)
         if weights is None:
             raise click.UsageError("--weights FILE says which weights the net has")
         net.load(weights)
     found = net(**given)
+    if not quiet:
+        say_tuned(net)
     if output is not None:
         _write(output, found)
         if not quiet:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from diffgraph.cli.options import model_options, read_assignments
+from diffgraph.cli.options import model_options, read_assignments, say_tuned, tune_option
 
 #: Fields of the train block that have an option of their own.
 FIELDS = ("epochs", "steps", "batch", "optimizer")
@@ -25,8 +25,9 @@ FIELDS = ("epochs", "steps", "batch", "optimizer")
 @click.option("--batch", type=click.IntRange(1), help="Instead of the block's.")
 @click.option("--optimizer", metavar="TEXT", help='Instead of the block\'s: "adam(lr = 1e-3)".')
 @click.option("--memory", metavar="AMOUNT", help="Fit a step into this much memory, by computing again: 2GiB.")
+@tune_option
 @model_options
-def command(file, block, output, resume, weights, memory, net_name, assignments, target, precision, fast, threads, seed, as_json, quiet,
+def command(file, block, output, resume, weights, memory, net_name, assignments, target, precision, fast, tune, threads, seed, as_json, quiet,
             **fields) -> int:  # fmt: skip
     """Run the `train` block of FILE. `--set` reaches settings of the net and fields of the block."""
     from diffgraph.compiler import Net
@@ -42,13 +43,15 @@ def command(file, block, output, resume, weights, memory, net_name, assignments,
     overrides |= {name: value for name, value in fields.items() if value is not None}
     if seed is not None:
         overrides["seed"] = seed
-    net = Net(module, net_name, settings, block, target, precision, seed, threads, memory=memory, fast=fast)
+    net = Net(module, net_name, settings, block, target, precision, seed, threads, memory=memory, fast=fast, tune=tune)
     plan = net.plan(**overrides)
     if weights is not None:
         net.load(weights)
     directory = output or _free_directory(plan.name, resume)
     progress = progress_for(sys.stderr, quiet or as_json)
     history = net.train(directory=directory, resume=resume, progress=progress, **overrides)
+    if not quiet:
+        say_tuned(net)
     if as_json:
         click.echo(json.dumps({"run": str(directory), "ended": history.ended, "final": dict(history.final)}))
     elif not quiet:

@@ -121,7 +121,7 @@ def works(net, batch: int | None, sizes: Mapping[str, int], modes: Sequence[str]
     if INFERENCE in modes and network.outputs:
         program = net.forward([o.name for o in network.outputs])
         case = Case(INFERENCE, inputs, before, threads)
-        yield Work(INFERENCE, program, net.inference_executable(), _given(program, inputs), case, net.storage)
+        yield Work(INFERENCE, program, net.inference_executable(sizes_of(network, inputs)), _given(program, inputs), case, net.storage)
     if TRAINING in modes and network.losses:
         program, arrays = _training(net)
         executable = net.executable(program, sizes_of(network, inputs))

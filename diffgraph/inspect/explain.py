@@ -8,13 +8,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from diffgraph.diagnostics import Source
+from diffgraph.inspect.measured import entries
 from diffgraph.inspect.stages import gradient_program
 from diffgraph.ir.program import Program, Provenance, walk
 from diffgraph.language.elaborate import elaborate
 from diffgraph.language.module import load_module
 from diffgraph.language.network import Network
-from diffgraph.passes.pipeline import stages
+from diffgraph.passes.choices import ESTIMATED
+from diffgraph.passes.pipeline import position, stages
 from diffgraph.passes.report import Entry, Report
+from diffgraph.runtime.measured import measurements
 
 #: As many layers are named where one decision was made for many.
 _MOST_LAYERS = 4
@@ -55,16 +58,20 @@ class Account:
 
 
 def explanations(
-    path: Path, net: str | None, settings: dict, inference: bool = False, target: str = "cpu", fast: bool = False
-) -> Account:
-    """Every decision of the passes, in the order of the file; those about no line of it come last."""
+    path: Path, net: str | None, settings: dict, inference: bool = False, target: str = "cpu", fast: bool = False,
+    precision: str = "f32",
+) -> Account:  # fmt: skip
+    """Every decision of the passes, and what tuning has found, in the order of the file; those about no line of it come
+    last."""
     module = load_module(path)
     network = elaborate(module, net, settings, training=not inference)
     program = network.program if inference or not network.losses else gradient_program(network)
     report = Report()
-    done = stages(program, report, target=target, fast=fast)
+    known = measurements(precision) if target == "cpu" else None
+    done = stages(program, report, target=target, fast=fast, choices=known.choices() if known else ESTIMATED)
     places = _Places(network, module.source, [stage.program for stage in done])
-    found = [places.explanation(entry) for entry in report.entries]
+    tuned = entries(done[position("winograd")].program, done[-1].program, known, precision, fast) if known else []
+    found = [places.explanation(entry) for entry in (*report.entries, *tuned)]
     return Account(module.source, tuple(sorted(found, key=lambda e: (e.line is None, e.line or 0))))
 
 

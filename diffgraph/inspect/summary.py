@@ -76,12 +76,13 @@ def kernel_counts(network, precision: str = "f32", only: str = "") -> dict[str, 
     from diffgraph.passes.prepare import split_prepared
     from diffgraph.passes.report import Report
     from diffgraph.passes.select import select
-    from diffgraph.targets.cpu.machine import machine
+    from diffgraph.runtime.measured import measured_machine
 
     results = network.outputs or network.losses
-    program = optimize(select(network.program, [result.name for result in results]))
+    machine = measured_machine(precision)
+    program = optimize(select(network.program, [result.name for result in results]), choices=machine.choices)
     split = split_prepared(program, Report())
-    kernels = schedule(program if split is None else split.rest, machine(precision)).kernels
+    kernels = schedule(program if split is None else split.rest, machine).kernels
     paths = [{origin.path for origin in kernel.provenance} for kernel in kernels]
     own = [i.path for i in network.instances]
     total = sum(any(_within(q, only) for q in found) for found in paths) if only else len(kernels)

@@ -20,11 +20,13 @@ from typing import Any
 
 import numpy as np
 
+from diffgraph.runtime.foreign import Foreign
+
 #: Idle seconds before a turn, in which the spinning threads of the last one go to sleep.
 PAUSE = 0.03
 
-#: A turn is taken again if others used more than this part of it, and some clock ticks besides.
-FOREIGN, TICKS = 0.08, 0.025
+#: A turn is taken again if others used more than this part of it.
+FOREIGN = 0.08
 
 
 @dataclass(frozen=True)
@@ -229,31 +231,14 @@ def timed(run: Callable[[], Any], seconds: float) -> tuple[list[float], float]:
         # Caches are warm again, and threads awake.
         while time.perf_counter() - start < seconds / 8:
             run()
-    used, own, begin = _used(), _own(), time.perf_counter()
-    found = []
-    end = begin
+    others, found = Foreign(), []
+    begin = end = time.perf_counter()
     while end - begin < seconds or not found:
         before = time.perf_counter()
         run()
         end = time.perf_counter()
         found.append(end - before)
-    foreign = (_used() - used) - (_own() - own) - TICKS
-    return found, foreign / (end - begin)
-
-
-def _used() -> float:
-    """Processor seconds that all processes have used; 0 where the system does not tell."""
-    try:
-        with open("/proc/stat") as file:
-            user, nice, system, _, _, irq, soft, steal = map(int, file.readline().split()[1:9])
-    except OSError:
-        return 0.0
-    return (user + nice + system + irq + soft + steal) / os.sysconf("SC_CLK_TCK")
-
-
-def _own() -> float:
-    times = os.times()
-    return times.user + times.system
+    return found, others.share
 
 
 @contextlib.contextmanager

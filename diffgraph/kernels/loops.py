@@ -25,9 +25,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from diffgraph.ir.dimension import Size
+from diffgraph.ir.dimension import Size, symbols
 from diffgraph.ir.expression import Expr, digest_of
+from diffgraph.ir.form import Form
 from diffgraph.ir.program import Provenance
+from diffgraph.passes.choices import Point
 
 
 @dataclass(frozen=True)
@@ -346,6 +348,17 @@ class Unit:
 
 
 @dataclass(frozen=True)
+class Ways:
+    """What of a kernel may be done in several ways, and measured: how the sums of `forms`, whose axes each result's axis is
+    `written` by, are tiled; and, at `point`, in which order it goes through blocks, by name, the estimated one first."""
+
+    forms: tuple[Form, ...]
+    written: tuple[tuple[int | None, ...], ...]
+    point: Point
+    orders: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Kernel:
     """A loop nest.
 
@@ -359,6 +372,7 @@ class Kernel:
     body: tuple[Statement, ...]
     work: Size
     provenance: Provenance = field(default=(), compare=False)
+    ways: Ways | None = field(default=None, compare=False)
 
     @property
     def results(self) -> tuple[str, ...]:
@@ -369,6 +383,11 @@ class Kernel:
     def is_flat(self) -> bool:
         """Whether the units are the loop that runs in vectors."""
         return len(self.units) == 1 and not any(isinstance(s, (Loop, When, TileStart)) for s in self.body)
+
+    @property
+    def symbols(self) -> frozenset[str]:
+        """What its units and its work depend on."""
+        return frozenset().union(symbols(self.work), *(symbols(u.extent) for u in self.units))
 
     @cached_property
     def digest(self) -> str:

@@ -103,10 +103,11 @@ class Nest:
             self._buffer(member.tensor.name, written=True)
         work = sum((m.work for m in members), 0)
         if members[0].style == "tile":
-            loops, body = Tiling(self, members, self.machine).statements()
+            tiling = Tiling(self, members, self.machine)
+            loops, body = tiling.statements()
             units = self._outer_units(loops)
             body = nested(loops[len(units) :], body)
-            return self._pruned(Kernel(name, tuple(self.buffers), units, body, work, provenance))
+            return self._pruned(Kernel(name, tuple(self.buffers), units, body, work, provenance, tiling.known_ways))
         if members[0].style == "cases":
             loops, body = Cases(self, members[0], self.machine).statements()
             units = self._outer_units(loops)

@@ -46,6 +46,9 @@ MOST_STEPS = 100
 #: From so many cycles for an element on, loops are as good.
 MOST_CYCLES = 0.3
 
+#: A way whose cost is less than so many times the least may be the best; more than so many are not measured.
+UNSURE, MOST_MEASURED = 1.4, 6
+
 #: Below this many elements of the domain, loops without a plan are as good; where every vector is full, only below fewer.
 SMALL, SMALL_IF_FULL = 4096, 256
 
@@ -133,6 +136,27 @@ def priced(
         if None not in costs:
             total = sum(c * _points(f) for c, f in zip(costs, forms)) / sum(_points(f) for f in forms)
             yield choice, total
+
+
+def worth_measuring(
+    forms: tuple[Form, ...], written: tuple[tuple[int | None, ...], ...], machine: Machine
+) -> tuple[str, ...]:
+    """The names of ways to tile that may be the best, that by estimate first: those near it in cost, of each kind (which axes
+    are taken together) the cheapest, and of its own kind some more."""
+    estimated = choose(forms, written, replace(machine, choices=ESTIMATED))
+    if estimated is None:
+        return ()
+    near = [(c, cycles) for c, cycles in priced(forms, written, machine) if cycles < UNSURE * estimated.cost]
+    found: dict[tuple, list[str]] = {_kind(estimated): [estimated.name]}
+    for choice, _ in sorted(near, key=lambda pair: pair[1]):
+        names = found.setdefault(_kind(choice), [])
+        if choice.name not in names and len(names) < (3 if _kind(choice) == _kind(estimated) else 1):
+            names.append(choice.name)
+    return tuple(name for names in found.values() for name in names)[:MOST_MEASURED]
+
+
+def _kind(choice: Choice) -> tuple:
+    return choice.along, choice.lane, choice.row, choice.column
 
 
 def can_follow(form: Form, written: Sequence[int | None], choice: Choice) -> bool:

@@ -11,6 +11,7 @@ The last block along an axis may be smaller: it is a tile of its own.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 
 from diffgraph.ir.affine import affine, index
 from diffgraph.ir.dimension import Size, floor_divide, product
@@ -29,6 +30,7 @@ from diffgraph.kernels.loops import (
     TileStep,
     TileStore,
     TileValue,
+    Ways,
     When,
     nested,
 )
@@ -62,11 +64,17 @@ class Tiling:
         measured = self.machine.choices.of(self.point) if self.machine.choices else None
         return ways.get(measured, next(iter(ways.values())))()
 
-    @property
+    @cached_property
     def point(self) -> Point:
         """What measurements of the ways to go through the blocks are known by."""
         forms = [[(p.form.digest, p.axes) for p in m.pieces] for m in self.members]
         return point(LOOPS, forms, self.choice.name)
+
+    @property
+    def known_ways(self) -> Ways:
+        """What may be measured."""
+        reducing = [p for p in self.members[0].pieces if p.form.reduced]
+        return Ways(tuple(p.form for p in reducing), tuple(p.axes for p in reducing), self.point, tuple(self.ways()))
 
     def ways(self) -> dict[str, Callable[[], tuple[list[tuple[int, Size]], tuple[Statement, ...]]]]:
         """The ways to go through the blocks, by name; the first is the best by estimate. Each gives `statements`."""

@@ -116,6 +116,11 @@ class Stage:
     program: Program
 
 
+def position(name: str) -> int:
+    """How many passes come before the first one of a name."""
+    return [n for n, _ in PIPELINE].index(name)
+
+
 def optimize(
     program: Program, report: Report | None = None, until: int | None = None, target: str = "cpu",
     interleaved: bool = True, fast: bool = False, choices: Choices = ESTIMATED,
@@ -129,12 +134,17 @@ def variants(
 ) -> tuple[Program, Program]:
     """The program after the passes for a target, for a few samples and for many: the same where interleaving them does not
     pay, or is not for the target."""
-    at = [name for name, _ in PIPELINE].index("interleave")
+    at = position("interleave")
     before = optimize(program, until=at, target=target)
     after = _passes(PIPELINE[at + 1 :], target, False, fast, choices)
     many = interleave(before, Report()) if target == "cpu" else before
     few = _passed(before, after, Report())[-1].program
     return few, few if many is before else _passed(many, after, Report())[-1].program
+
+
+def resumed(program: Program, first: str, fast: bool = False, choices: Choices = ESTIMATED) -> Program:
+    """The program after the passes from one on, for a processor; it is as the passes before that leave it."""
+    return _passed(program, _passes(PIPELINE[position(first) :], "cpu", True, fast, choices), Report())[-1].program
 
 
 def stages(

@@ -34,13 +34,22 @@ def default_directory() -> Path:
 
 @dataclass
 class Cache:
-    """A directory of compiled kernels."""
+    """A directory of compiled kernels, or what else is in a folder of it."""
 
     directory: Path
+    folder: str = "kernels"
 
     def path(self, key: str, suffix: str) -> Path:
         """Where the file of a key is."""
-        return self.directory / "kernels" / key[:2] / f"{key}{suffix}"
+        return self.directory / self.folder / key[:2] / f"{key}{suffix}"
+
+    def keys(self, suffix: str) -> list[str]:
+        """The keys that something is there for, in order."""
+        try:
+            found = (self.directory / self.folder).glob(f"*/[!.]*{suffix}")
+            return sorted(path.name.removesuffix(suffix) for path in found)
+        except OSError:
+            return []
 
     def load(self, key: str, suffix: str = ".object") -> bytes | None:
         """What was stored for a key, None if there is nothing, or it is damaged or that of another key."""
@@ -66,7 +75,7 @@ class Cache:
     def trim(self, suffix: str, most: int) -> None:
         """Removes the oldest files with a suffix, so that `most` are left."""
         try:
-            found = [(path.stat().st_mtime, path) for path in (self.directory / "kernels").glob(f"*/*{suffix}")]
+            found = [(path.stat().st_mtime, path) for path in (self.directory / self.folder).glob(f"*/*{suffix}")]
             for _, path in sorted(found)[:-most]:
                 path.unlink(missing_ok=True)
         except OSError:

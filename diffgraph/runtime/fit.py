@@ -15,8 +15,8 @@ from diffgraph.passes.recompute import peak_of, recompute
 from diffgraph.passes.report import Report
 from diffgraph.runtime import values
 from diffgraph.runtime.amounts import readable
+from diffgraph.runtime.measured import measured_machine
 from diffgraph.runtime.plan import Code, Planner
-from diffgraph.targets.cpu.machine import machine
 
 #: How often the estimate of what a program takes is corrected by what its plan really takes.
 MOST_ATTEMPTS = 6
@@ -39,7 +39,7 @@ def kept_bytes(program: Program, sizes: Mapping[str, int], precision: str) -> in
 
 def arena_bytes(program: Program, sizes: Mapping[str, int], precision: str) -> int:
     """Bytes that a step with commits takes beside what it is given."""
-    commits = reuse(place_commits(schedule(program, machine(precision)), program), program)
+    commits = reuse(place_commits(schedule(program, measured_machine(precision)), program), program)
     given = frozenset(i.tensor.name for i in program.inputs)
     real = values.DTYPES[precision]["float"].name
     planner = Planner(commits, sizes, real, 1, _AnyCode(), given, True, frozenset())

@@ -46,7 +46,7 @@ class Kept:
         """What `make()` gives, from disk if it is there, and kept if it is large. of: everything that it depends on; where
         that holds values without a content of their own, such as functions, nothing is kept."""
         try:
-            key = hashlib.blake2b(f"{kind} {_package()}".encode() + content(of), digest_size=16).hexdigest()
+            key = hashlib.blake2b(f"{kind} {package()}".encode() + content(of), digest_size=16).hexdigest()
         except TypeError:
             return make()
         found = self.cache.load(key, SUFFIX)
@@ -85,7 +85,7 @@ def kept() -> Kept:
 
 
 @lru_cache
-def _package() -> str:
+def package() -> str:
     """What results depend on besides their arguments: the files of this package, and what runs them."""
     digest = hashlib.blake2b(f"{sys.version} {np.__version__}".encode(), digest_size=16)
     for folder, folders, names in os.walk(Path(diffgraph.__file__).parent):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
@@ -12,31 +12,34 @@ from diffgraph.kernels.commit import Commits, place_commits
 from diffgraph.kernels.loops import Kernel
 from diffgraph.kernels.reuse import reuse
 from diffgraph.kernels.schedule import schedule
+from diffgraph.kernels.tiles import Machine
 from diffgraph.runtime import values
 from diffgraph.runtime.arena import Arena
 from diffgraph.runtime.executable import Block, Executable
 from diffgraph.runtime.kept import LARGE, kept
 from diffgraph.runtime.library import Named, bounds_are_checked, default_library
+from diffgraph.runtime.measured import measured_machine
 from diffgraph.runtime.plan import Code, Planner
 from diffgraph.runtime.run import Run
 from diffgraph.runtime.team import Team, available_threads
 from diffgraph.targets.cpu.compile import ENTRIES, fingerprint
 from diffgraph.targets.cpu.emit import emit
-from diffgraph.targets.cpu.machine import machine
 
 #: Plans are kept for so many different batch sizes.
 MOST_PLANS = 32
 
 
 class NativeExecutable(Executable):
-    """A program run by kernels of this machine's own."""
+    """A program run by kernels of this machine's own. machine: what they are made for; by default this one, and what was
+    measured on it."""
 
-    def __init__(self, program: Program, precision: str, threads: int | None):
+    def __init__(self, program: Program, precision: str, threads: int | None, machine: Machine | None = None):
         super().__init__(program, precision)
+        self.machine = machine or measured_machine(precision)
         self.threads = max(1, threads or available_threads())
         self.check_bounds = bounds_are_checked()
         library = default_library()
-        self.commits, named = _scheduled(program, precision, self.check_bounds)
+        self.commits, named = _scheduled(program, precision, self.check_bounds, self.machine)
         self._kernels = self.commits.schedule.kernels
         codes = library.functions(self._kernels, precision, self.check_bounds, named)
         entries = library.entries(ENTRIES)
@@ -110,15 +113,26 @@ class NativeExecutable(Executable):
                 self._note_commit()
 
 
-def _scheduled(program: Program, precision: str, check_bounds: bool) -> tuple[Commits, tuple[Named, ...]]:
+def _scheduled(
+    program: Program, precision: str, check_bounds: bool, machine: Machine
+) -> tuple[Commits, tuple[Named, ...]]:
     """What a step of a program does, and what its kernels are known by."""
 
     def make():
-        commits = reuse(place_commits(schedule(program, machine(precision)), program), program)
+        commits = reuse(place_commits(schedule(program, machine), program), program)
         return commits, default_library().named(commits.schedule.kernels, precision, check_bounds)
 
-    of = (program, precision, check_bounds, machine(precision), fingerprint())
+    of = (program, precision, check_bounds, machine, fingerprint())
     return kept().recall("schedule", of, make, lambda made: len(program.statements) >= LARGE)
+
+
+def compiled_ahead(programs: Iterable[tuple[Program, Machine]], precision: str) -> None:
+    """Compiles the kernels of many programs together, so that all cores take part."""
+    kernels: dict[Kernel, Named] = {}
+    for program, machine in programs:
+        commits, named = _scheduled(program, precision, bounds_are_checked(), machine)
+        kernels.update(zip(commits.schedule.kernels, named, strict=True))
+    default_library().functions(list(kernels), precision, bounds_are_checked(), list(kernels.values()))
 
 
 _teams: dict[int, Team] = {}

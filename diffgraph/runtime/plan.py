@@ -17,6 +17,7 @@ from diffgraph.ir.dimension import Size, evaluate, product
 from diffgraph.kernels.commit import Commits, touched
 from diffgraph.kernels.loops import Kernel
 from diffgraph.kernels.steps import Copy, Launch, Repeat, Sort, Step
+from diffgraph.passes.choices import ESTIMATED, THREADS, Choices, Point, point
 from diffgraph.runtime.arena import Life, place
 from diffgraph.targets.cpu.rows import BEGIN, CALL, COPY, COUNT, END, LEVELS, LINK, MOVE, PUT, SWAP, WAIT, WIDTH
 
@@ -28,6 +29,9 @@ GRAIN = 64
 
 BYTES = {"float32": 4, "float64": 8}
 
+#: Numbers of threads by their names.
+THREAD_COUNTS = {str(n): n for n in range(1, 257)}
+
 
 @dataclass(frozen=True)
 class Code:
@@ -35,6 +39,12 @@ class Code:
 
     address: int
     sizes: tuple[Size, ...]
+
+
+def threads_point(kernel: Kernel, sizes: Mapping[str, int]) -> Point:
+    """What measurements of how many threads are best for a kernel, for sizes of the symbols, are known by."""
+    units = [evaluate(u.extent, sizes) for u in kernel.units]
+    return point(THREADS, kernel.digest, units, evaluate(kernel.work, sizes))
 
 
 @dataclass
@@ -57,7 +67,7 @@ class Planner:
     """Makes plans for the sizes of one batch.
 
     functions: machine code for each kernel, and for the common kernels by name. given: the tensors whose memory the
-    caller provides. kept_aside: states that kernels overwrite, but that shall keep their values.
+    caller provides. kept_aside: states that kernels overwrite, but that shall keep their values. choices: what was measured.
     """
 
     def __init__(
@@ -70,7 +80,9 @@ class Planner:
         given: frozenset[str],
         commit: bool,
         kept_aside: frozenset[str],
+        choices: Choices = ESTIMATED,
     ):
+        self.choices = choices
         self.commits = commits
         self.tensors = commits.schedule.tensors
         self.memory = commits.schedule.memory
@@ -212,16 +224,21 @@ class Planner:
         code = self.functions[kernel]
         units = self.extent(product([u.extent for u in kernel.units]))
         grain = GRAIN if kernel.is_flat else 1
-        work = self.extent(kernel.work)
+        threads = self._threads(units, self.extent(kernel.work), grain)
+        measured = self.choices.of(threads_point(kernel, self.sizes)) if self.choices else None
+        if measured in THREAD_COUNTS:
+            threads = self._threads(units, THREAD_COUNTS[measured] * WORK_PER_THREAD, grain)
         for buffer in kernel.buffers:
             if buffer.private:
-                self.spare[buffer.name] = self._threads(units, work, grain) * buffer.size * BYTES[self.real]
+                self.spare[buffer.name] = threads * buffer.size * BYTES[self.real]
         slots = [self.slot(b.name) for b in kernel.buffers]
-        self.call(code, slots, [self.extent(s) for s in code.sizes], units, work, grain)
+        self._call(code, slots, [self.extent(s) for s in code.sizes], units, threads, grain)
 
     def call(self, code: Code, slots: list[int], sizes: list[int], units: int, work: int, grain: int = 1) -> None:
         """Runs a function on some slots, with as many threads as its work deserves."""
-        threads = self._threads(units, work, grain)
+        self._call(code, slots, sizes, units, self._threads(units, work, grain), grain)
+
+    def _call(self, code: Code, slots: list[int], sizes: list[int], units: int, threads: int, grain: int) -> None:
         self.row(CALL, code.address, self._table(slots), self._table(sizes), units, threads, grain)
 
     def _threads(self, units: int, work: int, grain: int) -> int:

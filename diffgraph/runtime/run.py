@@ -49,6 +49,7 @@ class Run:
             frozenset(given - self.kept_aside),
             commit,
             self.kept_aside,
+            owner.machine.choices,
         )
         self._lending = self._find_lending() if lends else {}
         self._pools = self._make_pools()
