@@ -30,6 +30,7 @@ from diffgraph.language.network import Network
 from diffgraph.language.parser import read_source
 from diffgraph.runtime import values
 from diffgraph.runtime.executable import Executable, build
+from diffgraph.runtime.measured import is_tunable
 from diffgraph.runtime.storage import Storage
 from diffgraph.training.weights import fit
 
@@ -127,7 +128,7 @@ class Artifact:
         arrays, _ = safetensors.read(directory / WEIGHTS)
         program = _with_roles(self._network.program, self.facts, arrays, directory)
         target = target or self.facts["target"]
-        self.tuning = _tuning(program, target, self.precision, threads) if tune else None
+        self.tuning = _tuned(program, self.precision, threads) if tune and is_tunable(target) else None
         self.executable: Executable = build(program, target, self.precision, threads)
         self.storage = self._stored(arrays, str(directory / WEIGHTS))
         self.executable.bind(self.storage)
@@ -182,10 +183,8 @@ def _read(source: Source) -> Network:
     return elaborate(module, next(iter(module.nets)), {})
 
 
-def _tuning(program: Program, target: str, precision: str, threads: int | None):
+def _tuned(program: Program, precision: str, threads: int | None):
     """What has measured the kernels of a program for one sample."""
-    if target != "cpu":
-        raise error("DG817", f"programs for the target {target} are not tuned", help="leave --tune (tune=True) out")
     from diffgraph.runtime.tune import Tuning
 
     tuning = Tuning.on_this_machine(precision, threads)

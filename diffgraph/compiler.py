@@ -26,12 +26,13 @@ from diffgraph.language.evaluate import arguments_of
 from diffgraph.language.limits import limits
 from diffgraph.language.module import Module, load_module, load_text
 from diffgraph.language.network import Network
-from diffgraph.passes.choices import ESTIMATED, FILTERING, Choices
+from diffgraph.passes.choices import FILTERING
 from diffgraph.passes.select import select
 from diffgraph.runtime import values
 from diffgraph.runtime.amounts import bytes_of_text
 from diffgraph.runtime.executable import Executable, build
 from diffgraph.runtime.kept import LARGE, kept
+from diffgraph.runtime.measured import choices_for, is_tunable
 from diffgraph.runtime.storage import Storage
 from diffgraph.runtime.variants import BySamples, is_many
 from diffgraph.training import loop
@@ -60,9 +61,7 @@ class Compiler:
     ):  # fmt: skip
         self.positional = positional
         self.fast = fast
-        if tune and target != "cpu":
-            raise error("DG817", f"programs for the target {target} are not tuned", help="leave --tune (tune=True) out")
-        self.tune = tune
+        self.tune = tune and is_tunable(target)
         #: What has tuned programs, if something was.
         self.tuning: Tuning | None = None
         self.memory = None if memory is None else bytes_of_text(memory)
@@ -164,16 +163,9 @@ class Compiler:
 
             return variants(program, self.target, self.fast, choices)
 
-        choices = self._measured_choices().only((FILTERING,))
+        choices = choices_for(self.target, self.precision).only((FILTERING,))
         of = (program, self.target, self.fast, choices)
         return kept().recall("passes", of, make, lambda made: len(program.statements) >= LARGE)
-
-    def _measured_choices(self) -> Choices:
-        if self.target != "cpu":
-            return ESTIMATED
-        from diffgraph.runtime.measured import measurements
-
-        return measurements(self.precision).choices()
 
     def initial(self, seed: int) -> dict[str, np.ndarray]:
         """The initial values of parameters and states by path, in the program's precision."""
@@ -453,9 +445,8 @@ class Net(Compiler):
         return values.solve([(given[n], np.shape(a)) for n, a in arrays.items() if n in given])
 
     def _bound(
-        self, program: Program, sizes: Mapping[str, int] | None = None, prepare: bool = True,
-        usual: Mapping[str, int] | None = None,
-    ) -> Executable:  # fmt: skip
+        self, program: Program, sizes: Mapping[str, int] | None = None, prepare: bool = True, usual=None
+    ) -> Executable:
         executable = self.executable(program, sizes, prepare, usual)
         executable.bind(self.storage)
         return executable

@@ -16,9 +16,10 @@ from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 
+from diffgraph.diagnostics import error
 from diffgraph.ir.expression import digest_of
 from diffgraph.kernels.tiles import Machine
-from diffgraph.passes.choices import Choices, Point
+from diffgraph.passes.choices import ESTIMATED, Choices, Point
 from diffgraph.runtime.cache import Cache, default_directory
 from diffgraph.runtime.kept import package
 from diffgraph.targets.cpu.compile import fingerprint
@@ -112,6 +113,18 @@ def _measurements(directory: str, precision: str) -> Measurements:
 def measurements(precision: str) -> Measurements:
     """Those of this host in the default cache directory."""
     return _measurements(str(default_directory()), precision)
+
+
+def is_tunable(target: str) -> bool:
+    """True; an error for a target that is not measured."""
+    if target != "cpu":
+        raise error("DG817", f"programs for the target {target} are not tuned", help="leave --tune (tune=True) out")
+    return True
+
+
+def choices_for(target: str, precision: str) -> Choices:
+    """What compiling for a target goes by; only processors are measured."""
+    return measurements(precision).choices() if target == "cpu" else ESTIMATED
 
 
 def measured_machine(precision: str) -> Machine:
