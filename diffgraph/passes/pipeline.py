@@ -19,6 +19,7 @@
     extract        after fuse, on the loops that there will be
     canonicalize, cse        again: the last steps make new forms, some of them equal
     fuse, dce      again: some sums have become maps (of what is 0 but in one place)
+    anticipate     on the maps that there will be, whose products with a derivative are still their own
     interleave     on the tensors that there will be, before layout: what samples fill, channels need not
     layout         on the tensors that there will be: it changes where their elements are, not what is computed
     winograd       after layout, which has put channels in order, and before halo, which serves its reads as well
@@ -37,8 +38,9 @@ from functools import partial
 
 from diffgraph.diagnostics import CompilerBug, DiffgraphError
 from diffgraph.ir.program import Program
-from diffgraph.passes.choices import ESTIMATED, Choices
+from diffgraph.passes.anticipate import anticipate
 from diffgraph.passes.canonicalize import canonicalize
+from diffgraph.passes.choices import ESTIMATED, Choices
 from diffgraph.passes.compose import compose
 from diffgraph.passes.contract import contract
 from diffgraph.passes.cse import cse
@@ -87,6 +89,7 @@ PIPELINE: Passes = (
     ("cse", cse),
     ("fuse", fuse),
     ("dce", dce),
+    ("anticipate", anticipate),
     ("interleave", interleave),
     ("layout", layout),
     ("winograd", winograd),
