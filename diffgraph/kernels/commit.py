@@ -26,7 +26,7 @@ from diffgraph.kernels.loops import (
     TileStore,
     When,
 )
-from diffgraph.kernels.steps import Copy, Launch, Repeat, Schedule, Sort, Step
+from diffgraph.kernels.steps import Apart, Copy, Launch, Repeat, Schedule, Sort, Step
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def _maker(steps: list[Step], tensor: str) -> int | None:
 
 def written(step: Step) -> tuple[str, ...]:
     match step:
-        case Launch(results=results) | Repeat(results=results):
+        case Launch(results=results) | Repeat(results=results) | Apart(results=results):
             return results
         case Sort(tensor):
             return (tensor,)
@@ -114,6 +114,11 @@ def touched(step: Step) -> Iterator[str]:
                 yield from (row.inner, row.outer)
             for state in step.states:
                 yield from (state.inner, state.next)
+            for inner in step.steps:
+                yield from touched(inner)
+        case Apart():
+            yield from (v.outer for v in step.views)
+            yield from (outer for _, outer in step.sums)
             for inner in step.steps:
                 yield from touched(inner)
 
@@ -254,3 +259,8 @@ def renamed(step: Step, old: str, new: str) -> Step:
         case Repeat():
             rows = tuple(replace(r, outer=name(r.outer)) for r in step.rows)
             return replace(step, rows=rows, steps=tuple(renamed(s, old, new) for s in step.steps))
+        case Apart():
+            views = tuple(replace(v, outer=name(v.outer)) for v in step.views)
+            sums = tuple((inner, name(outer)) for inner, outer in step.sums)
+            steps = tuple(renamed(s, old, new) for s in step.steps)
+            return replace(step, views=views, sums=sums, steps=steps, results=tuple(map(name, step.results)))

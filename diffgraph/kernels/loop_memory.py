@@ -39,11 +39,14 @@ class LoopMemory:
 
     def place(self) -> None:
         """Decides for every yield and every carry."""
-        self.yields = {y.inner: y.stacked.name for y in self.scan.yields}
+        yields = {y.inner: y.stacked.name for y in self.scan.yields}
+        # What others than the region around look at lies where they find it.
+        apart = {inner: stacked for inner, stacked in yields.items() if stacked in self.outside.viewed}
+        self.yields = {inner: stacked for inner, stacked in yields.items() if inner not in apart}
         kept = [c for c in self.scan.carries if self._is_yielded(c)]
         for carry in kept:
             self._keep(carry)
-        for inner, stacked in self.yields.items():
+        for inner, stacked in (*self.yields.items(), *apart.items()):
             self._row(self.inside.name(inner), self.outside.name(stacked))
         for carry in self.scan.carries:
             if carry not in kept:

@@ -9,7 +9,7 @@ not before what they read, sharing at least the outermost loop.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from diffgraph.ir.dimension import product
@@ -24,9 +24,11 @@ from diffgraph.kernels.margins import margins
 from diffgraph.kernels.member import Member, Piece, follows, member
 from diffgraph.kernels.nest import Nest, can_share, preserved_axes
 from diffgraph.kernels.roles import ACROSS, Space, role_of
+from diffgraph.kernels.regions import Region, divided
 from diffgraph.kernels.row_groups import common_space, space_of_maps
 from diffgraph.kernels.rows import joined_parts, parts_of
 from diffgraph.kernels.scatter import scatter
+from diffgraph.kernels.share import region_steps
 from diffgraph.kernels.steps import Launch, Part, Repeat, Schedule, Sort, Step
 from diffgraph.kernels.tiles import Machine
 from diffgraph.kernels.transformed import Transformed, apart, maps_in_cases, transformed
@@ -50,7 +52,12 @@ def schedule(program: Program, machine: Machine | Device | None = None) -> Sched
     parts: dict[str, Part] = {}
     maker = _Scheduler(tensors, memory, tables, parts, "", machine)
     maker.declare(program)
-    steps = maker.steps(program, frozenset(program.roots))
+    roots = frozenset(program.roots)
+    statements: list[Statement | Region] = _needed(program, roots)
+    if isinstance(machine, Machine):
+        maker.of = program.tensors
+        statements = divided(program, statements, roots)
+    steps = maker.steps_of(statements, roots)
     return Schedule(tensors, memory, steps, tables, parts)
 
 
@@ -88,19 +95,38 @@ class _Scheduler:
         self.cases: dict[str, InCases] = {}
         #: Sums that cores take shares of, by the tensor of the shares.
         self.shared_out: dict[str, str] = {}
+        #: The tensors of the program, by their names in it.
+        self.of: Mapping[str, Tensor] = {}
+        #: In a region: the tensors that have other names there, and of these those that it makes.
+        self.renamed: Mapping[str, str] = {}
+        self.viewed: frozenset[str] = frozenset()
+        #: Whether one thread runs the steps alone.
+        self.is_apart = False
 
     def name(self, tensor: str) -> str:
         """The name of a tensor of this program in the schedule."""
-        return self.prefix + tensor
+        return self.renamed.get(tensor) or self.prefix + tensor
 
     def declare(self, program: Program) -> None:
         """Makes the inputs known."""
         for given in program.inputs:
-            self._declare(given.tensor)
+            self.declare_tensor(given.tensor)
             if given.table is not None:
                 self.tables[self.name(given.tensor.name)] = given.table
 
-    def _declare(self, tensor: Tensor, source: str | None = None) -> Tensor:
+    def within(self, renamed: Mapping[str, str], viewed: frozenset[str]) -> _Scheduler:
+        """The scheduler of a region of this program."""
+        made = _Scheduler(self.tensors, self.memory, self.tables, self.parts, self.prefix, self.machine)
+        made.renamed, made.viewed, made.is_apart = renamed, viewed, True
+        return made
+
+    def joined(self, tensor: Tensor, piece: Piece, provenance: Provenance) -> list[Step]:
+        """The steps that make a tensor of one term, by itself."""
+        made = member(tensor, (piece,), provenance, self.machine)
+        return self._launch(_Group([made], made.depth), frozenset((tensor.name,)))
+
+    def declare_tensor(self, tensor: Tensor, source: str | None = None) -> Tensor:
+        """A tensor of this program under the name that it has in the schedule."""
         named = replace(tensor, name=self.name(tensor.name))
         self.tensors[named.name] = named
         self.memory[named.name] = named.name if source is None else self.memory[source]
@@ -108,7 +134,11 @@ class _Scheduler:
 
     def steps(self, program: Program, roots: frozenset[str]) -> tuple[Step, ...]:
         """The steps that make the roots (names of this program)."""
-        statements = _needed(program, roots)
+        return self.steps_of(_needed(program, roots), roots)
+
+    def steps_of(self, parts: Sequence[Statement | Region], roots: frozenset[str]) -> tuple[Step, ...]:
+        """The steps of statements, and of regions of others."""
+        statements = [s for s in parts if not isinstance(s, Region)]
         if isinstance(self.machine, Machine):
             self.transformed = transformed(statements, roots, self.name)
             self.inner = {name for made in self.transformed.values() for name in made.names}
@@ -116,9 +146,12 @@ class _Scheduler:
                 if (made := in_cases(stages)) is not None:
                     self.cases[stages[0].name] = made
                     self.inner.update(made.names)
-        for statement in statements:
-            self._place(statement)
-        outside = self._outside(statements, roots)
+        for part in parts:
+            if isinstance(part, Region):
+                self._alone([self.name(n) for n in part.results], region_steps(part, self))
+            else:
+                self._place(part)
+        outside = self._outside(parts, roots)
         steps: list[Step] = []
         for at, group in enumerate(self.groups):
             if isinstance(group, list):
@@ -132,13 +165,13 @@ class _Scheduler:
     def _place(self, statement: Statement) -> None:
         match statement:
             case Reshape(tensor, operand):
-                self._declare(tensor, self.name(operand))
+                self.declare_tensor(tensor, self.name(operand))
                 self.made_in[self.name(tensor.name)] = self.made_in.get(self.name(operand), -1)
             case Argsort(tensor, operand, descending, provenance):
-                named = self._declare(tensor)
+                named = self.declare_tensor(tensor)
                 self._alone([named.name], [Sort(named.name, self.name(operand), descending, provenance)])
             case Scan():
-                results = [self._declare(t).name for t in statement.results]
+                results = [self.declare_tensor(t).name for t in statement.results]
                 self._alone(results, self._scan(statement))
             case Definition():
                 self._define(statement)
@@ -149,7 +182,7 @@ class _Scheduler:
             self.made_in[name] = len(self.groups) - 1
 
     def _define(self, definition: Definition) -> None:
-        tensor = self._declare(definition.tensor)
+        tensor = self.declare_tensor(definition.tensor)
         if tensor.name in self.inner:
             return
         pieces = tuple(Piece(spread(trimmed(t.form)), tuple(self.name(o) for o in t.operands)) for t in definition.terms)
@@ -181,7 +214,8 @@ class _Scheduler:
 
     def _in_shares(self, whole: Member) -> Member:
         """A sum that several cores take a share of as the sum of these, which are a tensor of their own, made before."""
-        count = shares_of(whole, self.machine) if isinstance(self.machine, Machine) and whole.style == "tile" else 1
+        is_shared = isinstance(self.machine, Machine) and whole.style == "tile" and not self.is_apart
+        count = shares_of(whole, self.machine) if is_shared else 1
         if count == 1:
             return whole
         shape = (count * whole.tensor.shape[0], *whole.tensor.shape[1:])
@@ -321,7 +355,7 @@ class _Scheduler:
 
     # ------------------------------------------------------------------------------------------------- launching
 
-    def _outside(self, statements: list[Statement], roots: frozenset[str]) -> dict[int, frozenset[str]]:
+    def _outside(self, statements: Sequence[Statement | Region], roots: frozenset[str]) -> dict[int, frozenset[str]]:
         """For each group, the memories of its results that something outside of it reads."""
         found: dict[int, set[str]] = {}
         makers: dict[str, list[int]] = {}
@@ -340,7 +374,8 @@ class _Scheduler:
         for statement in statements:
             if isinstance(statement, Reshape):
                 continue
-            at = self.made_in[self.name(statement.results[0].name)]
+            first = statement.results[0]
+            at = self.made_in[self.name(first if isinstance(statement, Region) else first.name)]
             for operand in statement.operands:
                 reads(self.name(operand), at)
         return {at: frozenset(names) for at, names in found.items()}
@@ -356,8 +391,7 @@ class _Scheduler:
         steps: list[Step] = [Launch(kernel, kernel.results, self._computed(group))]
         for m in group.members:
             if m.tensor.name in parts:
-                joined = member(m.tensor, (joined_parts(parts[m.tensor.name]),), m.provenance, self.machine)
-                steps += self._launch(_Group([joined], joined.depth), frozenset((m.tensor.name,)))
+                steps += self.joined(m.tensor, joined_parts(parts[m.tensor.name]), m.provenance)
         return steps
 
     def _launch(self, group: _Group, kept: frozenset[str]) -> list[Step]:
@@ -410,6 +444,7 @@ class _Scheduler:
         """Copies of the initial carries, the loop, copies of the final ones."""
         prefix = f"{self.name(scan.results[0].name)}."
         inside = _Scheduler(self.tensors, self.memory, self.tables, self.parts, prefix, self.machine)
+        inside.is_apart = self.is_apart
         inside.declare(scan.body)
         for inner, outer in scan.constants:
             self.memory[inside.name(inner)] = self.memory[self.name(outer)]

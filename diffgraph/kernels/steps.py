@@ -5,6 +5,7 @@
          | Sort(tensor, operand, descending)               the order of the last axis
          | Copy(to, from)                                  the elements of a tensor
          | Repeat(length, index, ..., steps)               a scan
+         | Apart(samples, ..., steps)                      steps for the samples of a batch, share by share
 """
 
 from __future__ import annotations
@@ -84,7 +85,51 @@ class Repeat:
     results: tuple[str, ...] = ()
 
 
-Step = Launch | Sort | Copy | Repeat
+@dataclass(frozen=True)
+class View:
+    """Of a tensor `outer` that has a place for each sample: `inner` begins at the first sample of a share. stride: elements
+    from one sample to the next."""
+
+    inner: str
+    outer: str
+    stride: Size
+
+
+@dataclass(frozen=True)
+class Apart:
+    """The steps for some samples after the others: for each share of the samples, on whatever thread.
+
+    samples: how many there are in all. share, shares: the symbols of how many are in a share, and of how many shares there
+    are. views: what lies outside and has a place for each sample. sums: what has a row for each share, (inner, outer).
+    own: the memories that a thread has for itself.
+    """
+
+    samples: Size
+    share: str
+    shares: str
+    steps: tuple[Step, ...]
+    views: tuple[View, ...]
+    sums: tuple[tuple[str, str], ...]
+    own: frozenset[str]
+    results: tuple[str, ...]
+
+
+Step = Launch | Sort | Copy | Repeat | Apart
+
+
+#: With fewer samples than these threads share out each kernel; a share has at most so many.
+FEWEST_SAMPLES, MOST_SAMPLES = 8, 32
+
+
+def shares_of(samples: int) -> tuple[int, int]:
+    """(samples of a share, the last of which may have fewer; how many shares). It depends on nothing else, so that sums over
+    the shares are the same however many threads there are; an even number, so that two have the same to do."""
+    if samples < FEWEST_SAMPLES:
+        return max(1, samples), 1
+    count = 2 * -(-samples // (2 * MOST_SAMPLES))
+    size = -(-samples // count)
+    size = -(-size // 4) * 4
+    return size, -(-samples // size)
 
 
 @dataclass(frozen=True)
@@ -110,6 +155,6 @@ class Schedule:
 def _kernels(step: Step):
     if isinstance(step, Launch):
         yield step.kernel
-    elif isinstance(step, Repeat):
+    elif isinstance(step, (Repeat, Apart)):
         for inner in step.steps:
             yield from _kernels(inner)

@@ -16,10 +16,11 @@ from diffgraph.diagnostics import CompilerBug
 from diffgraph.ir.dimension import Size, evaluate, product
 from diffgraph.kernels.commit import Commits, touched
 from diffgraph.kernels.loops import Kernel
-from diffgraph.kernels.steps import Copy, Launch, Repeat, Sort, Step
+from diffgraph.kernels.steps import Apart, Copy, Launch, Repeat, Sort, Step, shares_of
 from diffgraph.passes.choices import ESTIMATED, THREADS, Choices, Point, point
 from diffgraph.runtime.arena import Life, place
-from diffgraph.targets.cpu.rows import BEGIN, CALL, COPY, COUNT, END, LEVELS, LINK, MOVE, PUT, SWAP, WAIT, WIDTH
+from diffgraph.runtime.plan_apart import write_apart
+from diffgraph.targets.cpu.rows import APART, BEGIN, CALL, COPY, COUNT, END, LEVELS, LINK, MOVE, PUT, SWAP, WAIT, WIDTH
 
 #: Scalar operations that are worth another thread: it costs about a microsecond to share them out.
 WORK_PER_THREAD = 20_000
@@ -87,7 +88,7 @@ class Planner:
         self.tensors = commits.schedule.tensors
         self.memory = commits.schedule.memory
         self.parts = commits.schedule.parts
-        self.sizes = sizes
+        self.sizes = dict(sizes)
         self.real = real
         self.threads = threads
         self.functions = functions
@@ -108,6 +109,9 @@ class Planner:
         self.tables: list[np.ndarray] = []
         self._level = 0
         self._known: dict[Size, int] = {}
+        for step in commits.schedule.steps:
+            if isinstance(step, Apart):
+                self.sizes[step.share], self.sizes[step.shares] = shares_of(self.extent(step.samples))
 
     # ------------------------------------------------------------------------------------------------ sizes
 
@@ -117,6 +121,10 @@ class Planner:
         if found is None:
             found = self._known[size] = evaluate(size, self.sizes)
         return found
+
+    def extent_of(self, symbol: str) -> int:
+        """What a symbol stands for."""
+        return self.sizes[symbol]
 
     def elements(self, name: str) -> int:
         """How many elements a tensor has."""
@@ -146,10 +154,23 @@ class Planner:
             n: Life(f, self.last[n]) for n, f in self.first.items() if n not in self.given and n not in self.linked
         }
         offsets, total = place(lives, {n: self.bytes(n) for n in lives})
-        offsets |= {n: offsets[p.base] + self._part_offset(n) for n, p in self.parts.items() if p.base in offsets}
-        threads = max([1, *(r[5] for r in self.rows if r[0] == CALL)])
+        offsets |= {n: offsets[p.base] + self.part_offset(n) for n, p in self.parts.items() if p.base in offsets}
+        threads = max([1, *(r[5] for r in self.rows if r[0] in (CALL, APART))])
+        self._make_tables(threads)
         table = np.array(self.rows, np.int64).reshape(-1, WIDTH)
         return Plan(table, self.slots, offsets, total, threads, self.tables)
+
+    def _make_tables(self, threads: int) -> None:
+        """Tables of addresses for threads that go through shares alone."""
+        apart = [r for r in self.rows if r[0] == APART]
+        if not apart:
+            return
+        # No two on one cache line.
+        words = -(-(len(self.slots) + 1) // 8) * 8
+        tables = np.zeros(threads * words, np.int64)
+        self.tables.append(tables)
+        for row in apart:
+            row[3:5] = [tables.ctypes.data, words]
 
     def step(self) -> None:
         """The rows of one step of the program, commits included if they are wanted."""
@@ -158,7 +179,7 @@ class Planner:
         for state, copy in self.commits.before.items():
             self.copy(copy, state)
         for step in self.commits.schedule.steps:
-            self._step(step)
+            self.write(step)
         for copy in self.commits.copies if self.commit else ():
             self.copy(copy.target, copy.source)
 
@@ -171,7 +192,7 @@ class Planner:
         """The slot of the memory of a tensor."""
         return self.slots.setdefault(self.memory.get(name, name), len(self.slots))
 
-    def _part_offset(self, name: str) -> int:
+    def part_offset(self, name: str) -> int:
         """Bytes before a part of another memory."""
         part = self.parts[name]
         return self.extent(part.row) * math.prod(map(self.extent, self.tensors[part.base].shape[1:])) * self.element_bytes(part.base)
@@ -193,10 +214,11 @@ class Planner:
         if self.watch is not None and words[0] in (CALL, COPY):
             self.watch(self)
 
-    def _step(self, step: Step) -> None:
+    def write(self, step: Step) -> None:
+        """The rows of a step of the schedule."""
         self.clock += 1
         around, self.now = self.now, step
-        if not isinstance(step, Repeat):
+        if not isinstance(step, (Apart, Repeat)):
             for name in touched(step):
                 self.touch(self.memory[name])
         match step:
@@ -208,6 +230,8 @@ class Planner:
                 self.copy(target, source)
             case Repeat():
                 self._repeat(step)
+            case Apart():
+                write_apart(self, step)
         self.now = around
 
     def copy(self, target: str, source: str) -> None:
@@ -224,10 +248,10 @@ class Planner:
         code = self.functions[kernel]
         units = self.extent(product([u.extent for u in kernel.units]))
         grain = GRAIN if kernel.is_flat else 1
-        threads = self._threads(units, self.extent(kernel.work), grain)
+        threads = self.threads_for(units, self.extent(kernel.work), grain)
         measured = self.choices.of(threads_point(kernel, self.sizes)) if self.choices else None
         if measured in THREAD_COUNTS:
-            threads = self._threads(units, THREAD_COUNTS[measured] * WORK_PER_THREAD, grain)
+            threads = self.threads_for(units, THREAD_COUNTS[measured] * WORK_PER_THREAD, grain)
         for buffer in kernel.buffers:
             if buffer.private:
                 self.spare[buffer.name] = threads * buffer.size * BYTES[self.real]
@@ -236,12 +260,12 @@ class Planner:
 
     def call(self, code: Code, slots: list[int], sizes: list[int], units: int, work: int, grain: int = 1) -> None:
         """Runs a function on some slots, with as many threads as its work deserves."""
-        self._call(code, slots, sizes, units, self._threads(units, work, grain), grain)
+        self._call(code, slots, sizes, units, self.threads_for(units, work, grain), grain)
 
     def _call(self, code: Code, slots: list[int], sizes: list[int], units: int, threads: int, grain: int) -> None:
         self.row(CALL, code.address, self._table(slots), self._table(sizes), units, threads, grain)
 
-    def _threads(self, units: int, work: int, grain: int) -> int:
+    def threads_for(self, units: int, work: int, grain: int = 1) -> int:
         """How many threads the work of a function deserves."""
         return max(1, min(self.threads, -(-units // grain), work // WORK_PER_THREAD))
 
@@ -276,7 +300,7 @@ class Planner:
         self._start_rows(loop, length)
         begin = self.open(length)
         for step in loop.steps:
-            self._step(step)
+            self.write(step)
         self._next_rows(loop)
         self.close(begin)
         self.clock += 1
@@ -304,14 +328,18 @@ class Planner:
         for row in loop.rows:
             self.linked.add(row.inner)
             turn = row.start + (max(0, length - 1) if loop.reverse else 0)
-            self.row(LINK, self.slot(row.inner), self.slot(row.outer), turn * self.bytes(row.inner))
+            self.row(LINK, self.slot(row.inner), self.slot(row.outer), turn * self._row_bytes(row.outer))
         if loop.index:
             self.spare[loop.index] = 8
             self.row(PUT, self.slot(loop.index), max(0, length - 1) if loop.reverse else 0)
 
+    def _row_bytes(self, outer: str) -> int:
+        """How far the rows of a tensor are apart."""
+        return math.prod(map(self.extent, self.tensors[outer].shape[1:])) * self.element_bytes(outer)
+
     def _next_rows(self, loop: Repeat) -> None:
         for row in loop.rows:
-            size = self.bytes(row.inner)
+            size = self._row_bytes(row.outer)
             self.row(MOVE, self.slot(row.inner), -size if loop.reverse else size)
         for state in loop.states:
             self.row(SWAP, self.slot(state.inner), self.slot(state.next))
@@ -322,11 +350,12 @@ class Planner:
 
     def _wait_where_needed(self) -> None:
         """The team waits between a kernel of several threads and whatever comes before and after it."""
-        shared = [r[0] == CALL and r[5] > 1 for r in self.rows]
+        shared = [r[0] in (CALL, APART) and r[5] > 1 for r in self.rows]
         if not any(shared):
             return
+        alone = {k for at, r in enumerate(self.rows) if r[0] == APART for k in range(at + 1, r[2])}
         for at in range(len(self.rows)):
-            if self.rows[at][0] in (BEGIN, END):
+            if self.rows[at][0] in (BEGIN, END) or at in alone:
                 continue
             self.rows[at][WAIT] = int(shared[at] or any(shared[n] for n in self._followers(at)))
         if self.rows:
@@ -335,7 +364,7 @@ class Planner:
     def _followers(self, at: int) -> Iterator[int]:
         """The rows that do something and may come next."""
         seen = set()
-        open_rows = [at + 1]
+        open_rows = [self.rows[at][2] if self.rows[at][0] == APART else at + 1]
         while open_rows:
             row = open_rows.pop()
             if row >= len(self.rows) or row in seen:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from diffgraph.diagnostics import CompilerBug
-from diffgraph.kernels.steps import Repeat, Step
+from diffgraph.kernels.steps import Apart, Repeat, Step
 from diffgraph.runtime import values
 from diffgraph.runtime.executable import fail_unless
 from diffgraph.runtime.plan import Plan, Planner
@@ -190,4 +190,5 @@ def _carried(steps: Iterable[Step]) -> Iterator[str]:
         if isinstance(step, Repeat):
             for state in step.states:
                 yield from (state.inner, state.next)
+        if isinstance(step, (Apart, Repeat)):
             yield from _carried(step.steps)

@@ -25,6 +25,7 @@ from diffgraph.targets.cpu.native import (
 )
 from diffgraph.targets.cpu.rows import (
     ADDRESSES,
+    APART,
     ARRIVED,
     BARRIER,
     BEGIN,
@@ -40,6 +41,7 @@ from diffgraph.targets.cpu.rows import (
     MAILBOX,
     MOVE,
     PATIENCE,
+    PLACE,
     PLAN,
     PUT,
     SLEEPY,
@@ -108,6 +110,50 @@ def _wait(barrier, arrivals):
 
 
 @njit(error_model="numpy")
+def _run_share(plan, at, end, addresses, counters, share, thread):
+    """Runs the rows for one share alone, with addresses that are the thread's own."""
+    while at < end:
+        row = at * WIDTH
+        code = plan[row]
+        at += 1
+        if code == CALL:
+            call_kernel(plan[row + 1], addresses, plan[row + 2], plan[row + 3], 0, plan[row + 4], 0)
+        elif code == PLACE:
+            place = addresses[plan[row + 2]] + plan[row + 3] + share * plan[row + 4] + thread * plan[row + 5]
+            addresses[plan[row + 1]] = place
+        elif code == BEGIN:
+            counters[thread * LEVELS + plan[row + 1]] = plan[row + 2]
+            if plan[row + 2] == 0:
+                at = plan[row + 3]
+        elif code == END:
+            level = thread * LEVELS + plan[row + 1]
+            counters[level] = counters[level] - 1
+            if counters[level] > 0:
+                at = plan[row + 2]
+        elif code != TICK or thread == 0:
+            _change(plan, row, addresses)
+
+
+@njit(error_model="numpy")
+def _run_apart(plan, row, addresses, counters, thread, threads):
+    """Runs the shares that are a thread's own."""
+    shares = plan[row + 1]
+    team = min(threads, plan[row + 5])
+    if thread >= team:
+        return
+    words = plan[row + 4]
+    own = words_at(plan[row + 3] + 8 * words * thread)
+    for word in range(words):
+        own[word] = addresses[word]
+    first = row // WIDTH + 1
+    for share in range(thread * shares // team, (thread + 1) * shares // team):
+        if share + 1 < shares:
+            _run_share(plan, first, plan[row + 6], own, counters, share, thread)
+        else:
+            _run_share(plan, plan[row + 6], plan[row + 2], own, counters, share, thread)
+
+
+@njit(error_model="numpy")
 def _run_rows(plan, rows, addresses, counters, barrier, arrived, thread, threads):
     """Runs a plan as one thread of a team. `arrived`: what the barrier has counted before."""
     at = 0
@@ -126,6 +172,9 @@ def _run_rows(plan, rows, addresses, counters, barrier, arrived, thread, threads
             counters[level] = counters[level] - 1
             if counters[level] > 0:
                 at = plan[row + 2]
+        elif code == APART:
+            _run_apart(plan, row, addresses, counters, thread, threads)
+            at = plan[row + 2]
         elif thread == 0:
             _change(plan, row, addresses)
         if threads > 1 and plan[row + WAIT] != 0:
