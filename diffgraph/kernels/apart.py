@@ -14,8 +14,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from diffgraph.ir.dimension import Size, product, symbols
-from diffgraph.ir.expression import Const, Expr, Index, Read
-from diffgraph.ir.form import Form, alone_index, copied
+from diffgraph.ir.expression import Call, Const, Expr, Index, Read
+from diffgraph.ir.form import Form, alone_index
 from diffgraph.ir.program import Definition, Program, Reshape, Scan, Statement, Tensor, Term
 
 
@@ -76,19 +76,13 @@ class Samples:
             return None
         if axis is not None:
             return BATCHED
-        sums = [k for k in kinds if k.adds_to is not None]
-        if not sums:
-            return kinds[0] if len(kinds) == 1 else SAME
-        bases = [k for k in sums if k.adds_to]
-        alone = len(bases) <= 1 and all(k.adds_to is not None or k.zero for k in kinds)
-        return (bases[0] if bases else SUM) if alone else None
+        return _total(kinds)
 
     def _term(self, term: Term, axis: int | None, known: Mapping[str, Kind]) -> Kind | None:
         """What a term makes; `axis`: of the samples in what is written."""
         form = term.form
         if any(known[o].adds_to is not None for o in term.operands):
-            whole = len(term.operands) == 1 and form is copied(form.operands[0])
-            return known[term.operands[0]] if whole else None
+            return _total([known[o] for o in term.operands]) if adds_up(form) else None
         own = axis_of(form.domain, self.batch)
         if not _keeps_to(form, own, [self._axis(o.shape) for o in form.operands]):
             return None
@@ -174,6 +168,24 @@ class Samples:
     def _is_first(self, tensor: Tensor) -> bool:
         """Whether samples, if it has them, are its first axis: what belongs to some of them is in one piece."""
         return self._axis(tensor.shape) in (None, 0)
+
+
+def _total(kinds: Sequence[Kind]) -> Kind | None:
+    """What some things without samples are, added up; None if that is not to be told apart."""
+    sums = [k for k in kinds if k.adds_to is not None]
+    if not sums:
+        return kinds[0] if len(kinds) == 1 else SAME
+    bases = [k for k in sums if k.adds_to]
+    alone = len(bases) <= 1 and all(k.adds_to is not None or k.zero for k in kinds)
+    return (bases[0] if bases else SUM) if alone else None
+
+
+def adds_up(form: Form) -> bool:
+    """Whether each element of the result is the sum of the same element of all operands."""
+    body = form.body
+    added = body.args if type(body) is Call and body.function == "add" else (body,)
+    slots = [e.slot for e in added if type(e) is Read and e.place == form.write and e.otherwise is None]
+    return form.is_pointwise and form.op == "sum" and len(slots) == len(added) and sorted(slots) == list(range(len(form.operands)))
 
 
 def _keeps_to(form: Form, own: int | None, axes: Sequence[int | None]) -> bool:

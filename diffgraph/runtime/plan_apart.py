@@ -81,9 +81,7 @@ class _Share:
         inner = self.inner
         own = self.step.own | inner.spare.keys()
         lives = {n: Life(f, inner.last[n]) for n, f in inner.first.items() if n in own and n not in inner.linked}
-        offsets, total = place(lives, {n: inner.bytes(n) for n in lives})
-        offsets |= {n: offsets[p.base] + inner.part_offset(n) for n, p in inner.parts.items() if p.base in offsets}
-        return offsets, total
+        return place(lives, {n: inner.bytes(n) for n in lives})
 
     def outside(self) -> list[str]:
         """The memories that it touches and that are no thread's own."""
@@ -94,6 +92,8 @@ class _Share:
         """Adds the rows to the plan; gives the number of the first. size: of a whole share."""
         planner, step = self.planner, self.step
         first = len(planner.rows)
+        parts = self.inner.parts.items()
+        offsets = offsets | {n: offsets[p.base] + self.inner.part_offset(n) for n, p in parts if p.base in offsets}
         rows = [[PLACE, planner.slot(n), planner.slot(own), at, 0, total] for n, at in offsets.items() if n in planner.slots]
         for view in step.views:
             more = size * planner.extent(view.stride) * planner.element_bytes(view.outer)
