@@ -140,13 +140,30 @@ class ScanDerivative:
             return [(outer, self._hoisted(term)) for term in maker.terms]
         total = self._free(f"sum_{gradient}", inner)
         shape = self.body.tensors[inner].shape
-        parts = (total, gradient)
-        terms = tuple(Term(copied(self.body.tensors[p].operand), (p,), self.provenance) for p in parts)
-        following = self.body.append(Definition(Tensor(self.body.fresh(f"next_{total}"), shape), terms)).name
+        following = gradient
+        if not self._goes_on(gradient, total):
+            parts = (total, gradient)
+            terms = tuple(Term(copied(self.body.tensors[p].operand), (p,), self.provenance) for p in parts)
+            following = self.body.append(Definition(Tensor(self.body.fresh(f"next_{total}"), shape), terms)).name
         final = Tensor(self.builder.fresh(f"d_{outer}"), shape)
         self._reserve(final)
         self.carries.append(Carry(total, self._zeros(self.builder, f"no_d_{outer}", shape), following, final))
         return [(outer, final.name)]
+
+    def _goes_on(self, gradient: str, total: str) -> bool:
+        """Lets a scan of the body that adds up a gradient from zeros begin with the total before it, if there is one."""
+        for place, statement in enumerate(self.body.statements):
+            if not isinstance(statement, Scan) or gradient not in (c.final.name for c in statement.carries):
+                continue
+            carry = next(c for c in statement.carries if c.final.name == gradient)
+            start = next((s for s in self.body.statements if carry.initial in (t.name for t in s.results)), None)
+            is_zero = isinstance(start, Definition) and [t.form for t in start.terms] == [filled(carry.final.shape, 0.0)]
+            if not is_zero or not _is_sum(statement, carry) or any(gradient in s.operands for s in self.body.statements):
+                return False
+            carries = tuple(replace(c, initial=total) if c is carry else c for c in statement.carries)
+            self.body.statements[place] = replace(statement, carries=carries)
+            return True
+        return False
 
     def _hoisted(self, term: Term) -> Term:
         """A term of the body, over all steps at once."""
@@ -251,3 +268,17 @@ class ScanDerivative:
         extended = replace(self.scan, yields=(*self.scan.yields, *more), body=body.with_(outputs=outputs))
         self.builder.statements[place] = extended
 
+
+
+def _is_sum(scan: Scan, carry: Carry) -> bool:
+    """Whether all that the steps of a scan do with a carry is to add to it."""
+    readers = [s for s in scan.body.statements if carry.inner in s.operands]
+    maker = scan.body.maker.get(carry.next)
+    if readers != [maker] or carry.inner in (y.inner for y in scan.yields):
+        return False
+    if isinstance(maker, Scan):
+        passed = [c for c in maker.carries if c.initial == carry.inner]
+        alone = [*(o for _, o in (*maker.sequences, *maker.constants)), *(c.initial for c in maker.carries)].count(carry.inner)
+        return alone == 1 and len(passed) == 1 and passed[0].final.name == carry.next and _is_sum(maker, passed[0])
+    reading = [t for t in maker.terms if carry.inner in t.operands]
+    return len(reading) == 1 and reading[0].form is copied(carry.final.operand)

@@ -7,7 +7,7 @@ step; where it is yielded it is a row of one tensor with a row more than there a
     its next value              row t + 1        (t in reverse)
 
 so that the carries at the start of each step and those at its end, which the derivative of a scan both reads, lie in memory
-once.
+once. A carry whose next value is written over it, as that of a sum is, has one memory, which is that of the result.
 """
 
 from __future__ import annotations
@@ -16,21 +16,23 @@ from dataclasses import replace
 
 from diffgraph.ir.dimension import Size
 from diffgraph.ir.program import Carry, Scan
-from diffgraph.kernels.steps import Copy, Part, Row, State
+from diffgraph.kernels.commit import overwritten, renamed, touched, written
+from diffgraph.kernels.steps import Copy, Launch, Part, Repeat, Row, State, Step
 
 
 class LoopMemory:
     """The memory of one scan. `outside` and `inside` are the schedulers of the enclosing program and of the body; `free`:
-    the tensors of the body that have memory of their own, which may be put elsewhere.
+    the tensors of the body that have memory of their own, which may be put elsewhere. steps: of the body.
 
     rows, states: of the loop. copies: at the end of each step. before, after: around the loop.
     """
 
-    def __init__(self, scan: Scan, outside, inside, free: set[str]):
+    def __init__(self, scan: Scan, outside, inside, free: set[str], steps: tuple[Step, ...]):
         self.scan = scan
         self.outside = outside
         self.inside = inside
         self.free = free - inside.parts.keys()
+        self.steps = list(steps)
         self.rows = [Row(inside.name(i), outside.name(o)) for i, o in scan.sequences]
         self.states: list[State] = []
         self.copies: list[Copy] = []
@@ -89,6 +91,9 @@ class LoopMemory:
     def _state(self, carry: Carry) -> None:
         """A carry that nobody reads but the next step."""
         name, follower = self.inside.name(carry.inner), self.inside.name(carry.next)
+        if self._write_over(name, follower, self.outside.name(carry.final.name)):
+            self.before.append(Copy(self.outside.name(carry.final.name), self.outside.name(carry.initial)))
+            return
         self.before.append(Copy(name, self.outside.name(carry.initial)))
         self.after.append(Copy(self.outside.name(carry.final.name), name))
         if follower in self.free:
@@ -98,6 +103,34 @@ class LoopMemory:
         target = self._another(name, "next")
         self.copies.append(Copy(target, follower))
         self.states.append(State(name, target))
+
+    def _write_over(self, name: str, follower: str, final: str) -> bool:
+        """Lets the steps write the next value of a carry over it, in the memory of the result, where each of its elements is
+        read for the last time when it is written."""
+        at = [k for k, s in enumerate(self.steps) if follower in touched(s)]
+        if follower not in self.free or not at or any(name in touched(s) for s in self.steps[at[0] + 1 :]):
+            return False
+        if any({name, follower} & _linked(s) for s in self.steps):
+            return False
+        first = self.steps[at[0]]
+        match first:
+            case Copy(target, source) if (target, source) == (follower, name):
+                following: list[Step] = []
+            case Launch(kernel) if follower in written(first):
+                if name in (b.name for b in kernel.buffers):
+                    kernel = overwritten(kernel, name, follower)
+                if kernel is None:
+                    return False
+                following = [replace(first, kernel=kernel)]
+            case _:
+                return False
+        self.steps[at[0] : at[0] + 1] = following
+        self.free.discard(follower)
+        for old in (follower, name):
+            self.steps = [renamed(s, old, final) for s in self.steps]
+            for n in [n for n, source in self.inside.memory.items() if source == old]:
+                self.inside.memory[n] = self.inside.memory[final]
+        return True
 
     def _another(self, like: str, what: str) -> str:
         """A new tensor with memory of its own, shaped like another."""
@@ -110,3 +143,11 @@ class LoopMemory:
 
     def _part(self, name: str, base: str, row: Size) -> None:
         self.inside.parts[name] = Part(base, row)
+
+
+def _linked(step: Step) -> set[str]:
+    """The memories in a step that are rows of others, or change places with others."""
+    if not isinstance(step, Repeat):
+        return set()
+    names = {n for r in step.rows for n in (r.inner, r.outer)} | {n for s in step.states for n in (s.inner, s.next)}
+    return names.union(*map(_linked, step.steps))

@@ -451,14 +451,14 @@ class _Scheduler:
         wanted = [*(c.next for c in scan.carries), *(y.inner for y in scan.yields)]
         body = inside.steps(scan.body, frozenset(wanted))
         made = (inside.name(t.name) for t in _made(scan.body))
-        loop = LoopMemory(scan, self, inside, {n for n in made if self.memory[n] == n})
+        loop = LoopMemory(scan, self, inside, {n for n in made if self.memory[n] == n}, body)
         loop.place()
         repeat = Repeat(
             scan.length,
             inside.name(scan.index) if scan.index else "",
             tuple(loop.rows),
             tuple(loop.states),
-            (*body, *loop.copies),
+            (*loop.steps, *loop.copies),
             scan.reverse,
             tuple(self.name(t.name) for t in scan.results),
         )

@@ -47,8 +47,9 @@ def lift(program: Program, report: Report) -> Program:
     statements: list[Statement] = []
     for statement in program.statements:
         if isinstance(statement, Scan):
-            loop = _Loop(replace(statement, body=lift(statement.body, report)), names, report)
-            loop.move()
+            body = lift(statement.body, report)
+            loop = _Loop(replace(statement, body=body), names, report)
+            loop.move({t.name for s in body.statements if s not in statement.body.statements for t in s.results})
             loop.turn()
             statements += loop.before
             statement = loop.scan
@@ -68,10 +69,10 @@ class _Loop:
 
     # ------------------------------------------------------------------------------------------------- moving
 
-    def move(self) -> None:
-        """Moves the statements that are worth it, and a copy of what they depend on."""
+    def move(self, taken_out: set[str]) -> None:
+        """Moves the statements that are worth it, and a copy of what they depend on. taken_out: what has left loops inside."""
         invariants = Invariants(self.scan, self.names, self.before)
-        self.scan, moved = invariants.lifted(lambda s: not _is_cheap(s))
+        self.scan, moved = invariants.lifted(lambda s: s.results[0].name in taken_out or not _is_cheap(s))
         for statement in moved:
             self.report.did(f"{statement.results[0].name}: the same in every step, left the scan", statement.provenance)
 

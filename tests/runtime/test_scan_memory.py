@@ -52,14 +52,14 @@ def planned(name, steps, checkpoint=None):
 
 
 @pytest.mark.parametrize(("name", "most"), [
-    ("map", 1.01), ("path", 1.01), ("states", 1.01), ("cell", 1.1), ("inputs", 1.1), ("gru", 1.17),
+    ("map", 1.01), ("path", 1.01), ("states", 1.01), ("cell", 1.07), ("inputs", 1.07), ("gru", 1.14),
 ])  # fmt: skip
 def test_a_derivative_keeps_the_carries(name, most):
     arena, _ = planned(name, 1000)
     assert 1000 * CARRY < arena < most * 1000 * CARRY
 
 
-@pytest.mark.parametrize(("name", "working"), [("map", 10), ("cell", 25), ("inputs", 30), ("gru", 80)])
+@pytest.mark.parametrize(("name", "working"), [("map", 5), ("cell", 16), ("inputs", 17), ("gru", 50)])
 def test_checkpoints_keep_every_kth_and_a_segment(name, working):
     """32 starts of segments, 32 steps of one of them, and the tensors that a step works with."""
     arena, _ = planned(name, 1000, 32)
