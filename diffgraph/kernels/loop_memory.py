@@ -110,7 +110,8 @@ class LoopMemory:
         at = [k for k, s in enumerate(self.steps) if follower in touched(s)]
         if follower not in self.free or not at or any(name in touched(s) for s in self.steps[at[0] + 1 :]):
             return False
-        if any({name, follower} & _linked(s) for s in self.steps):
+        # Copies are made at the end of a step.
+        if any({name, follower} & _linked(s) for s in self.steps) or any(c.source == name for c in self.copies):
             return False
         first = self.steps[at[0]]
         match first:

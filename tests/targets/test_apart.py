@@ -33,6 +33,16 @@ NETS = {
         a = x -> rnn(4)
         h = (a - mean(a, axis = 0)) -> rnn(4)
         loss mse(h[:, 2, :], y)""",
+    "a sum of rows": """
+        input x[N, 6, 4]
+        target y[N, 4]
+        s = scan t in 0..6 from s = zeros([N, 4]), h = zeros([N, 4]) {
+            next s = s + x[:, t, :]
+            next h = tanh(h * s)
+            yield s * t + h
+        }
+        z = mean(s, axis = 0)
+        loss mse(z, y)""",
     "sums and counts are carried": """
         input x[N, 5, 4]
         target y[N, 3]
@@ -57,7 +67,7 @@ def ragged(text, threads, target="cpu"):
             i.name: rng.standard_normal([s if isinstance(s, int) else samples for s in i.tensor.shape])
             for i in (*inputs, *net.network().targets)
         }
-        loss, gradients = net.gradients(**arrays, wrt=["x"] if "mean" in text else None)
+        loss, gradients = net.gradients(**arrays, wrt=["x"] if "axis" in text else None)
         outputs = net(x=arrays["x"]) if "output" in text else {}
         yield {**outputs, **gradients, "loss": np.array(loss)}
 
