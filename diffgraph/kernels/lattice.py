@@ -132,3 +132,18 @@ def filled_box(lattices: Sequence[Lattice]) -> Box | None:
     if sum((product(a.extents) for a in lattices), 0) != product(extents):
         return None
     return Box(tuple(starts), tuple(extents))
+
+
+def by_lattice(pieces: Sequence) -> list[tuple]:
+    """The terms that write the same places, together."""
+    found: dict[tuple, list] = {}
+    for piece in pieces:
+        found.setdefault(piece.lattice.places, []).append(piece)
+    return [tuple(together) for together in found.values()]
+
+
+def box_of(pieces: Sequence) -> Box | None:
+    """The box that the terms fill between them; None if some place is written by terms of different lattices."""
+    if any(p.lattice is None or p.form.op != "sum" for p in pieces):
+        return None
+    return filled_box([together[0].lattice for together in by_lattice(pieces)])

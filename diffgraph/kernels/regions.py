@@ -204,3 +204,14 @@ def as_program(region: Region, tensors: Mapping) -> Program:
     """A region as a program of its own."""
     inputs = tuple(Input(tensors[n], "free", n) for n in region.operands)
     return Program(inputs, region.statements, tuple(Output(n, n) for n in region.results))
+
+
+def needed(program: Program, roots: frozenset[str]) -> list[Statement]:
+    """The statements that the roots depend on, in order."""
+    live = set(roots)
+    found: list[Statement] = []
+    for statement in reversed(program.statements):
+        if any(t.name in live for t in statement.results):
+            live.update(statement.operands)
+            found.append(statement)
+    return found[::-1]

@@ -24,7 +24,7 @@ from diffgraph.kernels.margins import margins
 from diffgraph.kernels.member import Member, Piece, follows, member
 from diffgraph.kernels.nest import Nest, can_share, preserved_axes
 from diffgraph.kernels.roles import ACROSS, Space, role_of
-from diffgraph.kernels.regions import Region, divided
+from diffgraph.kernels.regions import Region, divided, needed
 from diffgraph.kernels.row_groups import common_space, space_of_maps
 from diffgraph.kernels.rows import joined_parts, parts_of
 from diffgraph.kernels.scatter import scatter
@@ -53,7 +53,7 @@ def schedule(program: Program, machine: Machine | Device | None = None) -> Sched
     maker = _Scheduler(tensors, memory, tables, parts, "", machine)
     maker.declare(program)
     roots = frozenset(program.roots)
-    statements: list[Statement | Region] = _needed(program, roots)
+    statements: list[Statement | Region] = needed(program, roots)
     if isinstance(machine, Machine):
         maker.of = program.tensors
         statements = divided(program, statements, roots)
@@ -134,7 +134,7 @@ class _Scheduler:
 
     def steps(self, program: Program, roots: frozenset[str]) -> tuple[Step, ...]:
         """The steps that make the roots (names of this program)."""
-        return self.steps_of(_needed(program, roots), roots)
+        return self.steps_of(needed(program, roots), roots)
 
     def steps_of(self, parts: Sequence[Statement | Region], roots: frozenset[str]) -> tuple[Step, ...]:
         """The steps of statements, and of regions of others."""
@@ -188,7 +188,7 @@ class _Scheduler:
         pieces = tuple(Piece(spread(trimmed(t.form)), tuple(self.name(o) for o in t.operands)) for t in definition.terms)
         if all(p.form.is_projection for p in pieces):
             self._join(self._in_shares(self._member(tensor, pieces, definition.provenance)))
-        elif (box := _box_of(pieces)) is not None:
+        elif (box := box_of(pieces)) is not None:
             self._define_by_lattices(tensor, pieces, box, definition.provenance)
         else:
             self._alone([tensor.name], self._accumulate(tensor, pieces, definition.provenance))
@@ -233,7 +233,7 @@ class _Scheduler:
     def _define_by_lattices(self, tensor: Tensor, pieces: tuple[Piece, ...], box: Box, provenance: Provenance) -> None:
         """Terms that write places of their own each set them, and what lies around them is set to 0."""
         made: list[int] = []
-        for together in _by_lattice(pieces):
+        for together in by_lattice(pieces):
             made.append(self._join(self._member(tensor, together, provenance), made[0] if made else -1))
         self.made_in[tensor.name] = max(made)
         if box.extents != tensor.shape:
@@ -465,34 +465,8 @@ class _Scheduler:
         return [*loop.before, repeat, *loop.after]
 
 
-def _by_lattice(pieces: Sequence[Piece]) -> list[tuple[Piece, ...]]:
-    """The terms that write the same places, together."""
-    found: dict[tuple, list[Piece]] = {}
-    for piece in pieces:
-        found.setdefault(piece.lattice.places, []).append(piece)
-    return [tuple(together) for together in found.values()]
-
-
-def _box_of(pieces: Sequence[Piece]) -> Box | None:
-    """The box that the terms fill between them; None if some place is written by terms of different lattices."""
-    if any(p.lattice is None or p.form.op != "sum" for p in pieces):
-        return None
-    return filled_box([together[0].lattice for together in _by_lattice(pieces)])
-
-
 def _made(program: Program) -> list[Tensor]:
     return [t for s in program.statements if not isinstance(s, Reshape) for t in s.results]
-
-
-def _needed(program: Program, roots: frozenset[str]) -> list[Statement]:
-    """The statements that the roots depend on, in order."""
-    live = set(roots)
-    found: list[Statement] = []
-    for statement in reversed(program.statements):
-        if any(t.name in live for t in statement.results):
-            live.update(statement.operands)
-            found.append(statement)
-    return found[::-1]
 
 
 def _title(names: list[str]) -> str:
