@@ -18,7 +18,7 @@ from diffgraph.kernels.blocking import in_parts
 from diffgraph.kernels.cases import InCases, in_cases
 from diffgraph.kernels.chunks import joined_shares, shares_of, stays_alone
 from diffgraph.kernels.grid import Device
-from diffgraph.kernels.lattice import Box, filled_box, spread, trimmed
+from diffgraph.kernels.lattice import Box, box_of, by_lattice, spread, trimmed
 from diffgraph.kernels.loop_memory import LoopMemory
 from diffgraph.kernels.margins import margins
 from diffgraph.kernels.member import Member, Piece, follows, member
