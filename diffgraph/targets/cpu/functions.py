@@ -2,7 +2,7 @@
 
 Errors are the largest found over all of a range, in units of the last place (`tests/targets/test_functions.py` repeats the
 measurement): exp 1.0, expm1 1.4, log 0.8, log1p 1.2, tanh 2.4, sigmoid 2.1 (0 below 1.2e-38), softplus 2.0,
-erf 1.0, sin and cos 1.6 (for |x| up to 1e6; 1e-7 from there to 1e15, and NaN beyond). NaN stays NaN; the ends are those of the C library.
+erf 1.0, sqrt 0.9, recip 0.6 (0 where it is subnormal), sin and cos 1.6 (for |x| up to 1e6; 1e-7 from there to 1e15, and NaN beyond). NaN stays NaN; the ends are those of the C library.
 
 Sources: the reductions and polynomials of exp, sin and cos are from Moshier's Cephes; log and log1p follow FreeBSD's msun;
 erf follows N. Juffa's erff.
@@ -190,8 +190,18 @@ def cos(x: Real) -> Real:
     return _sine_or_cosine(x, 1)
 
 
+def sqrt(x: Real) -> Real:
+    """The square root."""
+    return x.root()
+
+
+def recip(x: Real) -> Real:
+    """1 / x."""
+    return x.inverse()
+
+
 #: By the name in the table of scalar functions.
-FLOAT32 = {f.__name__: f for f in (exp, expm1, log, log1p, tanh, sigmoid, softplus, erf, sin, cos)}
+FLOAT32 = {f.__name__: f for f in (exp, expm1, log, log1p, tanh, sigmoid, softplus, erf, sin, cos, sqrt, recip)}
 
 
 def _lane_by_lane(name: str):
@@ -222,3 +232,4 @@ def _softplus64(x: Real) -> Real:
 
 #: The same functions for float64, as accurate as the C library.
 FLOAT64 = {name: _lane_by_lane(name) for name in FLOAT32} | {"sigmoid": _sigmoid64, "softplus": _softplus64}
+FLOAT64 |= {"sqrt": sqrt, "recip": recip}
