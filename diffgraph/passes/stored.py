@@ -94,3 +94,24 @@ def stored_copy(operand: Operand, stored: Stored) -> Form:
     whole = stored.panel is None or operand.shape[stored.order[-1]] % stored.panel == 0
     body = Read(0, tuple(place), None if whole else ZERO_OF[operand.kind])
     return Form(shape, "sum", places, shape, (operand,), body)
+
+
+@cache
+def copy_of(form: Form) -> Stored | None:
+    """How a form stores what it copies whole into another order; None for any other form."""
+    body = form.body
+    if type(body) is not Read or form.reduced or len(form.operands) != 1:
+        return None
+    (operand,) = form.operands
+    extra = len(form.shape) - len(operand.shape)
+    if extra not in (0, 1):
+        return None
+    order: dict[int, int] = {}
+    for axis, place in enumerate(body.place):
+        first = min((a.axis for a, _ in place.terms if type(a) is Index), default=None)
+        if first is None:
+            return None
+        order[len(form.shape) - 1 if extra and first == 0 else first] = axis
+    stored = Stored(tuple(order[k] for k in sorted(order)), form.shape[-1] if extra else None)
+    is_whole = len(order) == len(operand.shape) and not stored.is_plain
+    return stored if is_whole and isinstance(stored.panel, int | None) and stored_copy(operand, stored) == form else None

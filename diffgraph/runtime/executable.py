@@ -11,6 +11,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from diffgraph.diagnostics import Diagnostic, RunFailed, error
 from diffgraph.ir.dimension import symbols
 from diffgraph.ir.program import Check, Input, Program
 from diffgraph.kernels.loops import Kernel
+from diffgraph.passes.pack import split_packed
 from diffgraph.passes.prepare import STEADY, split_prepared
 from diffgraph.passes.report import Report
 from diffgraph.runtime import values
@@ -50,13 +52,21 @@ def build(
         return DeviceExecutable(program, precision)
     if target != "cpu":
         raise error("DG810", f"no target is named {target}", help="the targets are cpu, cuda and reference")
-    from diffgraph.runtime.native import NativeExecutable
     from diffgraph.runtime.prepared import PreparedExecutable
 
+    make = partial(_native, precision=precision, threads=threads)
     split = split_prepared(program, Report()) if prepare else None
-    if split is None:
-        return NativeExecutable(program, precision, threads)
-    return PreparedExecutable(program, split, precision, lambda p: NativeExecutable(p, precision, threads))
+    return make(program) if split is None else PreparedExecutable(program, split, precision, make)
+
+
+def _native(program: Program, precision: str, threads: int | None) -> Executable:
+    """An executable of machine code; states that its steps want in another order are kept so over many steps."""
+    from diffgraph.runtime.native import NativeExecutable
+    from diffgraph.runtime.packed import PackedExecutable
+
+    make = partial(NativeExecutable, precision=precision, threads=threads)
+    packing = split_packed(program, Report()) if program.commits else None
+    return make(program) if packing is None else PackedExecutable(program, packing, precision, make)
 
 
 @dataclass(frozen=True)
@@ -173,6 +183,11 @@ class Executable(ABC):
     def _rebound(self) -> None:
         """Called when storage was bound."""
 
+    def _look_elsewhere(self) -> None:
+        """Called before what was bound is read: newer values of it may be elsewhere."""
+        if self.tracker is not None and self.tracker.elsewhere is not None:
+            self.tracker.elsewhere.bring_back()
+
     def _note_commit(self) -> None:
         """Called after a run that has changed parameters and states."""
         if self.tracker is not None:
@@ -215,6 +230,7 @@ class ReferenceExecutable(Executable):
         return lambda: self._step(arrays, commit)
 
     def _step(self, arrays: Mapping[str, np.ndarray], commit: bool) -> dict[str, np.ndarray]:
+        self._look_elsewhere()
         given = {self.given[p].tensor.name: a for p, a in arrays.items()}
         stored = {self.stored[p].tensor.name: a for p, a in self.storage.items()}
         roots = run_reference(self.program, given | stored, self.precision)

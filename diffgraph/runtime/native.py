@@ -74,14 +74,16 @@ class NativeExecutable(Executable):
         shapes = tuple(a.shape for a in arrays.values())
         run = self.planned((shapes, commit), self._sizes(arrays), commit, Planner.step, lends=True)
         prepared = run.prepared({self.given[p].tensor.name: a for p, a in arrays.items()})
-        if not commit:
+        if self.tracker is None:
             return lambda: run.call(prepared)
 
         def step():
+            self._look_elsewhere()
             try:
                 return run.call(prepared)
             finally:
-                self._note_commit()
+                if commit:
+                    self._note_commit()
 
         return step
 
@@ -106,6 +108,7 @@ class NativeExecutable(Executable):
     def _epoch(self, columns, order, first_step, run, commit):
         from diffgraph.runtime.epoch import run_epoch
 
+        self._look_elsewhere()
         try:
             return run_epoch(self, columns, order, first_step, run, commit)
         finally:

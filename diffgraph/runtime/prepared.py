@@ -12,14 +12,7 @@ from diffgraph.ir.program import Program
 from diffgraph.passes.prepare import PREPARED, Split
 from diffgraph.runtime import values
 from diffgraph.runtime.executable import Executable
-
-#: Arrays that are lent are compared with what they were, which takes copies of them: where they are no more than this
-#: part of all that is prepared from, ...
-MOST_COMPARED = 0.25
-
-#: ... or no more than so many bytes.
-SMALL = 1 << 20
-
+from diffgraph.runtime.freshness import Freshness
 
 class PreparedExecutable(Executable):
     """`preparation` and `rest` of a program, as executables that share the storage and what is prepared.
@@ -33,7 +26,7 @@ class PreparedExecutable(Executable):
         self.rest = make(split.rest)
         self._targets = {p: i for p, i in self.preparation.stored.items() if i.role == PREPARED}
         self._prepare: Callable | None = None
-        self._freshness = Freshness(self)
+        self._freshness = self._new_freshness()
         self._lock = threading.RLock()
 
     @property
@@ -56,7 +49,12 @@ class PreparedExecutable(Executable):
 
     def _rebound(self) -> None:
         self._prepare = None
-        self._freshness = Freshness(self)
+        self._freshness = self._new_freshness()
+
+    def _new_freshness(self) -> Freshness:
+        stored = self.preparation.stored.items()
+        read = [self.storage[p] for p, i in stored if i.role != PREPARED and p in self.storage]
+        return Freshness(self.tracker, read)
 
     def stepper(self, inputs, commit=False):
         with self._lock:
@@ -83,6 +81,7 @@ class PreparedExecutable(Executable):
 
     def _refresh(self) -> None:
         """Prepares, unless that was done and nothing has changed since."""
+        self._look_elsewhere()
         if self.prepared_now:
             return
         if self._prepare is None:
@@ -116,56 +115,3 @@ class PreparedExecutable(Executable):
         self.preparation.bind(shared)
         self.rest.bind(shared)
         self._prepare = self.preparation.stepper({}, commit=True)
-
-
-class Freshness:
-    """Whether what a preparation reads may have changed since it ran.
-
-    Every write is counted by the storage but those through arrays that are lent right now; these are compared with what
-    they were.
-    """
-
-    def __init__(self, owner: PreparedExecutable):
-        self.tracker = owner.tracker
-        read = [p for p, i in owner.preparation.stored.items() if i.role != PREPARED and p in owner.storage]
-        self._arrays = {id(owner.storage[p]): owner.storage[p] for p in read}
-        self._most = max(SMALL, MOST_COMPARED * sum(a.nbytes for a in self._arrays.values()))
-        self._writes = -1
-        self._copies: dict[int, np.ndarray] = {}
-
-    def is_fresh(self) -> bool:
-        """Nothing was written since `note`."""
-        tracker = self.tracker
-        if not self._arrays:
-            return self._writes >= 0
-        if tracker is None or tracker.writes != self._writes:
-            return False
-        return all(self._is_same(a) for a in tracker.lent if id(a) in self._arrays)
-
-    def _is_same(self, array: np.ndarray) -> bool:
-        copy = self._copies.get(id(array))
-        return copy is not None and bool(np.array_equal(_bits(array), copy))
-
-    def note(self) -> None:
-        """What is read now is what will have been prepared."""
-        if self.tracker is None:
-            self._writes = 0
-            return
-        self._writes = self.tracker.writes
-        lent = {id(a): a for a in self.tracker.lent if id(a) in self._arrays}
-        compared = sum(a.nbytes for a in lent.values()) <= self._most
-        self._copies = {key: _bits(a).copy() for key, a in lent.items()} if compared else {}
-
-    def forget(self) -> None:
-        """Nothing was prepared."""
-        self._writes = -1
-
-    def note_own_writes(self) -> None:
-        """The program has written to what the preparation does not read."""
-        if self.tracker is not None and self._writes >= 0:
-            self._writes = self.tracker.writes
-
-
-def _bits(array: np.ndarray) -> np.ndarray:
-    """The memory of an array as whole numbers: values that are not numbers are equal to themselves."""
-    return array.reshape(-1).view(np.uint64 if array.nbytes % 8 == 0 else np.uint8)

@@ -13,6 +13,7 @@ from diffgraph.ir.program import Program
 from diffgraph.kernels.steps import Step
 from diffgraph.runtime.executable import Executable
 from diffgraph.runtime.native import NativeExecutable
+from diffgraph.runtime.packed import PackedExecutable
 from diffgraph.runtime.plan import Planner
 from diffgraph.runtime.prepared import PreparedExecutable
 from diffgraph.runtime.run import Run
@@ -76,6 +77,8 @@ def profile(
     if isinstance(executable, PreparedExecutable):
         executable.run(inputs)
         executable = executable.rest
+    if commit and isinstance(executable, PackedExecutable):
+        executable = executable.settled()
     if not isinstance(executable, NativeExecutable):
         raise error("DG940", "only programs for the target cpu have kernels that can be timed")
     arrays = executable._arrays(inputs)
