@@ -19,6 +19,7 @@ from diffgraph.inspect.profile import kernel_table, kernel_times, layer_table
 from diffgraph.language.step import training_network
 from diffgraph.runtime.limits import Limits, measure
 from diffgraph.runtime.profile import profile
+from diffgraph.runtime.storage import Storage
 from diffgraph.training.initial import initial_values
 
 
@@ -36,7 +37,7 @@ def executable_of(work: Workload, threads: int):
     plan = net.plan(batch=work.batch, steps=10**6)
     network = training_network(plan, sizes=dict(net.sizes))
     executable = net.executable(network.program)
-    executable.bind({**initial_values(network.initial, 0, net.precision), **net.storage})
+    executable.bind(Storage.of({**initial_values(network.initial, 0, net.precision), **net.storage}))
     scalars = {"seed": 0, "step": 1, "total_steps": 10**6}
     given = {**columns, **{n: np.int64(v) for n, v in scalars.items()}}
     return executable, {n: a for n, a in given.items() if n in executable.given}, True

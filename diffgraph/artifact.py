@@ -173,7 +173,7 @@ class Artifact:
         memory = {path: np.empty(i.tensor.shape, types[i.tensor.kind]) for path, i in wanted.items()}
         for path, array in fit({path: a for path, a in arrays.items() if path in memory}, memory, file).items():
             memory[path][...] = array
-        return Storage(memory)
+        return Storage.of(memory)
 
 
 def _read(source: Source) -> Network:

@@ -254,7 +254,7 @@ class Net(Compiler):
         """Every parameter and state by path: the memory that the executables use."""
         found = self.initial(self.seed)
         network = self.network(True)
-        return Storage({v.path: found[v.path] for v in (*network.parameters, *network.states)})
+        return Storage.of({v.path: found[v.path] for v in (*network.parameters, *network.states)})
 
     @property
     def parameters(self) -> Variables:
@@ -371,7 +371,7 @@ class Net(Compiler):
         plain = {name: a for name, a in pytorch.without_counts(arrays, wanted).items() if not is_resume_name(name)}
         fitted = fit(plain, wanted, what)
         if "storage" not in self.__dict__:  # Initial values that nobody has seen are never computed.
-            self.storage = Storage({name: np.array(array, order="C") for name, array in fitted.items()})
+            self.storage = Storage.of(fitted)
             return
         for name, array in fitted.items():
             self.storage[name][...] = array

@@ -125,7 +125,7 @@ def works(net, batch: int | None, sizes: Mapping[str, int], modes: Sequence[str]
     if TRAINING in modes and network.losses:
         program, arrays = _training(net)
         executable = net.executable(program, sizes_of(network, inputs))
-        executable.bind(Storage(arrays))
+        executable.bind(Storage.of(arrays))
         yield Work(
             TRAINING, program, executable, _given(program, inputs), Case(TRAINING, inputs, before, threads), arrays
         )

@@ -11,14 +11,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-import numpy as np
-
 from diffgraph.ir.program import Program
 from diffgraph.passes.pack import Packing
 from diffgraph.passes.prepare import PREPARED
 from diffgraph.runtime import values
 from diffgraph.runtime.executable import Executable
 from diffgraph.runtime.freshness import Freshness
+from diffgraph.runtime.results import arrays
 
 
 class PackedExecutable(Executable):
@@ -127,8 +126,8 @@ class PackedExecutable(Executable):
             if path not in self.storage:
                 raise values.missing(given)
         shared = dict(self.storage)
-        for path, given in self._packed.items():
-            shared[path] = np.zeros(given.tensor.shape, values.DTYPES[self.precision][given.tensor.kind])
+        types = values.DTYPES[self.precision]
+        shared |= arrays({p: (i.tensor.shape, types[i.tensor.kind]) for p, i in self._packed.items()})
         for part in (self.pack, self.steps, self.unpack):
             part.bind(shared)
         read = [self.storage[p] for p in self.pack.stored if p in self.storage]

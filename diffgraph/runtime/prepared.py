@@ -13,6 +13,7 @@ from diffgraph.passes.prepare import PREPARED, Split
 from diffgraph.runtime import values
 from diffgraph.runtime.executable import Executable
 from diffgraph.runtime.freshness import Freshness
+from diffgraph.runtime.results import arrays
 
 class PreparedExecutable(Executable):
     """`preparation` and `rest` of a program, as executables that share the storage and what is prepared.
@@ -109,9 +110,9 @@ class PreparedExecutable(Executable):
                 raise values.missing(given)
         sizes = values.solve([(given, self.storage[path].shape) for path, given in self.stored.items()])
         shared = dict(self.storage)
-        for path, given in self._targets.items():
-            shape = tuple(evaluate(s, sizes) for s in given.tensor.shape)
-            shared[path] = np.zeros(shape, values.DTYPES[self.precision][given.tensor.kind])
+        types = values.DTYPES[self.precision]
+        shapes = {p: tuple(evaluate(s, sizes) for s in i.tensor.shape) for p, i in self._targets.items()}
+        shared |= arrays({p: (shapes[p], types[i.tensor.kind]) for p, i in self._targets.items()})
         self.preparation.bind(shared)
         self.rest.bind(shared)
         self._prepare = self.preparation.stepper({}, commit=True)

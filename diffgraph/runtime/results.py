@@ -6,7 +6,9 @@ shares its memory: the loan ends when the last of them is gone. A caller's array
 
 from __future__ import annotations
 
+import math
 import mmap
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -35,6 +37,18 @@ def allocate(size: int) -> tuple[np.ndarray, int]:
             pass
     memory = np.frombuffer(mapped, np.uint8)
     return memory, -memory.ctypes.data % PAGE
+
+
+def arrays(kinds: Mapping[str, tuple[tuple[int, ...], np.dtype]]) -> dict[str, np.ndarray]:
+    """Arrays of zeros by name, of given shapes and types, in one block of memory: each at the start of a cache line, since
+    a vector that lies on two lines is loaded twice."""
+    sizes = {n: math.prod(shape) * dtype.itemsize for n, (shape, dtype) in kinds.items()}
+    memory, start = allocate(sum(-(-size // LINE) * LINE for size in sizes.values()))
+    found = {}
+    for name, (shape, dtype) in kinds.items():
+        found[name] = memory[start : start + sizes[name]].view(dtype).reshape(shape)
+        start += -(-sizes[name] // LINE) * LINE
+    return found
 
 
 class _Block:

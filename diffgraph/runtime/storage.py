@@ -13,6 +13,8 @@ from typing import Protocol
 
 import numpy as np
 
+from diffgraph.runtime.results import arrays
+
 
 class Elsewhere(Protocol):
     """Memory beside that of a storage, such as a device's."""
@@ -53,6 +55,14 @@ class Storage(Mapping):
         self._arrays = dict(arrays)
         self._marks = marks or _Marks()
 
+    @classmethod
+    def of(cls, given: Mapping[str, np.ndarray]) -> Storage:
+        """A storage of copies, which lie in memory as kernels like it best."""
+        made = arrays({path: (array.shape, array.dtype) for path, array in given.items()})
+        for path, array in given.items():
+            made[path][...] = array
+        return cls(made)
+
     def __getitem__(self, path: str) -> np.ndarray:
         self._bring_back()
         return np.asarray(_Loan(self._arrays[path], self._marks))
@@ -67,8 +77,8 @@ class Storage(Mapping):
         return len(self._arrays)
 
     def extended(self, more: Mapping[str, np.ndarray]) -> Storage:
-        """A storage with more arrays, which share what is known of writes."""
-        return Storage({**self._arrays, **more}, self._marks)
+        """A storage with copies of more arrays, which share what is known of writes."""
+        return Storage({**self._arrays, **Storage.of(more)._arrays}, self._marks)
 
     def renamed(self, sources: Mapping[str, str]) -> Storage:
         """A storage whose arrays are those of this one under other paths: path -> path in this one."""

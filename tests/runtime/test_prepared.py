@@ -108,7 +108,7 @@ def test_an_array_that_was_written_to_before_it_was_dropped(counted):
 
 
 def test_many_arrays_that_are_kept(counted, monkeypatch):
-    monkeypatch.setattr("diffgraph.runtime.prepared.SMALL", 0)
+    monkeypatch.setattr("diffgraph.runtime.freshness.SMALL", 0)
     counted.net.inference_executable().bind(counted.net.storage)
     held = dict(counted.net.state)
     for _ in range(3):
