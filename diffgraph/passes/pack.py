@@ -35,21 +35,24 @@ def split_packed(program: Program, report: Report) -> Packing | None:
 
     A copy of what a step commits to is left out: state, copy and new value become one tensor in the order of the copy, and
     with them all that is made from them, or that they are made from, element by element (the gradient, the moments of an
-    optimizer). What else sums over a state gets a copy as the state was.
+    optimizer). A state that others want in yet another order (the gradient of a layer's input, as it is) stays as it is: to
+    put it back would cost what putting it in order does.
 
     Before:
         input x[N, 3]
-        param w[4, 3] = 1
+        state w[4, 3] = 1
         v[d, u] = w[u, d]
         y[n, u] = sum[d](v[d, u] * x[n, d])
         w_new[u, d] = w[u, d] - sum[n](x[n, d] * y[n, u])
+        output y
         w <- w_new
 
     The steps:
         input x[N, 3]
-        input w[3, 4]
+        state w[3, 4] = 1
         y[n, u] = sum[d](w[d, u] * x[n, d])
         w_new[d, u] = w[d, u] - sum[n](x[n, d] * y[n, u])
+        output y
         w <- w_new
     """
     orders: dict[str, Stored] = {}
@@ -59,7 +62,7 @@ def split_packed(program: Program, report: Report) -> Packing | None:
         (state,) = copy.operands
         if state in orders:
             continue
-        together = kin.together(state, stored)
+        together = kin.together(state, stored, copy)
         if together is not None and orders.keys().isdisjoint(together):
             orders.update(dict.fromkeys(together, stored))
             report.did(f"{state} stays as {copy.tensor.name} is over all steps", copy.provenance)
@@ -116,8 +119,9 @@ class _Kin:
                     if form.operands[node.slot].shape == form.shape:
                         self._join(definition.tensor.name, term.operands[node.slot])
 
-    def together(self, state: str, stored: Stored) -> set[str] | None:
-        """What takes an order with a state. None if something of it must stay as it is."""
+    def together(self, state: str, stored: Stored, copy: Definition) -> set[str] | None:
+        """What takes the order of a copy with its state. None if something of it must stay as it is, or others read it
+        element by element."""
         found, waiting = {state}, [state]
         while waiting:
             for other in self.pairs.get(waiting.pop(), set()) - found:
@@ -130,6 +134,8 @@ class _Kin:
         for name in found:
             for statement in self.touching.get(name, ()):
                 if not isinstance(statement, Definition) or not _can_move(statement, found, stored):
+                    return None
+                if statement is not copy and statement.tensor.name not in found and not _takes_any(statement, found):
                     return None
         return found
 
@@ -187,10 +193,8 @@ class _Steps:
     def __init__(self, program: Program, orders: Mapping[str, Stored]):
         self.program = program
         self.orders = orders
-        self.names = Builder(program)
         #: Copies that are no longer made: the state is one.
         self.same: dict[str, str] = {}
-        self.plain: dict[str, str] = {}
 
     def made(self) -> Program:
         """The program."""
@@ -212,43 +216,31 @@ class _Steps:
             if copy_of(first.form) == self.orders[first.operands[0]]:
                 self.same[name] = first.operands[0]
                 return []
-        before: list[Statement] = []
-        terms = tuple(self._term(statement, t, before) for t in statement.terms)
+        terms = tuple(self._term(statement, t) for t in statement.terms)
         tensor = statement.tensor
         if name in self.orders:
             tensor = replace(tensor, shape=self.orders[name].shape(tensor.shape))
-        return [*before, replace(statement, tensor=tensor, terms=terms)]
+        return [replace(statement, tensor=tensor, terms=terms)]
 
-    def _term(self, statement: Definition, term: Term, before: list[Statement]) -> Term:
+    def _term(self, statement: Definition, term: Term) -> Term:
         """A term over states in order."""
         write = self.orders.get(statement.tensor.name)
-        operands, reads = [], []
-        for slot, operand in enumerate(term.operands):
-            order = self.orders.get(operand)
-            if order is not None and write is None and _sums_over(term, slot):
-                operand, order = self._as_it_was(operand, term, before), None
-            operands.append(self.same.get(operand, operand))
-            reads.append(order)
+        reads = tuple(self.orders.get(operand) for operand in term.operands)
+        operands = tuple(self.same.get(operand, operand) for operand in term.operands)
         if write is None and not any(reads):
-            return replace(term, operands=tuple(operands))
-        form = stored_form(term.form, write, tuple(reads))
-        return replace(term, form=form if write is not None else split_digits(form), operands=tuple(operands))
-
-    def _as_it_was(self, name: str, term: Term, before: list[Statement]) -> str:
-        """A copy of a state in the order that it has outside of the steps, made for the first who wants it."""
-        if name not in self.plain:
-            tensor = replace(self.program.tensors[name], name=self.names.fresh(f"{name}_plain"))
-            self.names.tensors[tensor.name] = tensor
-            form = stored_form(copied(tensor.operand), None, (self.orders[name],))
-            before.append(Definition(tensor, (Term(form, (name,), term.provenance),)))
-            self.plain[name] = tensor.name
-        return self.plain[name]
+            return replace(term, operands=operands)
+        form = stored_form(term.form, write, reads)
+        return replace(term, form=form if write is not None else split_digits(form), operands=operands)
 
 
-def _sums_over(term: Term, slot: int) -> bool:
-    """Whether a term is a sum of products with what is in a slot: the order of its axes then matters."""
-    form = term.form
-    return bool(form.reduced) and len({n.slot for n in nodes(form.body) if type(n) is Read}) > 1
+def _takes_any(definition: Definition, tensors: set[str]) -> bool:
+    """Whether the order of some tensors does not matter to a definition: it only sums over all of each (a norm)."""
+    for term in definition.terms:
+        read = [n for n in nodes(term.form.body) if type(n) is Read and term.operands[n.slot] in tensors]
+        indices = frozenset().union(*(place.indices for n in read for place in n.place))
+        if not indices.isdisjoint(term.form.written) or len({n.slot for n in read}) > 1:
+            return False
+    return True
 
 
 def _reading(statement: Statement, same: Mapping[str, str]) -> Statement:

@@ -1,5 +1,7 @@
 """What passes decide, and what they must not do."""
 
+import re
+
 import numpy as np
 import pytest
 from blocks import differentiated
@@ -17,6 +19,7 @@ from diffgraph.passes.cse import cse
 from diffgraph.passes.dce import dce
 from diffgraph.passes.fuse import fuse
 from diffgraph.passes.hoist import hoist
+from diffgraph.passes.pack import split_packed
 from diffgraph.passes.pipeline import PIPELINE, optimize, stages
 from diffgraph.passes.prepare import split_prepared
 from diffgraph.passes.report import Report
@@ -331,3 +334,36 @@ def test_random_programs_in_two_parts(seed):
 
 def test_some_random_programs_are_prepared():
     assert sum(split_prepared(random_program(seed)[0], Report()) is not None for seed in range(12)) > 3
+
+
+# -------------------------------------------------------------------------------------------------- packing
+
+
+def in_training(text: str):
+    """A program that commits to its states."""
+    return elaborate(load_text(f"net example {{\n{text}\n}}"), training=True).program
+
+
+def test_the_example_of_pack():
+    texts = re.split(r"(?:Before|The steps):\n", split_packed.__doc__)[1:]
+    before, steps = (in_training(text) for text in texts)
+    packing = split_packed(before, Report())
+    for part in (packing.pack, packing.steps, packing.unpack):
+        verify(part, "pack")
+    assert signature(packing.steps)[:2] == signature(steps)[:2]
+    assert [packing.steps.tensors[c.state].shape for c in packing.steps.commits] == [(3, 4)]
+
+
+def test_a_state_that_others_want_as_it_is_stays_so():
+    text = """
+        input x[N, 3]
+        state w[4, 3] = 1
+        v[d, u] = w[u, d]
+        y[n, u] = sum[d](v[d, u] * x[n, d])
+        z[n, d] = sum[u](w[u, d] * y[n, u])
+        w_new[u, d] = w[u, d] - sum[n](x[n, d] * y[n, u])
+        output OUTPUT
+        w <- w_new
+    """
+    assert split_packed(dce(in_training(text.replace("OUTPUT", "z")), Report()), Report()) is None
+    assert split_packed(dce(in_training(text.replace("OUTPUT", "y")), Report()), Report()) is not None
