@@ -31,6 +31,9 @@ SMALL_MATRIX = 4096
 #: Elements from one place to the next from which a vector's way through memory is bad for caches.
 FAR_APART = 512
 
+#: Rows of so many elements are far apart for who goes down a column of panels.
+FAR_ROWS = 256
+
 #: A filter is packed where each of its elements is used at least so often.
 WORTH_PACKING = 8
 
@@ -302,11 +305,12 @@ class _Packer:
 
     def _matrix(self, term: Term, slot: int) -> tuple[Stored, str] | None:
         """How a product reads a matrix whose rows it sums along: turned, so that vectors are of results and nothing is left
-        to sum at their ends. Not worth it for a matrix that changes and is used a few times only."""
+        to sum at their ends. Not worth it for a matrix that changes and is used a few times only. And one that it goes down
+        column by column, in panels, so that what it goes through lies together."""
         form, operand = term.form, term.operands[slot]
         if not form.reduced or form.op != "sum" or not form.is_projection or operand in self.orders:
             return None
-        read = turned(form, slot, operand in self.steady)
+        read = turned(form, slot, operand in self.steady) or in_panels(form, slot)
         if read is None:
             return None
         return read, self._copy_once(operand, read, term)
@@ -369,6 +373,26 @@ def turned(form: Form, slot: int, is_steady: bool) -> Stored | None:
         return None
     order = (*(k for k in range(len(shape)) if k not in (row, column)), column, row)
     return Stored(order, PANEL if shape[row] > PANEL else None)
+
+
+@cache
+def in_panels(form: Form, slot: int) -> Stored | None:
+    """The order of a matrix for a product that goes down its long rows, from one to the next: else the elements of a panel
+    fall into few sets of the cache. None for what is no such product, or reads each element too seldom."""
+    found = [n for n in nodes(form.body) if type(n) is Read]
+    if len(found) != 2 or len(form.reduced) != 1 or not all(n.otherwise is None for n in found):
+        return None
+    along, shape = form.reduced[0], form.operands[slot].shape
+    across = _last_indices(form.write, form.shape, 1)
+    (read,) = [n for n in found if n.slot == slot] if sum(n.slot == slot for n in found) == 1 else (None,)
+    if read is None or len(shape) != 2 or across in ([], [None]) or not all(isinstance(s, int) for s in shape):
+        return None
+    if [alone_index(p) for p in read.place] != [along, *across] or form.domain[across[0]] != shape[1]:
+        return None
+    uses = product(usual(form.domain[k]) for k in range(len(form.domain)) if k not in read.indices)
+    if shape[1] < FAR_ROWS or shape[1] % PANEL or form.domain[along] != shape[0] or uses < WORTH_TURNING:
+        return None
+    return Stored((0, 1), PANEL)
 
 
 def _last_indices(places: tuple[Affine, ...], shape, count: int) -> list[int | None]:
