@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.workloads import Workload
+from benchmarks.workloads import Tokens, Workload
 
 #: Steps whose losses are compared before anything is timed: the third depends on two updates.
 COMPARED = 3
@@ -21,6 +21,8 @@ def samples(work: Workload) -> dict[str, np.ndarray]:
     for name, column in work.columns.items():
         if isinstance(column, int):
             columns[name] = generator.integers(0, column, count)
+        elif isinstance(column, Tokens):
+            columns[name] = generator.integers(0, column.below, (count, column.count))
         else:
             columns[name] = generator.standard_normal((count, *column), np.float32)
     return columns

@@ -226,10 +226,11 @@ class UNet(nn.Module):
 
 
 class Block(nn.Module):
-    """A block of a transformer's encoder, attention by PyTorch's own function."""
+    """A block of a transformer, attention by PyTorch's own function."""
 
-    def __init__(self, width: int, heads: int):
+    def __init__(self, width: int, heads: int, causal: bool = False):
         super().__init__()
+        self.causal = causal
         self.norm1, self.qkv, self.mix = nn.LayerNorm(width), nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.norm2, self.fc1, self.fc2 = nn.LayerNorm(width), nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
         self.heads = heads
@@ -237,7 +238,7 @@ class Block(nn.Module):
     def forward(self, x):
         n, t, d = x.shape
         q, k, v = self.qkv(self.norm1(x)).view(n, t, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
-        mixed = F.scaled_dot_product_attention(q, k, v)
+        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=self.causal)
         x = x + self.mix(mixed.transpose(1, 2).reshape(n, t, d))
         return x + self.fc2(F.gelu(self.fc1(self.norm2(x))))
 
@@ -260,6 +261,25 @@ class ViT(nn.Module):
         """The position stands after the patches, though `Module.parameters` puts it first."""
         rest = [p for m in (self.blocks, self.norm, self.head) for p in m.parameters()]
         return [self.patches.weight, self.patches.bias, self.position, *rest]
+
+
+class GPT(nn.Module):
+    """gpt of nets/transformers.net."""
+
+    def __init__(self, length: int = 128, vocabulary: int = 4096, width: int = 256, depth: int = 4, heads: int = 4):
+        super().__init__()
+        self.embed = nn.Embedding(vocabulary, width)
+        self.position = nn.Parameter(torch.zeros(length, width))
+        self.blocks = nn.Sequential(*(Block(width, heads, causal=True) for _ in range(depth)))
+        self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, vocabulary, bias=False)
+
+    def forward(self, token):
+        return self.head(self.norm(self.blocks(self.embed(token) + self.position)))
+
+    def parameters_in_order(self):
+        """The position stands after the embedding, though `Module.parameters` puts it first."""
+        rest = [p for m in (self.blocks, self.norm, self.head) for p in m.parameters()]
+        return [self.embed.weight, self.position, *rest]
 
 
 class Rows(nn.Module):
@@ -388,6 +408,11 @@ def mean_square(p, y):
 def smoothed_cross_entropy(logits, label):
     """ViT's loss."""
     return F.cross_entropy(logits, label, label_smoothing=0.1)
+
+
+def token_cross_entropy(logits, token):
+    """The loss of language models."""
+    return F.cross_entropy(logits.flatten(0, 1), token.flatten())
 
 
 cross_entropy = F.cross_entropy

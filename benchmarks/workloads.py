@@ -17,8 +17,16 @@ from pathlib import Path
 
 import diffgraph
 
-#: A shape of a sample, or how many classes an int label has.
-Column = tuple[int, ...] | int
+@dataclass(frozen=True)
+class Tokens:
+    """A sample of so many ints below a bound."""
+
+    count: int
+    below: int
+
+
+#: A shape of a sample, how many classes an int label has, or the tokens of a sample.
+Column = tuple[int, ...] | int | Tokens
 
 
 @dataclass(frozen=True)
@@ -147,6 +155,12 @@ WORKLOADS = (
         "vit-train", "ViT (the example) training, AdamW, batch 128", "train", "examples/vit.net", "vit", 128, MNIST,
         (Twin("ViT"),), ahead(1.3, 2), "train vit as bench { optimizer adamw(lr = 1e-3, weight_decay = 0.05) }",
         "smoothed_cross_entropy", ("AdamW", {"lr": 1e-3, "weight_decay": 0.05}), jax="vit",
+    ),
+    Workload(
+        "gpt-train", "A causal transformer (256 wide, 4 blocks, 128 tokens of 4,096) training, AdamW, batch 8", "train",
+        "benchmarks/nets/transformers.net", "gpt", 8, {"token": Tokens(128, 4096), "following": Tokens(128, 4096)},
+        (Twin("GPT"),), ahead(1.1, 1.5), "train gpt as bench { optimizer adamw(lr = 1e-3, weight_decay = 0.05) }",
+        "token_cross_entropy", ("AdamW", {"lr": 1e-3, "weight_decay": 0.05}),
     ),
     Workload(
         "gru-train", "GRU over rows (the example) training, Adam, batch 32", "train", "examples/rows.net", "rows", 32,

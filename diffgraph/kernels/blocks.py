@@ -109,6 +109,22 @@ class Blocks:
         place = affine(0, ((Index(one), 1), (size_expr(full * size + half * halves), 1)))
         return [*blocks, Block({position: place}, conditions=last, loops=((one, rest - half * halves),))]
 
+    def rows_in_groups(self, size: int):
+        """Two levels: groups of so many blocks of rows, and the blocks of a group."""
+        count = -(-self.shape[self.choice.row] // self.choice.rows)
+        group = self.new_axis()
+
+        def groups():
+            return [(group, -(-count // size))], [Block({})]
+
+        def rows():
+            axis = self.new_axis()
+            number = affine(0, ((Index(group), size), (Index(axis), 1)))
+            there = () if count % size == 0 else (Call("lt", (number, Const(count))),)
+            return [(axis, size)], [replace(b, conditions=(*there, *b.conditions)) for b in self.rows_at(number)]
+
+        return groups, rows
+
     def lanes(self):
         """A level: blocks of whole vectors, of known length, across the lanes; in the last one only some may be active."""
         full, rest = divmod(self.shape[self.choice.lane], self.machine.lanes * self.choice.columns)

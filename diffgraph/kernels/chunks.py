@@ -47,6 +47,9 @@ MOST_SHARES = 8
 #: The results of all shares together are at most this part of what is read.
 RESULTS_OF_READS = 1 / 2
 
+#: Bytes of the results that are gone through for each part: those of one unit, if more, are taken group by group of rows.
+GROUP = 1 << 18
+
 #: A filter larger than this is gone through panel by panel, each for all places of the result.
 LARGE_FILTER = 1 << 19
 
@@ -79,11 +82,13 @@ class Chunks:
     """parts: reduced axes that are gone through in parts, the outermost first, each with the length of a part; those inside
     of the last one are gone through whole. units: positions of the result (its lanes and rows among them, block by block)
     whose places are worked on independently; all others are gone through again for each part. shares: into so many equal
-    shares the outermost parts are divided, with a result for each, which are added afterwards."""
+    shares the outermost parts are divided, with a result for each, which are added afterwards. group: so many blocks of rows
+    are gone through for all parts before the next ones; None for all."""
 
     parts: tuple[tuple[int, int], ...]
     units: tuple[int, ...]
     shares: int = 1
+    group: int | None = None
 
 
 @cache
@@ -100,13 +105,36 @@ def chunks_of(member: Member, choice: Choice, machine: Machine) -> Chunks | None
     if parts is None:
         return None
     shares = _shares(piece, parts[0][0], machine)
-    return Chunks(parts, _units(member, choice, machine, shares), shares)
+    units = _units(member, choice, machine, shares)
+    return Chunks(parts, units, shares, _group(member, choice, parts, units, shares))
 
 
 def shares_of(member: Member, machine: Machine) -> int:
     """Into how many shares a tiled sum is divided."""
     chunks = chunks_of(member, member.choice, machine)
     return 1 if chunks is None else chunks.shares
+
+
+def _group(member: Member, choice: Choice, parts, units: tuple[int, ...], shares: int) -> int | None:
+    """How many blocks of rows have results that stay near while all parts are gone through, where these results would come
+    and go with each part otherwise, and that is more than what has to be read again for each group."""
+    (piece,) = member.pieces
+    form, row = piece.form, choice.row
+    if row is None or row in units or not all(isinstance(e, int) for e in member.extents):
+        return None
+    results = 4 * product(e for p, e in enumerate(member.extents) if p not in units)
+    blocks = -(-member.extents[row] // choice.rows)
+    size = max(1, GROUP * blocks // results)
+    if results <= GROUP or blocks < 2 * size:
+        return None
+    size = -(-blocks // -(-blocks // size))
+    times = product(usual(form.domain[k]) for k in form.reduced) / product(length for _, length in parts) / shares
+    again = sum(
+        4 * product(usual(s) for s in form.operands[a.read.slot].shape) / shares
+        for a in accesses_of(form)
+        if piece.axes[row] not in a.read.indices
+    )
+    return size if 2 * results * times > again * -(-blocks // size) else None
 
 
 def joined_shares(shares: Tensor, count: int) -> Piece:

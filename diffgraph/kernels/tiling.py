@@ -157,6 +157,9 @@ class Tiling:
         # Plain places innermost: under a window they read almost the same.
         rest.sort(key=lambda p: (p != self.choice.lane, p != self.choice.row))
         inner = [self.blocks.level(p) for p in rest]
+        if chunks.group is not None:
+            group, inner[rest.index(self.choice.row)] = self.blocks.rows_in_groups(chunks.group)
+            outer.append(group)
 
         def inside(unit: Block) -> tuple[Statement, ...]:
             def go(over) -> tuple[Statement, ...]:

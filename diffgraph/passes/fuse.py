@@ -21,6 +21,10 @@ from diffgraph.ir.program import Definition, Program, Provenance, Scan, Statemen
 from diffgraph.passes.cost import cost_of_each, nodes, usual
 from diffgraph.passes.report import Report
 
+#: Operations of a map of places alone that take no longer than to read an element.
+FEW_OPERATIONS = 2
+
+
 #: Arithmetic that is done again rather than written to memory and read back, for each reader after the first.
 CHEAP = 4
 
@@ -185,16 +189,28 @@ def reason_against(consumer: Form, slot: int, producer: Form) -> str | None:
         return "reads it at several places"
     if any(slot in p.slots for e in nodes(consumer.body) if type(e) is Read for p in e.place):
         return "reads at places that it tells"
+    if is_told_by_place(producer) and not _is_product(consumer):
+        return None
     visited, elements = (product(usual(s) for s in sizes) for sizes in (consumer.domain, producer.shape))
     if visited > elements:
         return "reads each element several times"
     return None
 
 
+def is_told_by_place(form: Form) -> bool:
+    """Whether a map of nothing but places takes less to compute than to read: a causal mask, one of neighbours."""
+    return not form.operands and form.is_pointwise and cost_of_each(form.body) <= FEW_OPERATIONS
+
+
+def _is_product(form: Form) -> bool:
+    """Whether a form is a sum of products, whose inner loop should do nothing else."""
+    return form.op == "sum" and bool(form.reduced) and len({e.slot for e in nodes(form.body) if type(e) is Read}) > 1
+
+
 @cache
 def reason_against_repeating(producer: Form, readers: int) -> str | None:
     """Why a map should not be computed in each of its readers instead of once, None if it should."""
-    if readers == 1:
+    if readers == 1 or is_told_by_place(producer):
         return None
     if any(type(e) is Call and e.function == "random" for e in nodes(producer.body)):
         return f"it is drawn once for {readers} readers"
