@@ -157,6 +157,14 @@ def test_a_reduction_takes_its_map_with_it():
     assert names(found) == ["y"]
 
 
+def test_a_mask_of_places_is_told_where_it_is_read():
+    text = (
+        "input x[N, 8, 8]\nmask[i < 8, j < 8] = j < i + 1\nm[n, i, j] = x[n, i, j] if mask[i, j] else -1\n"
+        "low[n, i] = max[j](x[n, i, j] if mask[i, j] else -1)\noutput low\noutput m"
+    )
+    assert "mask" not in names(after(fuse, text)[0])
+
+
 def test_costly_maps_are_not_repeated_and_cheap_ones_are():
     text = "input x[N, 8]\nm = {}\na = m - 1\nb = m * m\ny = a\noutput y\noutput b"
     assert "m" in names(after(fuse, text.format("tanh(x)"))[0])

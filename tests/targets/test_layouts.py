@@ -77,5 +77,5 @@ def test_each_way_to_move_elements_is_taken():
 @pytest.mark.parametrize(("lanes", "registers"), [(4, 16), (8, 16)], ids=["128 bits", "256 bits"])
 @pytest.mark.parametrize("name", ["matrix product", "convolutions", "products added", "softmax and norms"])
 def test_narrower_vectors(name, lanes, registers, rng, monkeypatch):
-    monkeypatch.setattr(native, "machine", lambda precision: Machine(lanes, registers))
+    monkeypatch.setattr(native, "measured_machine", lambda precision: Machine(lanes, registers))
     check(program_of(CASES[name]), 5, rng, "f32", optimized=True)
