@@ -185,7 +185,8 @@ class _Scheduler:
         tensor = self.declare_tensor(definition.tensor)
         if tensor.name in self.inner:
             return
-        pieces = tuple(Piece(spread(trimmed(t.form)), tuple(self.name(o) for o in t.operands)) for t in definition.terms)
+        terms = definition.terms
+        pieces = tuple(Piece(spread(trimmed(t.form)), tuple(self.name(o) for o in t.operands)) for t in terms)
         if all(p.form.is_projection for p in pieces):
             self._join(self._in_shares(self._member(tensor, pieces, definition.provenance)))
         elif (box := box_of(pieces)) is not None:

@@ -36,9 +36,6 @@ NEAREST = 1 << 14
 LINE, FLOAT = 64, 4
 CYCLES_PER_LINE = 2.0
 
-#: What a step takes beside its loads and operations: 12 rows of two vectors are a tenth faster than 8.
-STEP = 1.5
-
 #: Lanes along an axis no longer than this leave no room for further vectors along it: columns are then another axis.
 SHORT = 16
 
@@ -293,7 +290,7 @@ def _cost(form: Form, written, accesses: Sequence[Access], choice: Choice, machi
     cells = choice.rows * choice.columns
     if not moves or cells + registers + 1 > machine.registers:
         return None
-    cycles = max(loads, 0.5 * cells * _operations(form.body), CYCLES_PER_LINE * lines, 4.0) + STEP + 0.02 * loads
+    cycles = max(loads, 0.5 * cells * _operations(form.body), CYCLES_PER_LINE * lines, 4.0) + 0.5 + 0.02 * loads
     cycles += 0.3 * lines
     cycles += _end(form, written, choice, machine) * cells
     cycles *= _imbalance(form, written, accesses, choice, machine)

@@ -194,7 +194,8 @@ class Tiling:
         if full != 0:
             each = floor_divide(full + chunks.shares - 1, chunks.shares)
             chunk = self.nest.new_axis()
-            first = Call("mul", (self.share, size_expr(each))) if not isinstance(each, int) else affine(0, ((self.share, each),))
+            is_known = isinstance(each, int)
+            first = affine(0, ((self.share, each),)) if is_known else Call("mul", (self.share, size_expr(each)))
             number = affine(0, ((first, 1), (Index(chunk), 1)))
             part = (axis, affine(0, ((number, size),)), size)
             body = self._over_parts(domain, further, go, (part,))
