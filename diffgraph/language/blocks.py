@@ -19,7 +19,7 @@ from diffgraph.language.module import Module
 from diffgraph.language.parser import parse_expression
 from diffgraph.language.rewriting import dotted
 from diffgraph.language.session import Session
-from diffgraph.language.values import FunctionValue, LayerValue
+from diffgraph.language.values import FunctionValue, Keywords, LayerValue, place_of
 
 #: The optimizer that is not a formula: it evaluates a step several times.
 LBFGS = "lbfgs"
@@ -241,6 +241,8 @@ class _Reader:
             self.several["transforms"].append((one.name, one.value))
             return
         self.places[one.name] = one.span
+        if one.name != "stop_early" and _is_alone(one):
+            raise error("DG604", f"`{one.name}` has no value", one.span, help=f"write it behind the name: {_EXAMPLES[one.name]}")
         reader(self, one)
 
     def _net(self) -> LayerValue:
@@ -284,7 +286,8 @@ class _Reader:
             value = int(value)
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             help = f"write it without quotes: {one.name} {value}" if isinstance(value, str) and value.isdigit() else None
-            text = f"`{one.name}` is a whole number of at least {least}, not {_shown(value)}"
+            shown = describe(value) if isinstance(value, str) else _shown(value)
+            text = f"`{one.name}` is a whole number of at least {least}, not {shown}"
             raise error("DG604", text, one.value.span, help=help)
         self.values[one.name] = value
 
@@ -296,7 +299,7 @@ class _Reader:
         name = dotted(call) or ""
         if name == LBFGS and self.module.find(LBFGS) is None:
             arguments = one.value.arguments if isinstance(one.value, syntax.CallOf) else ()
-            self.values["lbfgs"] = expressions.arguments_of(arguments, self.module, self.session)[1]
+            self.values["lbfgs"] = _lbfgs_settings(*expressions.arguments_of(arguments, self.module, self.session), one)
             return
         if name and "." not in name and self.module.find(name) is None:
             hint = suggest(name, self._optimizers()) or f"there are {', '.join(self._optimizers())}"
@@ -359,6 +362,20 @@ class _Reader:
         self.values["average"] = one.value
 
 
+def _lbfgs_settings(positional: list, keywords: Keywords, field: syntax.Field) -> dict[str, Any]:
+    """The settings of the built-in optimizer: `lbfgs(memory = 20)`."""
+    if len(positional) > 1 or positional and "memory" in keywords:
+        raise error("DG231", "`lbfgs` takes 1 setting", field.value.span, help="it has `memory`: lbfgs(memory = 20)")
+    for name in keywords:
+        if name != "memory":
+            help = suggest(name, ["memory"]) or "it has `memory`; how far a step goes is found by its line search"
+            raise error("DG230", f"`lbfgs` has no setting `{name}`", place_of(name, keywords, field.value.span), help=help)
+    memory = positional[0] if positional else keywords.get("memory")
+    if memory is not None and (isinstance(memory, bool) or not isinstance(memory, int) or memory < 1):
+        raise error("DG604", f"`memory` of `lbfgs` is an int of at least 1, not {_shown(memory)}", field.value.span)
+    return {} if memory is None else {"memory": memory}
+
+
 #: How each field is read. Any other is the name of a function of (gradients, setting).
 FIELDS = {
     "data": _Reader.data,
@@ -372,6 +389,26 @@ FIELDS = {
     "average": _Reader.average,
     "seed": lambda reader, one: reader.whole(one, 0),
 }
+
+
+#: What is shown where a field stands without its value.
+_EXAMPLES = {
+    "data": "data digits",
+    "augment": "augment image -> random_shift(2)",
+    "batch": "batch 32",
+    "epochs": "epochs 10",
+    "steps": "steps 1000",
+    "optimizer": "optimizer adam(lr = 1e-3)",
+    "freeze": 'freeze "layer1"',
+    "average": "average ema(0.999)",
+    "seed": "seed 0",
+}
+
+
+def _is_alone(field: syntax.Field) -> bool:
+    """Whether a field stands without a value."""
+    value = field.value
+    return isinstance(value, syntax.CallOf) and dotted(value.function) == field.name and not value.arguments
 
 
 def _is_optimizer(value: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from diffgraph.diagnostics import DiffgraphError, Note, Span, error
@@ -42,24 +43,81 @@ class LoopScope(Scope):
 def evaluate_scan(node: syntax.ScanOf, scope: Scope, session: Session) -> Any:
     """What was yielded, stacked (a tuple for several); without `yield` the final carry (a tuple for several).
 
-    An int carry that starts within a bound (`argmax`, `int < k`) has it inside if its next value keeps it.
+    A carry that starts as whole numbers of the text (`0`, `[0, 0]`) is a float, since it will be computed with; where
+    that fails, it is the int that it says. An int carry that starts within a bound (`argmax`, `int < k`) has it inside
+    if its next value keeps it.
     """
     from diffgraph.language import evaluate as expressions
 
-    start, length, step = _steps(node, scope, session)
+    steps = _steps(node, scope, session)
+    values = {c.name: expressions.evaluate(c.initial, scope, session) for c in node.carries}
+    written = {name for name, value in values.items() if _is_written_whole(value)}
+    restore = session.snapshot() if written else None
+    try:
+        return _with_starts(node, steps, values, written, scope, session)
+    except DiffgraphError as problem:
+        if not written or session.repeated >= MOST_REPEATED or not ABOUT_KINDS & {d.code for d in problem.diagnostics}:
+            raise
+        floats: set[str] = set()
+        while written - floats:
+            again(session, restore)
+            try:
+                return _with_starts(node, steps, values, floats, scope, session)
+            except _BecomesFloat as other:
+                if other.name not in written - floats:
+                    break
+                floats = floats | {other.name}
+            except DiffgraphError:
+                break
+        raise problem from None
+
+
+#: What is wrong where a float stands for an int: a place, or the kind of what comes next.
+ABOUT_KINDS = frozenset({"DG354", "DG412", "DG552"})
+
+#: How many bodies of one elaboration may be read again as that of an int: loops in one another double it.
+MOST_REPEATED = 20
+
+
+class _BecomesFloat(DiffgraphError):
+    """A carry starts as an int, and its next value is a float."""
+
+    def __init__(self, name: str, problem: DiffgraphError):
+        super().__init__(*problem.diagnostics)
+        self.name = name
+
+
+def again(session: Session, restore: Callable[[], None]) -> None:
+    """Takes back what has been elaborated since, except for the work that it took."""
+    steps, work, repeated = session.steps, session.work, session.repeated
+    restore()
+    session.steps, session.work, session.repeated = steps, work, repeated + 1
+
+
+def _is_written_whole(value: Any) -> bool:
+    """Whether a start is made of ints that the text says: a number, or a list of such."""
+    if isinstance(value, list):
+        return bool(value) and all(_is_written_whole(v) for v in value)
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _with_starts(node: syntax.ScanOf, steps: tuple, values: dict, floats: set, scope: Scope, session: Session) -> Any:
+    """The scan from the given values, some of them as floats."""
     initial = {}
     for carry in node.carries:
-        value = expressions.evaluate(carry.initial, scope, session)
-        initial[carry.name] = _as_float(value, session, session.hint(carry.name), carry.span)
+        pending = as_pending(values[carry.name], session, carry.span)
+        if carry.name in floats:
+            pending = as_pending(binary("*", 1.0, pending, session, carry.span), session, carry.span)
+        initial[carry.name] = materialize(pending, session, session.hint(carry.name), carry.span)
     bounds = {name: v.tensor.bound for name, v in initial.items()}
     while True:
         before = session.snapshot() if any(bounds.values()) else None
-        made = _elaborated(node, start, length, step, initial, bounds, scope, session)
+        made = _elaborated(node, *steps, initial, bounds, scope, session)
         wider = {name: b for name, b in bounds.items() if b is not None and not _keeps(made[0], name, b)}
         if not wider:
-            return _scan(node, length, initial, bounds, *made, scope, session)
+            return _scan(node, steps[1], initial, bounds, *made, scope, session)
         # A carry starts within its bound and leaves it: once more, with the bound of its next value or without one.
-        before()
+        again(session, before)
         for name, bound in wider.items():
             after = made[0].nexts[name].tensor.bound
             once = bound == initial[name].tensor.bound
@@ -147,14 +205,6 @@ def _index_value(t: Tensor, start, step: int, session: Session, node) -> Any:
     return value if start == 0 else binary("+", value, start, session, node.span)
 
 
-def _as_float(value: Any, session: Session, hint: str, span: Span) -> TensorValue:
-    """The start of a carry: numbers are floats, since they will be computed with."""
-    pending = as_pending(value, session, span)
-    if pending.kind == "int" and not pending.operands:
-        pending = as_pending(binary("*", 1.0, pending, session, span), session, span)
-    return materialize(pending, session, hint, span)
-
-
 def _finish_carries(loop: LoopScope, session: Session, node) -> None:
     """Every carry has a next value of its own shape and kind, made inside the body."""
     for carry in node.carries:
@@ -170,12 +220,17 @@ def _finish_carries(loop: LoopScope, session: Session, node) -> None:
                 carry.span,
             )
         if pending.kind != inner.kind:
-            raise error(
-                "DG552", f"`next {carry.name}` is {pending.kind}, but `{carry.name}` starts as {inner.kind}", carry.span,
-                *([Note(f"the next value, of {pending.kind}s, was made here", pending.span)] if pending.span else ()),
-                help=f"start it as {'a float: 0.0' if pending.kind == 'float' else f'what it becomes, of {pending.kind}s'}",
-            )  # fmt: skip
+            raise _another_kind(carry, pending, inner)
         loop.nexts[carry.name] = _inside(pending, session, f"next_{carry.name}", carry.span)
+
+
+def _another_kind(carry: syntax.Carry, following: Pending, inner: TensorValue) -> DiffgraphError:
+    text = f"`next {carry.name}` is {following.kind}, but `{carry.name}` starts as {inner.kind}"
+    notes = [Note(f"the next value, of {following.kind}s, was made here", following.span)] if following.span else []
+    if following.kind != "float":
+        return error("DG552", text, carry.span, *notes, help=f"start it as what it becomes, of {following.kind}s")
+    help = f"start it as a float: `{carry.name} = float({' '.join(carry.initial.span.text.split())})`"
+    return _BecomesFloat(carry.name, error("DG552", text, carry.span, *notes, help=help))
 
 
 def _refuse_another_shape(name: str, following: Pending, inner: TensorValue, span: Span) -> None:

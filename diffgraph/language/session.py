@@ -113,6 +113,8 @@ class Session(Budget):
         self.freeze: tuple[str, ...] = ()
         self.augmented: tuple[dict, dict] = ({}, {})
         self.loops: list[list[tuple[TensorValue, str, Span | None]]] = []
+        #: How many bodies of scans have been elaborated once more.
+        self.repeated = 0
         #: Conditions of the guard that is being read, where one is: `(x[:, t - 1] else 0)`.
         self.guards: list[Any] | None = None
         self.iteration: list[tuple[Tensor, Size]] = []

@@ -205,9 +205,13 @@ class _Step:
         session.phase = "update"
         for name, node in self.plan.transforms:
             function = expressions.lookup(name, module, session, node.span)
-            setting = expressions.evaluate(node, module, session)
             assert isinstance(function, FunctionValue)
-            changed = call_function(function, [list(found.values()), setting], {}, session, node.span)
+            given, named = [], {}
+            if isinstance(node, syntax.CallOf) and isinstance(node.function, syntax.Name) and node.function.name == name:
+                given, named = expressions.arguments_of(node.arguments, module, session)
+            else:
+                given = [expressions.evaluate(node, module, session)]
+            changed = call_function(function, [list(found.values()), *given], named, session, node.span)
             if not isinstance(changed, (list, tuple)) or len(changed) != len(found):
                 text = f"`{name}` gives {describe(changed)}, not a list of {len(found)} gradients"
                 raise error("DG612", text, node.span)

@@ -187,6 +187,9 @@ class TreeBuilder(ExpressionBuilder):
     def field(self, span: Span, name: Token, values: list[Expr], scope: list[Expr] | None) -> syntax.Field:
         return syntax.Field(span, name.text, _one_or_tuple(values), _one_or_tuple(scope) if scope else None)
 
+    def field_alone(self, span: Span, name: Token) -> syntax.Field:
+        return self.field_call(span, name)
+
     def field_call(self, span: Span, name: Token, *arguments: syntax.Argument) -> syntax.Field:
         self.check_arguments(list(arguments))
         function = syntax.Name(self.token_span(name), name.text)

@@ -10,7 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
-from diffgraph.diagnostics import error, suggest
+from diffgraph.diagnostics import error
 from diffgraph.ir.program import Program
 from diffgraph.language.blocks import TrainPlan
 from diffgraph.language.network import Network
@@ -168,19 +168,7 @@ def _quasi_newton(net: Compiled, plan: TrainPlan, columns, scalars, sizes) -> tu
         if o.name.startswith(GRADIENT)
     }
     losses = [term.name for term in network.losses]
-    return QuasiNewton(gradient, columns, losses, trained, scalars, _memory(plan), update), net.storage
-
-
-def _memory(plan: TrainPlan) -> int | None:
-    """The setting of `lbfgs(memory = 20)`."""
-    known = {"memory"}
-    for name in plan.lbfgs:
-        if name not in known:
-            raise error("DG230", f"`lbfgs` has no `{name}`", help=suggest(name, known) or "it has `memory`")
-    memory = plan.lbfgs.get("memory")
-    if memory is not None and (isinstance(memory, bool) or not isinstance(memory, int) or memory < 1):
-        raise error("DG604", f"`memory` of `lbfgs` is an int of at least 1, not {memory}")
-    return memory
+    return QuasiNewton(gradient, columns, losses, trained, scalars, plan.lbfgs.get("memory"), update), net.storage
 
 
 def _renamed(program: Program) -> Program:

@@ -189,12 +189,11 @@ def _misfit(values: np.ndarray, slot: Slot, what: str) -> DiffgraphError:
     own = values.shape[1:] if slot.batched else values.shape
     wanted = slot.shape[1:] if slot.batched else slot.shape
     shown = ", ".join(map(str, wanted))
-    repair = f"declare {slot.name}[N, {', '.join(map(str, own))}], or change the data"
+    repair = f"declare {slot.name}[{', '.join(('N', *map(str, own)))}], or change the data"
     if not slot.batched:
         repair = "a net without a batch takes a column as one whole sample"
-    return error(
-        "DG712", f"{what} has {list(own)}{each}, which does not fit [{shown}] of {slot}", slot.span, help=repair
-    )
+    has = list(own) if own else "one number"
+    return error("DG712", f"{what} has {has}{each}, which does not fit [{shown}] of {slot}", slot.span, help=repair)
 
 
 def typed(values: np.ndarray, slot: Slot, sizes: Mapping[str, int], what: str, real) -> np.ndarray:

@@ -112,7 +112,9 @@ def _setting(call: DataCall, name: str, value, annotation: str):
             return float(value) if kind == "float" else int(value) if kind == "int" else value
     wanted = " or ".join(KINDS[k][1] if k in KINDS else "a data source" for k in kinds if k != "None")
     shown = f"the source `{value.name}`" if isinstance(value, DataCall) else repr(value)
-    raise error("DG701", f"`{name}` of `{call.name}` is {wanted}, not {shown}", call.span)
+    is_name = isinstance(value, DataCall) and not (value.arguments or value.keywords)
+    help = f'write a text in quotes: {name} = "{value.name}"' if is_name and "str" in kinds else None
+    raise error("DG701", f"`{name}` of `{call.name}` is {wanted}, not {shown}", call.span, help=help)
 
 
 def _known(name: str) -> str:
