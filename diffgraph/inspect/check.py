@@ -13,7 +13,7 @@ from diffgraph.language.network import Network
 
 
 #: So many times what one net may take all nets and blocks of a file may take together.
-MOST_IN_ONE_FILE = 10
+MOST_IN_ONE_FILE = 6
 
 
 @dataclass(frozen=True)

@@ -411,6 +411,7 @@ def define(session: Session, hint: str, pending: Pending, span: Span | None):
     """A new tensor with the elements of a pending expression."""
     session.at(span or pending.span)
     session.count_definitions(span)
+    session.count_step(span, min(pending.body.nodes, 4_000) // 2)
     session.refuse_enormous(pending.shape, span)
     used = sorted(pending.body.slots)
     body = substitute(pending.body, {}, pending.shape, {old: new for new, old in enumerate(used)})

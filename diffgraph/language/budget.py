@@ -11,15 +11,18 @@ from diffgraph.language.limits import limits, raise_by
 MOST_ELEMENTS = 2**40
 MOST_POINTS = 2**50
 
-#: What counts as more than one step of elaboration, in proportion to the time it takes: about 15 us a step.
+#: What counts as more than one step of elaboration, in proportion to the time it takes: about 10 us a step, so that what is
+#: too much is refused within a second.
 STEPS_OF_CALL = 2
 STEPS_OF_INSTANCE = 3
 STEPS_OF_DEFINITION = 3
 STEPS_OF_VARIABLE = 6
 STEPS_OF_NOTATION = 6
+STEPS_OF_SLICE = 3
+STEPS_OF_JOIN = 4
 STEPS_OF_SCAN = 40
 STEPS_OF_ELABORATION = 200
-STEPS_FOR_ONE_REPEATED = 4
+STEPS_FOR_ONE_REPEATED = 6
 
 
 class Budget:

@@ -42,7 +42,7 @@ class _Closing:
     def define(self, hint: str, outputs, expression: Expr, kind: str) -> Tensor:
         terms = self._terms(hint, outputs, expression, kind)
         self.session.at(self.notation.span)
-        self.session.count_step(self.notation.span, STEPS_OF_NOTATION)
+        self.session.count_step(self.notation.span, STEPS_OF_NOTATION + min(expression.nodes, 4_000) // 2)
         self.session.count_definitions(self.notation.span)
         self.session.refuse_enormous((self.extents[k] for k in outputs), self.notation.span)
         for form, _ in terms:

@@ -18,6 +18,7 @@ from diffgraph.language.arithmetic import (
     materialize,
     show_shape,
 )
+from diffgraph.language.budget import STEPS_OF_JOIN
 from diffgraph.language.reductions import axis_of
 from diffgraph.language.session import Session
 from diffgraph.language.slicing import WHOLE, at, take
@@ -108,6 +109,7 @@ def _join_repair(name: str, differing: list[int], first: Pending, other: Pending
 
 
 def _joined(places, axis: int, shape, session: Session, span) -> TensorValue:
+    session.count_step(span, STEPS_OF_JOIN * len(places))
     session.at(span)
     kinds = {part.kind for part, _ in places}
     kind = "float" if "float" in kinds else "bool" if kinds == {"bool"} else "int"

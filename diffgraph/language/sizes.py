@@ -31,6 +31,8 @@ def is_whole(value: Exact) -> bool:
 
 def ratio(value: Exact) -> tuple[Size, int]:
     """A size and a positive int whose quotient the value is; the int is 1 where the value is whole."""
+    if type(value) is int:
+        return value, 1
     if not isinstance(value, Dimension):
         value = Fraction(value)
         return value.numerator, value.denominator
@@ -47,12 +49,16 @@ def quotient(top: Size, bottom: int) -> Exact:
 
 
 def add(a: Exact, b: Exact) -> Exact:
+    if type(a) is int and type(b) is int:
+        return a + b
     (top, bottom), (other, under) = ratio(a), ratio(b)
     both = lcm(bottom, under)
     return quotient(top * (both // bottom) + other * (both // under), both)
 
 
 def multiply(a: Exact, b: Exact) -> Exact:
+    if type(a) is int and type(b) is int:
+        return a * b
     (top, bottom), (other, under) = ratio(a), ratio(b)
     if _count(top) * _count(other) > MOST_TERMS:
         raise error("DG598", f"a size has more than {MOST_TERMS:,} terms")
@@ -99,6 +105,8 @@ def floor_of(a: Exact, divisor: int) -> Size:
 
 def at_least(a: Exact, b: Exact) -> bool | None:
     """Whether a >= b."""
+    if type(a) is int and type(b) is int:
+        return a >= b
     difference = add(a, multiply(b, -1))
     low, high = bounds(difference)
     if low is not None and low >= 0:

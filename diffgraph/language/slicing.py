@@ -26,6 +26,7 @@ from diffgraph.language.arithmetic import (
     materialize,
     only_output,
 )
+from diffgraph.language.budget import STEPS_OF_SLICE
 from diffgraph.language.numbers import is_exact
 from diffgraph.language.session import Session
 from diffgraph.language.values import Pending, TensorValue
@@ -44,6 +45,7 @@ def take(x: Pending, subscripts: Sequence[Any], session: Session, span: Span | N
 
     Int tensors of rank above 0 stand side by side; their axes, broadcast, are where the first of them stands. Inside of
     `guarding` what the run computes may be outside."""
+    session.count_step(span, STEPS_OF_SLICE)
     subscripts = [_as_tensor(s, size, session, span) for s, size in zip(subscripts, x.shape)]
     guards = session.guards if any(isinstance(s, TensorValue) for s in subscripts) else None
     if guards is not None:
@@ -56,6 +58,7 @@ def take(x: Pending, subscripts: Sequence[Any], session: Session, span: Span | N
     first = None
     for axis, (subscript, size) in enumerate(zip(subscripts, x.shape)):
         if isinstance(subscript, TensorValue):
+            session.count_step(span, STEPS_OF_SLICE)
             if guards is None:
                 _refuse_outside(subscript, size, x.span, session, span)
             if subscript.shape and first is None:
@@ -160,6 +163,8 @@ def _part(part: tuple | range, size: Size, session: Session, span: Span | None) 
         for place in (part[0], part[-1]) if part else ():
             _require_inside(place, _no_place(place, size, span), size, session, span)
         return part.start, len(part), part.step
+    if part == WHOLE:
+        return 0, size, 1
     step = _step(part[2], span)
     if step == 1:
         start, stop = _ends(part, (0, size), size, session, span)
