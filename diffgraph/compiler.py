@@ -43,7 +43,7 @@ from diffgraph.training.initial import initial_values
 from diffgraph.training.progress import Progress
 from diffgraph.training.run_directory import LAST, RunDirectory
 from diffgraph.training.variables import Variables
-from diffgraph.training.weights import fit
+from diffgraph.training.weights import fit, origin
 
 if TYPE_CHECKING:
     from diffgraph.runtime.tune import Tuning
@@ -234,6 +234,7 @@ class Net(Compiler):
         tune: bool = False,
     ):
         self.block = train
+        self._given = dict(settings or {})
         own: dict[str, Any] = {}
         if train is not None:
             plan = train_block(module, net, train)
@@ -332,7 +333,7 @@ class Net(Compiler):
         run = assemble(self, plan, dataset_of(plan, data, held_out, self, self.folder))
         run.progress = progress or Progress()
         if directory is not None:
-            run.directory = RunDirectory(Path(directory), safetensors.write)
+            run.directory = RunDirectory(Path(directory), safetensors.write, origin(plan.net, self.block, self._given))
             self._open(run, plan, resume)
         history = loop.train(run)
         for path, array in run.weights().items():
@@ -378,7 +379,7 @@ class Net(Compiler):
 
     def save(self, path: str | Path) -> None:
         """Writes parameters and states: the old file or the new one is there, never half of one."""
-        safetensors.write(path, self.storage, {"format": "diffgraph", "net": self.network().name})
+        safetensors.write(path, self.storage, origin(self.network().name, self.block, self._given))
 
     def inference_executable(self, usual: Mapping[str, int] | None = None) -> Executable:
         """What computes the outputs. usual: the sizes that it is tuned for, if it is."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from diffgraph.cli.options import model_options, read_assignments, say_tuned, tune_option
+from diffgraph.cli.options import model_options, read_assignments, say_tuned, trained_as, tune_option
 from diffgraph.diagnostics import error
 
 
@@ -31,7 +31,9 @@ def command(
     if (output is None) == (stage is None):
         raise error("DG907", "compile writes an artifact or prints a stage", help="give -o DIRECTORY, or --stage source")
     start = time.perf_counter()
-    net = Net(load_module(file), net_name, read_assignments(assignments), block, target, precision, seed, threads, fast=fast, tune=tune)
+    module = load_module(file)
+    net_name, settings, block = trained_as(weights, module, net_name, read_assignments(assignments), block)
+    net = Net(module, net_name, settings, block, target, precision, seed, threads, fast=fast, tune=tune)
     if weights is not None:
         net.load(weights)
     if stage is not None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from diffgraph.cli.options import model_options, read_assignments, say_tuned, tune_option
+from diffgraph.cli.options import model_options, read_assignments, say_tuned, trained_as, tune_option
 
 
 @click.command(name="eval")
@@ -26,7 +26,9 @@ def command(
     from diffgraph.training.assembly import dataset_of, fill_net
     from diffgraph.training.evaluation import class_confusion
 
-    net = Net(load_module(file), net_name, read_assignments(assignments), block, target, precision, seed, threads, fast=fast, tune=tune)
+    module = load_module(file)
+    net_name, settings, block = trained_as(weights, module, net_name, read_assignments(assignments), block)
+    net = Net(module, net_name, settings, block, target, precision, seed, threads, fast=fast, tune=tune)
     plan = net.plan()
     dataset = dataset_of(plan, None, None, net, net.folder)
     train, test = fill_net(net, dataset)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from diffgraph.cli.options import model_options, read_assignments, read_sizes
+from diffgraph.cli.options import model_options, read_assignments, read_sizes, trained_as
 from diffgraph.diagnostics import error
 
 WEIGHTS = (".safetensors", ".npz")
@@ -36,7 +36,9 @@ def command(
                     help="write to an .onnx, .safetensors or .npz file")  # fmt: skip
     if weights is None and output.suffix in WEIGHTS:
         raise error("DG954", "there are no weights to be exported", help="name them: --weights FILE")
-    net = Net(load_module(file), net_name, read_assignments(assignments), block, target, precision, seed, threads)
+    module = load_module(file)
+    net_name, settings, block = trained_as(weights, module, net_name, read_assignments(assignments), block)
+    net = Net(module, net_name, settings, block, target, precision, seed, threads)
     net.set_sizes(read_sizes(sizes))
     if weights is not None:
         net.load(weights)

@@ -61,3 +61,29 @@ def read_sizes(sizes: tuple[str, ...]) -> dict[str, int]:
             raise error("DG945", f"`--size {name}={value}`: a size is a whole number of at least 1")
         found[name] = int(value)
     return found
+
+
+def trained_as(weights, module, net: str | None, assignments: dict[str, str], block: str | None) -> tuple:
+    """(net, settings, train block) of a net that takes weights: what the command says, and what the file of the weights
+    says of the net that it was trained for where the command does not. A file from elsewhere says nothing."""
+    import json
+
+    from diffgraph.interop.safetensors import metadata
+    from diffgraph.language.computing import computing
+    from diffgraph.language.elaborate import net_value
+
+    about = metadata(weights) if weights is not None else {}
+    name, trained = about.get("net"), about.get("train")
+    blocks = [b.name or b.net for b in module.trains if b.net == name]
+    if name not in module.nets or net not in (None, name) or block not in (None, trained):
+        return net, assignments, block
+    if trained is not None and trained not in blocks:
+        return net, assignments, block
+    with computing(module):
+        known = {s.name for s in net_value(module, name).declaration.settings}
+    try:
+        recorded = json.loads(about.get("settings", "{}"))
+    except ValueError:
+        recorded = {}
+    recorded = {k: v for k, v in recorded.items() if k in known and isinstance(v, str)} if isinstance(recorded, dict) else {}
+    return name, recorded | assignments, trained

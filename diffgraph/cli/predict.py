@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from diffgraph.cli.options import model_options, read_assignments, say_tuned, tune_option
+from diffgraph.cli.options import model_options, read_assignments, say_tuned, trained_as, tune_option
 
 
 @click.command(name="predict")
@@ -32,7 +32,9 @@ quiet,
         net = load_artifact(file, target, threads, tune)
         given = read_inputs(inputs, net)
     else:
-        net = Net(load_module(file), net_name, read_assignments(assignments), block, target, precision, seed, threads, fast=fast, tune=tune)
+        module = load_module(file)
+        net_name, settings, block = trained_as(weights, module, net_name, read_assignments(assignments), block)
+        net = Net(module, net_name, settings, block, target, precision, seed, threads, fast=fast, tune=tune)
         given = read_inputs(inputs, net)
         if weights is None:
             raise click.UsageError("--weights FILE says which weights the net has")

@@ -20,6 +20,9 @@ import numpy as np
 
 from diffgraph.diagnostics import Diagnostic, DiffgraphError, RunFailed, error, suggest
 
+#: Bytes of a header that are read for its texts alone.
+MOST_OF_HEADER = 100_000_000
+
 #: The metadata stand as JSON in one entry of the file: the library orders several entries anew in each process, and
 #: equal arrays are to make equal files.
 ENTRY, HASH = "diffgraph", "sha256"
@@ -84,6 +87,16 @@ def _metadata(content: bytes) -> dict[str, str]:
     (length,) = struct.unpack("<Q", content[:8])
     entries = json.loads(content[8 : 8 + length]).get("__metadata__", {})
     return dict(json.loads(entries[ENTRY])) if ENTRY in entries else dict(entries)
+
+
+def metadata(path: Path) -> dict[str, str]:
+    """The texts that a file holds beside its arrays; none where it is no such file."""
+    try:
+        with Path(path).open("rb") as stream:
+            start = stream.read(8)
+            return _metadata(start + stream.read(min(struct.unpack("<Q", start)[0], MOST_OF_HEADER)))
+    except (OSError, ValueError, struct.error, AttributeError, TypeError):
+        return {}
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -127,15 +127,15 @@ def _overridden(block: syntax.Train | None, overrides: dict[str, Any], module: M
 
 def _given_node(key: str, value: Any) -> syntax.Expr:
     """A value from outside, read as text that is shown as `--set` and the assignment."""
-    return parse_expression(_text(value), "--set", f"{key}=")
+    return parse_expression(as_text(value), "--set", f"{key}=")
 
 
-def _text(value: Any) -> str:
+def as_text(value: Any) -> str:
     """A Python value as text of the language."""
     if isinstance(value, str):
         return value
     if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(json.dumps(v) if isinstance(v, str) else _text(v) for v in value) + "]"
+        return "[" + ", ".join(json.dumps(v) if isinstance(v, str) else as_text(v) for v in value) + "]"
     if isinstance(value, bool):
         return str(value).lower()
     return repr(value.item() if hasattr(value, "item") else value)

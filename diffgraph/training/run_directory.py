@@ -19,11 +19,12 @@ Write = Callable[[Path, Mapping[str, np.ndarray], Mapping[str, str]], None]
 
 
 class RunDirectory:
-    """The files of one run. `write` makes a file of arrays."""
+    """The files of one run. `write` makes a file of arrays; `about` is what each says of the net that it is for."""
 
-    def __init__(self, path: Path, write: Write):
+    def __init__(self, path: Path, write: Write, about: Mapping[str, str] = {}):
         self.path = Path(path)
         self.write = write
+        self.about = about
 
     def begin(self, model: str, settings: Mapping) -> None:
         """Makes the directory and writes what the run is. Errors: a finished or interrupted run is there already."""
@@ -57,7 +58,7 @@ class RunDirectory:
 
     def save(self, name: str, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
         """Writes a checkpoint; what was there stays until the new one is whole."""
-        self.write(self.path / name, arrays, metadata)
+        self.write(self.path / name, arrays, {**self.about, **metadata})
 
     def _guarded(self, action: Callable[[], object]) -> None:
         try:

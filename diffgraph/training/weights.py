@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from diffgraph.diagnostics import Diagnostic, DiffgraphError, Note, error, suggest
+from diffgraph.language.blocks import as_text
 
 #: How many names a message lists before it only counts them.
 MOST_NAMED = 6
 
 
 _FITS = "the net must have the settings that it was trained with: --set NAME=VALUE, --train NAME"
+
+
+def origin(net: str, block: str | None, settings: Mapping[str, Any]) -> dict[str, str]:
+    """What a file of weights says of the net that it is for: its name, the train block whose settings it has, and the
+    other settings that it was given, as texts of the language."""
+    plain = (str, bool, int, float, list, tuple)
+    known = {name: as_text(value) for name, value in settings.items() if isinstance(value, plain)}
+    trained = {} if block is None else {"train": block}
+    return {"format": "diffgraph", "net": net, **trained, "settings": json.dumps(known)}
 
 
 def fit(stored: Mapping[str, np.ndarray], wanted: Mapping[str, np.ndarray], what: str) -> dict[str, np.ndarray]:

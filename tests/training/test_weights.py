@@ -3,7 +3,11 @@
 import numpy as np
 import pytest
 
+from diffgraph.cli.options import trained_as
+from diffgraph.compiler import Net, loads
 from diffgraph.diagnostics import DiffgraphError
+from diffgraph.interop import safetensors
+from diffgraph.language.module import load_text
 from diffgraph.training.variables import Variables
 from diffgraph.training.weights import fit
 
@@ -49,3 +53,39 @@ def test_assignment_checks_the_shape_and_changes_in_place():
         variables["nothing"]
     with pytest.raises(DiffgraphError, match="takes numbers"):
         variables["a.bias"] = ["x", "y", "z"]
+
+
+PROGRAM = """
+net fit(width = 4, basis = polynomial(2)) {
+    input  x[N, 1]
+    target y[N, 1]
+    p = x -> basis -> linear(width) -> linear(1)
+    output p
+    loss   mse(p, y)
+}
+train fit { data table([[0, 1], [1, 3]]); steps 1; optimizer adam }
+train fit(basis = fourier(3)) as wave { data table([[0, 1], [1, 3]]); steps 1; optimizer adam }
+"""
+
+
+def test_a_file_says_what_net_its_weights_are_for(tmp_path):
+    """Settings and train block come from the file of the weights, unless the command says others."""
+    net = loads(PROGRAM, settings={"width": 7}, train="wave", target="reference")
+    net.save(tmp_path / "w.safetensors")
+    module = load_text(PROGRAM)
+    assert trained_as(tmp_path / "w.safetensors", module, None, {}, None) == ("fit", {"width": "7"}, "wave")
+    assert trained_as(tmp_path / "w.safetensors", module, None, {"width": "5"}, None)[1] == {"width": "5"}
+    assert trained_as(tmp_path / "w.safetensors", module, "fit", {}, "fit") == ("fit", {}, "fit")
+    assert trained_as(tmp_path / "nothing", module, None, {}, None) == (None, {}, None)
+    again = Net(module, *trained_as(tmp_path / "w.safetensors", module, None, {}, None), target="reference")
+    again.load(tmp_path / "w.safetensors")
+    assert again.parameters["linear1.weight"].shape == (7, 7)
+
+
+def test_what_a_file_says_is_not_trusted(tmp_path):
+    module = load_text(PROGRAM)
+    for about in ({"net": "fit", "settings": "[1"}, {"net": "fit", "settings": '{"depth": "2", "width": 3}'}):
+        safetensors.write(tmp_path / "w", {"a": np.zeros(1, np.float32)}, about)
+        assert trained_as(tmp_path / "w", module, None, {}, None) == ("fit", {}, None)
+    safetensors.write(tmp_path / "w", {"a": np.zeros(1, np.float32)}, {"net": "other", "train": "wave"})
+    assert trained_as(tmp_path / "w", module, None, {}, None) == (None, {}, None)
