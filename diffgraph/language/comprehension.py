@@ -290,9 +290,9 @@ def _axes(count: int) -> str:
 def _wrong_rank(value: TensorValue, given: int, span: Span):
     return error(
         "DG411",
-        f"{describe(value)} has {_axes(len(value.shape))}, and {given} subscript{'s' if given != 1 else ''} stand here",
+        f"{describe(value)} has {_axes(len(value.shape))}, and {given} subscript{'s stand' if given != 1 else ' stands'} here",
         span,
-        *([Note("it was made here", value.span)] if value.span is not None else ()),
+        *([Note("it was made here", value.span)] if value.span not in (None, span) else ()),
         help="give every axis a subscript, or write `...` for several",
     )
 

@@ -311,7 +311,20 @@ def _attribute(node: syntax.Attribute, scope: Scope, session: Session) -> Any:
         return found
     known = [*value.outputs] if isinstance(value, NetResult) else ["shape", "size"]
     help = suggest(node.name, known) or (f"it has {' and '.join(known)}" if is_tensor(value) else None)
+    if is_tensor(value) and node.name in _ATTRIBUTES_ELSEWHERE:
+        help = f"write {_ATTRIBUTES_ELSEWHERE[node.name].format(node.value.span.text)}"
     raise error("DG226", f"{describe(value)} has no `{node.name}`", node.span, help=help)
+
+
+#: What other libraries have as attributes of an array, and what is written here.
+_ATTRIBUTES_ELSEWHERE = {
+    "T": "transpose({0})",
+    "mT": "transpose({0})",
+    "ndim": "len({0}.shape)",
+    "rank": "len({0}.shape)",
+    "grad": "grad(loss, {0})",
+    "data": "stop_gradient({0})",
+}
 
 
 def _root(node: syntax.Expr) -> syntax.Expr:
@@ -371,6 +384,10 @@ def call_value(function: Any, positional: list, keywords: dict, node: syntax.Cal
     if isinstance(function, FunctionValue):
         return apply.call_function(function, positional, keywords, session, node.span)
     if isinstance(function, LayerValue):
+        if isinstance(node.function, syntax.CallOf) and any(is_tensor(only_output(v)) for v in positional):
+            given = ", ".join(a.value.span.text for a in node.arguments)
+            help = f"tensors come by an arrow: `{f'({given})' if len(node.arguments) > 1 else given} -> {node.function.span.text}`"
+            raise error("DG231", f"`{function.name}` is given tensors as settings", node.span, help=help)
         return apply.with_settings(function, positional, keywords, node.span)
     help = f"did you mean `{node.function.span.text} * (...)`?" if is_number(function) or is_tensor(function) else None
     raise error("DG227", f"{describe(function)} cannot be called", node.function.span, help=help)

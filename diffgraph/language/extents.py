@@ -181,7 +181,8 @@ class _Solver:
                 f"how far `{info.name}` runs is not known: {why}",
                 info.span,
                 *(Note(f"`{info.name}` is used here", u.read.span) for u in uses[:1]),
-                help=f"state a bound where it is bound: `{info.name} < 10`",
+                help=f"state a bound where it is bound: `{info.name} < {uses[0].size if uses else 10}`"
+                + (", as far as that axis goes" if uses else ", if there are 10"),
             )
 
     # ------------------------------------------------------------ ranges

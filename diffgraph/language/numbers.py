@@ -133,7 +133,8 @@ def compute(name: str, values: Sequence[Any], span: Span | None = None) -> Any:
         return exact(_number(name, values))
     except ZeroDivisionError:
         shown = f" {SYMBOLS.get(name, name)} ".join(show(v) for v in values)
-        raise error("DG311", f"a division by zero: {shown}", span) from None
+        help = "give the divisor another value than 0, or say what it may be: assert heads > 0"
+        raise error("DG311", f"a division by zero: {shown}", span, help=help) from None
     except OverflowError:
         return math.inf
 

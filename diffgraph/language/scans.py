@@ -174,7 +174,9 @@ def _steps(node: syntax.ScanOf, scope, session) -> tuple[int, Any, int]:
         if isinstance(value, range):
             return value.start, len(value), value.step
         if not isinstance(value, SizeRange):
-            raise error("DG550", f"a scan runs over a range, not over {describe(value)}", where.span)
+            shown = " ".join(where.span.text.split())
+            help = f"run over its places: scan {node.index} in 0..len({shown}), and read {shown}[{node.index}]"
+            raise error("DG550", f"a scan runs over a range, not over {describe(value)}", where.span, help=help)
         start, stop, step = value.start, value.stop, value.step
     else:
         start, stop = (only_output(expressions.evaluate(e, scope, session)) for e in (where.start, where.stop))

@@ -17,7 +17,7 @@ from diffgraph.language.reductions import reduce_axes
 from diffgraph.language.scans import LoopScope
 from diffgraph.language.scopes import FAILED, MISSING, Scope
 from diffgraph.language.session import Session
-from diffgraph.language.tensors import as_size
+from diffgraph.language.tensors import as_size, counted_range
 from diffgraph.language.traversal import walk
 from diffgraph.language.values import LayerValue, NetResult, Pending, SizeRange, TensorValue, Undecided
 from diffgraph.language.variables import condition, shape_of
@@ -182,8 +182,12 @@ def _for(node: syntax.For, scope: Scope, session: Session) -> None:
     if isinstance(values, SizeRange):
         for end in (values.start, values.stop):
             expressions.whole(end, node.values.span)
+    if isinstance(values, Pending):
+        values = counted_range(values) or values
     if not isinstance(values, (list, range, tuple)):
-        raise error("DG509", f"`for` runs over a list or a range, not over {describe(values)}", node.values.span)
+        shown = node.values.span.text
+        help = f"run over its places: for {node.name} in 0..{shown}.shape[0]" if is_tensor(values) else None
+        raise error("DG509", f"`for` runs over a list or a range, not over {describe(values)}", node.values.span, help=help)
     outer = scope.values.get(node.name)
     had = node.name in scope.values
     if len(values) >= MANY_ROUNDS:

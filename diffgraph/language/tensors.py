@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from diffgraph.diagnostics import Note, Span, error
-from diffgraph.ir.affine import Affine, affine, index
+from diffgraph.ir.affine import Affine, affine, as_affine, index
 from diffgraph.ir.dimension import Size, product
-from diffgraph.ir.expression import Const, Extent, Read
+from diffgraph.ir.expression import Const, Index, Read
 from diffgraph.ir.program import Argsort, Tensor
 from diffgraph.ir.rewrite import substitute
 from diffgraph.ir.simplify import call
@@ -232,6 +232,17 @@ def range_tensor(start: Any, stop: Any, step: Any, session: Session, span: Span 
     size = as_size(sizes.floor_of(sizes.add(reach, abs(by) - 1), abs(by)) if count is None else count, session, span)
     place = affine(0, ((index(0), by), (at(first), 1)))
     return Pending((size,), "int", place, (), end if by > 0 and sizes.at_least(first, 0) is True else None, span)
+
+
+def counted_range(x: Pending) -> range | None:
+    """The ints of `range(4)` while it is no tensor yet, for a loop that runs over them when compiling."""
+    if x.operands or x.kind != "int" or len(x.shape) != 1 or not isinstance(x.shape[0], int):
+        return None
+    place = as_affine(x.body)
+    if len(place.terms) != 1 or place.terms[0][0] != Index(0):
+        return None
+    step = place.terms[0][1]
+    return range(place.constant, place.constant + step * x.shape[0], step)
 
 
 def one_hot(label: Any, classes: Any, session: Session, span: Span | None) -> Pending:

@@ -174,7 +174,9 @@ def _again(node: syntax.Variable, path: str, shape, session: Session) -> TensorV
     known = session.variables[path].tensor
     if known.shape != shape:
         text = f"the shared `{path}` is {show_shape(known.shape)}, and is wanted as {show_shape(shape)} here"
-        raise error("DG527", text, node.span, help="what is shared keeps the shape of its first use")
+        first = next((i.span for i in session.instances if i.path == path.rpartition(".")[0] and i.span), None)
+        notes = [Note(f"its first use made it {show_shape(known.shape)}", first)] if first is not None else []
+        raise error("DG527", text, node.span, *notes, help="what is shared keeps the shape of its first use")
     return session.by_path[path]
 
 
