@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from diffgraph.ir.affine import divide, index, is_inside
 from diffgraph.ir.dimension import product
-from diffgraph.ir.expression import Call
+from diffgraph.ir.expression import Call, Read
+from diffgraph.ir.form import Form
 from diffgraph.ir.program import Provenance, Tensor
 from diffgraph.kernels.access import address, cost, usual
 from diffgraph.kernels.grid import Device
 from diffgraph.kernels.loops import Inside, Kernel, Store, Unit, When
-from diffgraph.kernels.member import Piece
+from diffgraph.kernels.member import Member, Piece, member
 from diffgraph.kernels.nest import Nest, only_index, wrap
+from diffgraph.kernels.tiles import Machine
 
 #: On a device so many threads share the places of a computed write, where the other axes give fewer than these.
 WAYS = 64
@@ -44,3 +46,14 @@ def scatter(nest: Nest, name: str, tensor: Tensor, piece: Piece, provenance: Pro
         body = wrap(loops, form.domain, (*made, store))
     work = product(form.domain) * cost(form.body)
     return Kernel(name, tuple(nest.buffers), units, body, work, provenance)
+
+
+def added(tensor: Tensor, piece: Piece, provenance: Provenance, machine: Machine | Device | None) -> Member | None:
+    """A reduction over a lattice of places and what is there already, as a tile of registers; None if it is none."""
+    if not isinstance(machine, Machine) or piece.lattice is None or piece.form.op != "sum":
+        return None
+    lattice = piece.lattice
+    places = tuple(lattice.at([index(k) for k in range(len(lattice.extents))]))
+    there = Form(lattice.extents, "sum", places, tensor.shape, (tensor.operand,), Read(0, places, None))
+    found = member(tensor, (piece, Piece(there, (tensor.name,))), provenance, machine)
+    return found if found.style == "tile" else None

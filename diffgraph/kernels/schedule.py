@@ -27,7 +27,7 @@ from diffgraph.kernels.roles import ACROSS, Space, role_of
 from diffgraph.kernels.regions import Region, divided, needed
 from diffgraph.kernels.row_groups import common_space, space_of_maps
 from diffgraph.kernels.rows import joined_parts, parts_of
-from diffgraph.kernels.scatter import scatter
+from diffgraph.kernels.scatter import added, scatter
 from diffgraph.kernels.share import region_steps
 from diffgraph.kernels.steps import Launch, Part, Repeat, Schedule, Sort, Step
 from diffgraph.kernels.tiles import Machine
@@ -365,7 +365,7 @@ class _Scheduler:
                 makers.setdefault(name, []).append(number)
 
         def reads(name: str, at: int) -> None:
-            source = self.memory[name]
+            source = self.memory.get(name)
             for maker in makers.get(source, ()):
                 if maker != at:
                     found.setdefault(maker, set()).add(source)
@@ -379,6 +379,11 @@ class _Scheduler:
             at = self.made_in[self.name(first if isinstance(statement, Region) else first.name)]
             for operand in statement.operands:
                 reads(self.name(operand), at)
+        for at, group in enumerate(self.groups):
+            # What only the schedule knows: parts of a definition that are tensors of their own.
+            for own in group.members if isinstance(group, _Group) else ():
+                for operand in own.operands:
+                    reads(operand, at)
         return {at: frozenset(names) for at, names in found.items()}
 
     def _launch_rows(self, group: _Group, kept: frozenset[str], provenance: Provenance) -> list[Step]:
@@ -436,7 +441,11 @@ class _Scheduler:
             kernels = [first.fill(f"{named}_start", tensor, written[0].form.op, provenance)]
         for number, piece in enumerate(written):
             nest = Nest(self.tensors, self.memory, frozenset(), self.machine)
-            kernels.append(scatter(nest, f"{named}_part{number}", tensor, piece, provenance))
+            part = f"{named}_part{number}"
+            if (present := added(tensor, piece, provenance, self.machine)) is not None:
+                kernels.append(nest.kernel(part, [present], present.depth, provenance))
+            else:
+                kernels.append(scatter(nest, part, tensor, piece, provenance))
         return [Launch(k, (tensor.name,), (tensor.name,)) for k in kernels]
 
     # ------------------------------------------------------------------------------------------------- scans

@@ -268,6 +268,8 @@ def _cost(form: Form, written, accesses: Sequence[Access], choice: Choice, machi
     column = None if choice.column is None else written[choice.column]
     if lane is None or _bare(form.body, frozenset(k for k in (lane, row, column) if k is not None)):
         return None
+    if choice.along and lane not in form.reduced:  # The lanes of another of the sums, which is over other axes.
+        return None
     loads, lines, registers = 0.0, 0.0, 0
     moves = False
     inmost = _inmost(form, accesses, choice)

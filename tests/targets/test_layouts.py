@@ -38,6 +38,13 @@ NETS = {
     "up again": """
         x = image -> conv(32, 3, stride = 2, pad = 1) -> relu -> conv_transpose(24, 4, stride = 2, pad = 1)
         z = (x + image[:, 0:1]) -> conv(32, 3, pad = 1) -> global_avgpool""",
+    "branches with other windows": """
+        x = image -> conv(32, 3, pad = 1) -> relu
+        z = concat(x -> conv(128, 1) -> relu, x -> conv(128, 3, pad = 1) -> relu, axis = 1) -> global_avgpool""",
+    "a branch that goes two steps at a time": """
+        x = image -> conv(64, 1) -> relu
+        a = x -> conv(32, 1) -> relu
+        z = concat(a -> global_avgpool, x -> conv(48, 1, stride = 2) -> relu -> global_avgpool, axis = 1)""",
 }
 
 
