@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from diffgraph.ir.dimension import product, symbol
 from diffgraph.ir.program import Tensor
 from diffgraph.ir.resize import Resizer
