@@ -96,11 +96,11 @@ class _Loop:
     def _turned(self, term: Term) -> Term:
         constants = dict(self.scan.constants)
         for slot, name in enumerate(term.operands):
-            axis = _axis_across(term.form, slot) if name in constants else None
+            axis = axis_across(term.form, slot) if name in constants else None
             if axis is not None:
                 operands = list(term.operands)
                 operands[slot] = self._matrix(constants[name], axis, term)
-                form = _reading_turned(term.form, slot, axis)
+                form = reading_turned(term.form, slot, axis)
                 return self._turned(canonical_term(Term(form, tuple(operands), term.provenance)))
         return term
 
@@ -109,18 +109,12 @@ class _Loop:
         known = self.turned.get((outer, axis))
         if known is not None:
             return known
-        tensor = self.names.tensors[outer]
-        shape = _last(tensor.shape, axis)
-        place = [index(k) for k in range(len(shape) - 1)]
-        place.insert(axis, index(len(shape) - 1))
-        write = tuple(index(k) for k in range(len(shape)))
-        form = Form(shape, "sum", write, shape, (tensor.operand,), Read(0, tuple(place), None))
-        made = Tensor(self._fresh(f"{outer}_turned"), shape, tensor.kind, tensor.bound)
-        self.names.tensors[made.name] = made
-        self.before.append(Definition(made, (canonical_term(Term(form, (outer,), term.provenance)),)))
-        self.turned[outer, axis] = made.name
+        made = transposed(self.names.tensors[outer], axis, self._fresh(f"{outer}_turned"), term)
+        self.names.tensors[made.tensor.name] = made.tensor
+        self.before.append(made)
+        self.turned[outer, axis] = made.tensor.name
         self.report.did(f"{outer}: transposed before the scan that reads it in every step", term.provenance)
-        return made.name
+        return made.tensor.name
 
     def _fresh(self, hint: str) -> str:
         """A name that is taken neither outside nor inside."""
@@ -137,7 +131,18 @@ def _is_cheap(statement: Statement) -> bool:
     return all(t.form.is_pointwise and cost(t.form.body) <= CHEAP for t in statement.terms)
 
 
-def _axis_across(form: Form, slot: int) -> int | None:
+def transposed(tensor: Tensor, axis: int, name: str, term: Term) -> Definition:
+    """A tensor with an axis moved to the end, for a term that reads it."""
+    shape = _last(tensor.shape, axis)
+    place = [index(k) for k in range(len(shape) - 1)]
+    place.insert(axis, index(len(shape) - 1))
+    write = tuple(index(k) for k in range(len(shape)))
+    form = Form(shape, "sum", write, shape, (tensor.operand,), Read(0, tuple(place), None))
+    made = Tensor(name, shape, tensor.kind, tensor.bound)
+    return Definition(made, (canonical_term(Term(form, (tensor.name,), term.provenance)),))
+
+
+def axis_across(form: Form, slot: int) -> int | None:
     """The axis of an operand that the last axis of the result walks, where a reduction walks the operand's last axis
     and nothing else moves along that axis of the result; else None."""
     if not form.reduced or not form.is_projection or not form.write or form.operands[slot].kind != "float":
@@ -157,7 +162,7 @@ def _last(items: tuple, axis: int) -> tuple:
     return (*items[:axis], *items[axis + 1 :], items[axis])
 
 
-def _reading_turned(form: Form, slot: int, axis: int) -> Form:
+def reading_turned(form: Form, slot: int, axis: int) -> Form:
     """The form with an operand whose axis is the last one."""
 
     def change(e: Expr) -> Expr:

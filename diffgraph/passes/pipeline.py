@@ -20,6 +20,7 @@
     canonicalize, cse        again: the last steps make new forms, some of them equal
     fuse, dce      again: some sums have become maps (of what is 0 but in one place)
     anticipate     on the maps that there will be, whose products with a derivative are still their own
+    turn           after fuse, which would put what it makes back
     interleave     on the tensors that there will be, before layout: what samples fill, channels need not
     layout         on the tensors that there will be: it changes where their elements are, not what is computed
     winograd       after layout, which has put channels in order, and before halo, which serves its reads as well
@@ -60,6 +61,7 @@ from diffgraph.passes.order import order
 from diffgraph.passes.report import Report
 from diffgraph.passes.sink import sink
 from diffgraph.passes.split import split
+from diffgraph.passes.turn import turn
 from diffgraph.passes.unflatten import unflatten
 from diffgraph.passes.winograd import winograd, winograd_fast
 
@@ -90,6 +92,7 @@ PIPELINE: Passes = (
     ("fuse", fuse),
     ("dce", dce),
     ("anticipate", anticipate),
+    ("turn", turn),
     ("interleave", interleave),
     ("layout", layout),
     ("winograd", winograd),
@@ -102,7 +105,7 @@ PIPELINE: Passes = (
 #: Passes that put elements where vectors and caches of a processor want them. Blocks of threads of a device bring operands
 #: to shared memory one by one, from wherever they are, and test guards on the way: copies in other orders and margins would
 #: only be more memory to go through. Transforms around products are only fast in memory of a thread's own.
-OF_PROCESSORS = frozenset(("interleave", "layout", "winograd", "halo"))
+OF_PROCESSORS = frozenset(("turn", "interleave", "layout", "winograd", "halo"))
 
 #: Passes that change results by more than rounding, in the place of those of the same name.
 FASTER: Mapping[str, Pass] = {"winograd": winograd_fast}
