@@ -75,6 +75,7 @@ class _Plan:
     def __init__(self, program: Program, report: Report):
         self.report = report
         self.producers = {s.tensor.name: s.terms[0] for s in program.statements if _is_map(s)}
+        self.free = {name for name, term in self.producers.items() if is_free(term.form)}
         self.readers: dict[str, list[_Reader]] = {name: [] for name in self.producers}
         self.needed = set(program.roots)
         for statement in program.statements:
@@ -143,10 +144,11 @@ class _Plan:
         return term
 
     def _wanted(self, name: str, term: Term) -> bool:
-        if name in self.everywhere:
+        producer, slot = self.producers[name].form, term.operands.index(name)
+        if name in self.everywhere and (name not in self.free or is_free(producer)):
             return True
-        slot = term.operands.index(name)
-        return name in self.as_views and reason_against(term.form, slot, self.producers[name].form) is None
+        # What was but another view of a tensor may have become all that this tensor is made of.
+        return name in self.everywhere | self.as_views and reason_against(term.form, slot, producer) is None
 
 
 def _is_map(statement: Statement) -> bool:

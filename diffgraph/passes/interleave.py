@@ -126,11 +126,28 @@ class _Plan:
             elif along is not None:
                 converted.update((o, _elements(self.program.tensors[o])) for o in operands & self.free)
                 continue
-            if term.form.reduced and not _runs_along(term.form):
+            if term.form.reduced and not self._runs_along(term):
                 sides = [tensor] if along is not None else [self.program.tensors[o] for o in operands]
                 points = product(usual(s) for s in term.form.domain)
                 gain += points * (1 / max(self._use(t) for t in sides) - 1)
         return gain - CONVERSION * sum(converted.values())
+
+    def _runs_along(self, term: Term) -> bool:
+        """Whether vectors along a sum are as good: all that it reads lies side by side along an axis of the sum, and nothing
+        is read for several results at once, so that vectors along these would only mean fewer loads."""
+        form = term.form
+        for axis in form.reduced:
+            found = [r for r in _reads(form) if axis in r.indices]
+            if not found or usual(form.domain[axis]) < LANES:
+                continue
+            inner = [self._channel(self.program.tensors[term.operands[r.slot]]) for r in found]
+            if not all(alone_index(r.place[k]) == axis for r, k in zip(found, inner)):
+                continue
+            sides = sorted((r.indices & form.written for r in found), key=len)
+            alone = not any(axis in p.indices for r, k in zip(found, inner) for p in (*r.place[:k], *r.place[k + 1 :]))
+            if alone and all(a <= b for a, b in zip(sides, sides[1:])):
+                return True
+        return False
 
     def _use(self, tensor: Tensor) -> float:
         """The share of lanes that is busy in vectors as the tensor is."""
@@ -239,21 +256,6 @@ def sample_axis(form: Form) -> int | None:
     if axis is None or form.domain[axis] != form.shape[0] or isinstance(form.shape[0], int):
         return None
     return None if any(axis in w.indices for w in form.write[1:]) else axis
-
-
-@cache
-def _runs_along(form: Form) -> bool:
-    """Whether vectors along a sum are as good: all that it reads lies side by side along an axis of the sum, and nothing is
-    read for several results at once, so that vectors along these would only mean fewer loads."""
-    reads = list(_reads(form))
-    for axis in form.reduced:
-        found = [r for r in reads if axis in r.indices]
-        if usual(form.domain[axis]) < LANES or not all(alone_index(r.place[-1]) == axis for r in found):
-            continue
-        sides = sorted((r.indices & form.written for r in found), key=len)
-        if found and all(a <= b for a, b in zip(sides, sides[1:])):
-            return not any(axis in p.indices for r in found for p in r.place[:-1])
-    return False
 
 
 @cache

@@ -34,6 +34,9 @@ FAR_APART = 512
 #: Rows of so many elements are far apart for who goes down a column of panels.
 FAR_ROWS = 256
 
+#: A matrix is copied into panels where each of its elements is used at least so often: it could be read as it is.
+WORTH_PANELS = 512
+
 #: A filter is packed where each of its elements is used at least so often.
 WORTH_PACKING = 8
 
@@ -390,7 +393,7 @@ def in_panels(form: Form, slot: int) -> Stored | None:
     if [alone_index(p) for p in read.place] != [along, *across] or form.domain[across[0]] != shape[1]:
         return None
     uses = product(usual(form.domain[k]) for k in range(len(form.domain)) if k not in read.indices)
-    if shape[1] < FAR_ROWS or shape[1] % PANEL or form.domain[along] != shape[0] or uses < WORTH_TURNING:
+    if shape[1] < FAR_ROWS or shape[1] % PANEL or form.domain[along] != shape[0] or uses < WORTH_PANELS:
         return None
     return Stored((0, 1), PANEL)
 

@@ -157,6 +157,15 @@ def test_a_reduction_takes_its_map_with_it():
     assert names(found) == ["y"]
 
 
+def test_what_a_view_has_become_is_not_computed_in_a_window():
+    text = (
+        "input x[N, 8, 4]\ninput w[4, 3]\na[n, t, c] = exp(x[n, t, c])\nb[n, c, t] = a[n, t, c]\n"
+        "y[n, c, i < 6] = sum[p](w[c, p] * b[n, c, i + p])\noutput y"
+    )
+    found, _ = after(fuse, text)
+    assert len(found.statements) == 2 and "y" in names(found)
+
+
 def test_a_mask_of_places_is_told_where_it_is_read():
     text = (
         "input x[N, 8, 8]\nmask[i < 8, j < 8] = j < i + 1\nm[n, i, j] = x[n, i, j] if mask[i, j] else -1\n"
