@@ -145,9 +145,9 @@ class _Plan:
 
     def _wanted(self, name: str, term: Term) -> bool:
         producer, slot = self.producers[name].form, term.operands.index(name)
-        if name in self.everywhere and (name not in self.free or is_free(producer)):
+        if name in self.everywhere and (name not in self.free or is_free(producer) or term.form.is_pointwise):
             return True
-        # What was but another view of a tensor may have become all that this tensor is made of.
+        # What was but another view of a tensor may have become all that this tensor is made of: too much for a window.
         return name in self.everywhere | self.as_views and reason_against(term.form, slot, producer) is None
 
 
