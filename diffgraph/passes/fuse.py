@@ -111,11 +111,22 @@ class _Plan:
     def _reason_to_keep(self, name: str, form: Form, readers: list[_Reader]) -> str | None:
         if name in self.needed:
             return "it is a result"
+        if (reason := self._reason_of_readers(form, readers)) is not None:
+            return reason
+        return reason_against_repeating(form, len(readers))
+
+    def _reason_of_readers(self, form: Form, readers: list[_Reader]) -> str | None:
+        """Why a map should not be computed in one of its readers: where that is a view, in what reads through it."""
         for reader in readers:
             reason = reason_against(reader.form, reader.slot, form)
             if reason is not None:
                 return f"{reader.name} {reason}"
-        return reason_against_repeating(form, len(readers))
+            through = self.readers.get(reader.name)
+            if through and not is_free(form) and is_free(reader.form):
+                seen = inline(reader.form, reader.slot, form)
+                if (reason := self._reason_of_readers(seen, through)) is not None:
+                    return reason
+        return None
 
     def fused(self, definition: Definition) -> Definition:
         """The definition with what should be computed in it; later readers of it get that too."""

@@ -151,6 +151,14 @@ def test_what_a_contraction_reads_stays_a_tensor():
     assert reason.text == "r stays a tensor: y reads each element several times" and reason.provenance
 
 
+def test_what_a_contraction_reads_through_a_view_stays_a_tensor():
+    text = """input x[N, 8]\ninput w[4, 4]\nr = relu(x)\nleft[n, i < 4] = r[n, i]
+    right[n, i < 4] = r[n, i + 4]\ny[n, o] = sum[i](w[o, i] * right[n, i])\noutput y\noutput left"""
+    found, report = after(fuse, text)
+    assert "r" in names(found)
+    assert "r stays a tensor: y reads each element several times" in [e.text for e in report.entries if not e.done]
+
+
 def test_a_reduction_takes_its_map_with_it():
     text = "input x[N, 8]\ns = exp(x * 0.1)\ny[n] = sum[d](s[n, d])\noutput y"
     found, _ = after(fuse, text)
