@@ -230,7 +230,7 @@ class Nest:
             local = self._local(member.tensor.kind)
             statements.append(Let(local, total))
             total = local
-        statements.append(Store(self._numbers[member.tensor.name], self._own_place(member, axes), total))
+        statements.append(Store(self._buffer(member.tensor.name), self._own_place(member, axes), total))
         if member.is_whole:
             self._at_hand[member.tensor.name] = (total, axes)
         return statements
@@ -263,7 +263,7 @@ class Nest:
     def _row(self, member: Member, axes: tuple[int, ...]) -> list[Statement]:
         """The last axis innermost: first what does not reduce (or the identity) is set, then each term is joined to it."""
         extent = member.extents[-1]
-        number = self._numbers[member.tensor.name]
+        number = self._buffer(member.tensor.name)
         plain = [p for p in member.pieces if not p.form.reduced]
         axis = self._axis()
         values = [self.lower(p.form.body, p, dict(zip(member.axes_of(p), (*axes, axis)))) for p in plain]
@@ -284,7 +284,7 @@ class Nest:
         inner = self._axis()
         where = dict(zip(member.axes_of(piece), (*axes, inner))) | {k: axis for axis, k in loops}
         place = self._own_place(member, (*axes, inner))
-        store = Store(self._numbers[member.tensor.name], place, self.lower(form.body, piece, where), form.op)
+        store = Store(self._buffer(member.tensor.name), place, self.lower(form.body, piece, where), form.op)
         return list(wrap(loops, form.domain, (Loop(inner, member.extents[-1], (store,)),)))
 
     def new_local(self, kind: str) -> Local:
@@ -299,7 +299,7 @@ class Nest:
         """The store of an element of a member; those that follow find it at hand."""
         if member.is_whole:
             self._at_hand[member.tensor.name] = (value, axes)
-        return Store(self._numbers[member.tensor.name], self._own_place(member, axes), value)
+        return Store(self._buffer(member.tensor.name), self._own_place(member, axes), value)
 
     def _own_place(self, member: Member, axes: tuple[int, ...]) -> Address:
         return address(member.place([index(a) for a in axes]), member.tensor.shape)

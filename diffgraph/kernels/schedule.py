@@ -18,6 +18,7 @@ from diffgraph.kernels.blocking import in_parts
 from diffgraph.kernels.cases import InCases, in_cases
 from diffgraph.kernels.chunks import joined_shares, shares_of, stays_alone
 from diffgraph.kernels.grid import Device
+from diffgraph.kernels.growth import Growth, is_kept, stays_inside
 from diffgraph.kernels.lattice import Box, box_of, by_lattice, spread, trimmed
 from diffgraph.kernels.loop_memory import LoopMemory
 from diffgraph.kernels.margins import margins
@@ -93,6 +94,10 @@ class _Scheduler:
         self.inner: set[str] = set()
         #: Maps in cases, by result.
         self.cases: dict[str, InCases] = {}
+        #: What grows out of what; who reads what.
+        self.growth = Growth({}, {})
+        #: Definitions that several kernels may compute.
+        self.scattered: set[str] = set()
         #: Sums that cores take shares of, by the tensor of the shares.
         self.shared_out: dict[str, str] = {}
         #: The tensors of the program, by their names in it.
@@ -139,6 +144,8 @@ class _Scheduler:
     def steps_of(self, parts: Sequence[Statement | Region], roots: frozenset[str]) -> tuple[Step, ...]:
         """The steps of statements, and of regions of others."""
         statements = [s for s in parts if not isinstance(s, Region)]
+        simple = isinstance(self.machine, Machine) and not self.prefix and not self.is_apart
+        self.growth = Growth.of(parts, roots, simple and len(statements) == len(parts))
         if isinstance(self.machine, Machine):
             self.transformed = transformed(statements, roots, self.name)
             self.inner = {name for made in self.transformed.values() for name in made.names}
@@ -182,15 +189,18 @@ class _Scheduler:
             self.made_in[name] = len(self.groups) - 1
 
     def _define(self, definition: Definition) -> None:
-        tensor = self.declare_tensor(definition.tensor)
+        grown = self.growth.before.get(definition.tensor.name)
+        tensor = self.declare_tensor(definition.tensor, grown and self.name(grown))
         if tensor.name in self.inner:
             return
-        terms = definition.terms
-        pieces = tuple(Piece(spread(trimmed(t.form)), tuple(self.name(o) for o in t.operands)) for t in terms)
+        shape = tensor.shape
+        whole = tuple(Piece(spread(trimmed(t.form)), tuple(self.name(o) for o in t.operands)) for t in definition.terms)
+        pieces = tuple(p for p, t in zip(whole, definition.terms) if grown is None or not is_kept(t, shape))
         if all(p.form.is_projection for p in pieces):
             self._join(self._in_shares(self._member(tensor, pieces, definition.provenance)))
-        elif (box := box_of(pieces)) is not None:
-            self._define_by_lattices(tensor, pieces, box, definition.provenance)
+        elif (box := box_of(whole)) is not None:
+            bare = box.extents == shape or stays_inside(self.growth.readings.get(definition.tensor.name), box, shape)
+            self._define_by_lattices(tensor, pieces, None if bare else box, definition.provenance)
         else:
             self._alone([tensor.name], self._accumulate(tensor, pieces, definition.provenance))
 
@@ -231,13 +241,18 @@ class _Scheduler:
             self.made_in[name] = len(self.groups)
         return Member(tensor, pieces, "transformed", provenance, made)
 
-    def _define_by_lattices(self, tensor: Tensor, pieces: tuple[Piece, ...], box: Box, provenance: Provenance) -> None:
-        """Terms that write places of their own each set them, and what lies around them is set to 0."""
+    def _define_by_lattices(
+        self, tensor: Tensor, pieces: tuple[Piece, ...], box: Box | None, provenance: Provenance
+    ) -> None:
+        """Terms that write places of their own each set them; what lies around the box that they fill is set to 0. box: None
+        where nobody reads that, or nothing is there."""
         made: list[int] = []
         for together in by_lattice(pieces):
-            made.append(self._join(self._member(tensor, together, provenance), made[0] if made else -1))
-        self.made_in[tensor.name] = max(made)
-        if box.extents != tensor.shape:
+            earliest = made[0] if made and box is not None else -1
+            made.append(self._join(self._member(tensor, together, provenance), earliest))
+        self.scattered.add(tensor.name)
+        self.made_in[tensor.name] = max([*made, self.made_in.get(self.growth.before.get(tensor.name, ""), -1)])
+        if box is not None:
             nest = Nest(self.tensors, self.memory, frozenset())
             kernel = margins(nest, f"{_title([tensor.name])}_margins", tensor, box, provenance)
             self.groups[made[0]].before.append(Launch(kernel, (tensor.name,), (tensor.name,)))
@@ -249,7 +264,7 @@ class _Scheduler:
         later = range(len(self.groups) - 1, max(first, -1), -1)
         for at in [first, *later] if first >= 0 else later:
             group = self.groups[at]
-            if not isinstance(group, _Group):
+            if not isinstance(group, _Group) or self.growth.meets(group.members, new, self.memory):
                 continue
             if (space := self._common_space(group, new)) is not None:
                 group.space = space
@@ -362,7 +377,7 @@ class _Scheduler:
         makers: dict[str, list[int]] = {}
         for number, group in enumerate(self.groups):
             for name in group.names if isinstance(group, _Group) else ():
-                makers.setdefault(name, []).append(number)
+                makers.setdefault(self.memory[name], []).append(number)
 
         def reads(name: str, at: int) -> None:
             source = self.memory.get(name)
@@ -376,11 +391,13 @@ class _Scheduler:
             if isinstance(statement, Reshape):
                 continue
             first = statement.results[0]
-            at = self.made_in[self.name(first if isinstance(statement, Region) else first.name)]
-            for operand in statement.operands:
-                reads(self.name(operand), at)
+            name = self.name(first if isinstance(statement, Region) else first.name)
+            operands = frozenset(map(self.name, statement.operands))
+            for operand in operands if name not in self.scattered else ():
+                reads(operand, self.made_in[name])
         for at, group in enumerate(self.groups):
-            # What only the schedule knows: parts of a definition that are tensors of their own.
+            # What only the schedule knows: who reads what where several kernels compute a definition, and parts of a
+            # definition that are tensors of their own.
             for own in group.members if isinstance(group, _Group) else ():
                 for operand in own.operands:
                     reads(operand, at)
@@ -392,7 +409,7 @@ class _Scheduler:
         for tensor in parts.values():
             self.tensors[tensor.name], self.memory[tensor.name] = tensor, tensor.name
         nest = Nest(self.tensors, self.memory, kept | {t.name for t in parts.values()}, self.machine)
-        named = [m.tensor.name for m in group.members if m.tensor.name in kept]
+        named = [m.tensor.name for m in group.members if self.memory[m.tensor.name] in kept]
         kernel = nest.rows(_title(named), group.members, group.space, provenance, parts)
         steps: list[Step] = [Launch(kernel, kernel.results, self._computed(group))]
         for m in group.members:
@@ -407,7 +424,7 @@ class _Scheduler:
         if group.space is not None:
             return self._launch_rows(group, kept, provenance)
         nest = Nest(self.tensors, self.memory, kept, self.machine)
-        named = [m.tensor.name for m in group.members if m.tensor.name in kept] or [group.members[-1].tensor.name]
+        named = [m.tensor.name for m in group.members if self.memory[m.tensor.name] in kept] or [group.members[-1].tensor.name]
         first = group.members[0]
         parts, before = None, []
         if first.style == "contraction" and first.choice.parts > 1:

@@ -26,7 +26,8 @@
     winograd       after layout, which has put channels in order, and before halo, which serves its reads as well
     halo           after layout, since a guard only costs where it is tested for each element of a row
     split          after layout, which says what is outermost in memory
-    order          last: nothing is made or removed any more
+    order          nothing is made or removed any more
+    join           last: it makes several tensors one memory, which all others would take for several
 
 Derivatives are taken before all of this: the adjoint of an unfused program is a program that fuses as well.
 """
@@ -54,6 +55,7 @@ from diffgraph.passes.gather import gather
 from diffgraph.passes.halo import halo
 from diffgraph.passes.hoist import hoist
 from diffgraph.passes.interleave import interleave
+from diffgraph.passes.join import join
 from diffgraph.passes.layout import layout
 from diffgraph.passes.lift import lift
 from diffgraph.passes.merge import merge
@@ -99,13 +101,14 @@ PIPELINE: Passes = (
     ("halo", halo),
     ("split", split),
     ("order", order),
+    ("join", join),
 )
 
 
 #: Passes that put elements where vectors and caches of a processor want them. Blocks of threads of a device bring operands
 #: to shared memory one by one, from wherever they are, and test guards on the way: copies in other orders and margins would
 #: only be more memory to go through. Transforms around products are only fast in memory of a thread's own.
-OF_PROCESSORS = frozenset(("turn", "interleave", "layout", "winograd", "halo"))
+OF_PROCESSORS = frozenset(("turn", "interleave", "layout", "winograd", "halo", "join"))
 
 #: Passes that change results by more than rounding, in the place of those of the same name.
 FASTER: Mapping[str, Pass] = {"winograd": winograd_fast}
