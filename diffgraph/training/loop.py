@@ -17,7 +17,7 @@ from diffgraph.runtime.storage import copies
 from diffgraph.training import checkpoint
 from diffgraph.training.checkpoint import Position
 from diffgraph.training.interruption import Interruption
-from diffgraph.training.order import batches, batches_per_epoch, epoch_order
+from diffgraph.training.order import Orders, batches, batches_per_epoch
 from diffgraph.training.progress import Progress, Record
 from diffgraph.training.run_directory import BEST, LAST, RunDirectory
 from diffgraph.training.steps import Steps
@@ -133,6 +133,7 @@ class _Loop:
         self.good = self._copy()
         self.calls = 1
         self.per_epoch = batches_per_epoch(run.samples, run.batch)
+        self.orders = Orders(run.seed, run.samples)
 
     def go(self) -> History:
         """All epochs that are left."""
@@ -163,8 +164,8 @@ class _Loop:
     def _epoch(self) -> None:
         """The rest of the epoch under way, and its evaluation where one is due."""
         run = self.run
-        order = epoch_order(run.seed, self.position.epoch, run.samples)
         left = run.total - self.position.step
+        order = self.orders.of(self.position.epoch, is_last=left <= self.per_epoch - self.position.batch)
         for block in batches(order, run.batch, self.position.batch):
             block = block[:left]
             left -= len(block)

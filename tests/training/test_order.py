@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from diffgraph.training.order import batches, batches_per_epoch, epoch_order
+from diffgraph.training.order import WORTH_A_THREAD, Orders, batches, batches_per_epoch, epoch_order
 
 
 def test_each_epoch_is_a_permutation_of_its_own():
@@ -14,6 +14,13 @@ def test_each_epoch_is_a_permutation_of_its_own():
 
 def test_it_is_the_same_again():
     assert np.array_equal(epoch_order(7, 11, 1000), epoch_order(7, 11, 1000))
+
+
+def test_orders_made_ahead_are_the_same():
+    for samples in (50, WORTH_A_THREAD):
+        orders = Orders(5, samples)
+        for epoch in (0, 1, 2, 7, 8, 3):
+            assert np.array_equal(orders.of(epoch, is_last=epoch == 7), epoch_order(5, epoch, samples))
 
 
 def test_the_ragged_batch_is_kept():
