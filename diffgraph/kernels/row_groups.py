@@ -66,15 +66,17 @@ def _stays(new: Member, role: Role, made: set[str], tensors: Mapping[str, Tensor
     return True
 
 
-def space_of_maps(members: Sequence[Member]) -> Space | None:
+def space_of_maps(members: Sequence[Member], tensors: Mapping[str, Tensor], memory: Mapping[str, str]) -> Space | None:
     """The rows that maps go through, where that is better than a plain loop: where they compute what takes long, which
-    vectors have functions of their own for."""
+    vectors have functions of their own for. What one makes, the others read in the same row only."""
     if not any(_is_slow(p.form) for m in members for p in m.pieces):
         return None
     for space in spaces_of(members[0]):
         roles = [role_of(m, space) for m in members]
         if space.is_worthwhile and all(r is not None and r.kind == ROW for r in roles):
-            return space
+            made = {m.tensor.name for m in members}
+            if all(_stays(m, role, made, tensors, memory) for m, role in zip(members, roles)):
+                return space
     return None
 
 

@@ -420,7 +420,7 @@ class _Scheduler:
     def _launch(self, group: _Group, kept: frozenset[str]) -> list[Step]:
         provenance = tuple(dict.fromkeys(o for m in group.members for o in m.provenance))
         if group.space is None and isinstance(self.machine, Machine):
-            group.space = space_of_maps(group.members)
+            group.space = space_of_maps(group.members, self.tensors, self.memory)
         if group.space is not None:
             return self._launch_rows(group, kept, provenance)
         nest = Nest(self.tensors, self.memory, kept, self.machine)

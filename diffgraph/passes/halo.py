@@ -75,7 +75,7 @@ class _Plan:
         self.copies: dict[str, Definition] = {}
         self.copied: dict[str, Margins] = {}
         fixed, others = self._fixed()
-        for name, margins, uses, origin in self._wanted():
+        for name, margins, uses, origin in self._wanted(fixed, others):
             tensor = program.tensors[name]
             size = product(usual(s) for s in tensor.shape)
             grown = product(usual(s) + low + high for s, (low, high) in zip(tensor.shape, margins))
@@ -107,17 +107,25 @@ class _Plan:
                 others |= {term.operands[slot] for slot in _read_otherwise(term.form)}
         return fixed, others
 
-    def _wanted(self):
-        """(tensor, margins, how many reads, from where) for each that sums read beyond its ends."""
+    def _wanted(self, fixed: set[str], others: set[str]):
+        """(tensor, margins, how many reads, from where) for each that sums read beyond its ends; one that may have margins of
+        its own serves the maps that read it so as well."""
         found: dict[str, tuple[Margins, int, Provenance]] = {}
         for statement in self.program.statements:
             for term in statement.terms if isinstance(statement, Definition) else ():
                 for slot, margins in margins_of(term.form):
                     name = term.operands[slot]
                     known, uses, origin = found.get(name, (((0, 0),) * len(margins), 0, term.provenance))
-                    joined = tuple((max(a, c), max(b, d)) for (a, b), (c, d) in zip(known, margins))
+                    joined = _both(known, margins)
                     uses += product(usual(s) for s in term.form.domain)
                     found[name] = joined, uses, origin
+        for statement in self.program.statements:
+            for term in statement.terms if isinstance(statement, Definition) else ():
+                for slot, margins in margins_of_map(term.form):
+                    name = term.operands[slot]
+                    if name in found and name not in fixed and name not in others:
+                        known, uses, origin = found[name]
+                        found[name] = _both(known, margins), uses, origin
         return [(name, *what) for name, what in found.items()]
 
     def _copy(self, tensor: Tensor, margins: Margins, origin: Provenance) -> None:
@@ -155,7 +163,17 @@ class _Plan:
 @cache
 def margins_of(form: Form) -> tuple[tuple[int, Margins], ...]:
     """(slot, margins) for each operand that a sum reads beyond its ends, as 0."""
-    if form.op != "sum" or not form.reduced:
+    return _margins_of_reads(form) if form.reduced else ()
+
+
+@cache
+def margins_of_map(form: Form) -> tuple[tuple[int, Margins], ...]:
+    """The same for each operand that a map reads so."""
+    return () if form.reduced else _margins_of_reads(form)
+
+
+def _margins_of_reads(form: Form) -> tuple[tuple[int, Margins], ...]:
+    if form.op != "sum":
         return ()
     found: dict[int, Margins] = {}
     for read in _guarded(form.body):
@@ -164,9 +182,13 @@ def margins_of(form: Form) -> tuple[tuple[int, Margins], ...]:
         margins = _margins(read, form)
         if margins is None:
             return ()
-        known = found.get(read.slot, margins)
-        found[read.slot] = tuple((max(a, c), max(b, d)) for (a, b), (c, d) in zip(known, margins))
+        found[read.slot] = _both(found.get(read.slot, margins), margins)
     return tuple(found.items())
+
+
+def _both(some: Margins, others: Margins) -> Margins:
+    """Margins as wide as both."""
+    return tuple((max(a, c), max(b, d)) for (a, b), (c, d) in zip(some, others))
 
 
 def _margins(read: Read, form: Form) -> Margins | None:
@@ -186,7 +208,7 @@ def _margins(read: Read, form: Form) -> Margins | None:
 @cache
 def _read_otherwise(form: Form) -> frozenset[int]:
     """The slots that are read beyond their ends in a way that margins of zeros do not serve."""
-    served = {slot for slot, _ in margins_of(form)}
+    served = {slot for slot, _ in (*margins_of(form), *margins_of_map(form))}
     return frozenset(r.slot for r in _guarded(form.body) if r.slot not in served or not _is_zero(r.otherwise))
 
 

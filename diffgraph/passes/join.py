@@ -28,18 +28,18 @@ def join(program: Program, report: Report) -> Program:
 
     Before:
         input x[N, 2048]
-        a[n, i]        = exp(x[n, i])
-        b[n, i]        = sum[j](a[n, j] * x[n, i])
-        y[n, h < 4096] = sum[i](a[n, i] if h == i) + sum[i](b[n, i] if h == i + 2048)
-        z[n]           = sum[h](y[n, h] * y[n, h])
+        a[n, i] = exp(x[n, i])
+        b[n, i] = sum[j](a[n, j] * x[n, i])
+        y[n, h < 4096] = sum[i](a[n, i] if h == i else 0) + sum[i](b[n, i] if h == i + 2048 else 0)
+        z[n] = sum[h](y[n, h] * y[n, h])
         output z
 
     After:
         input x[N, 2048]
-        a[n, h < 4096] = sum[i](exp(x[n, i]) if h == i)
-        b[n, i]        = sum[j < 2048](a[n, j] * x[n, i])
-        y[n, h < 4096] = sum[i < 2048](a[n, i] if h == i) + sum[i](b[n, i] if h == i + 2048)
-        z[n]           = sum[h](y[n, h] * y[n, h])
+        a[n, h < 4096] = sum[i](exp(x[n, i]) if h == i else 0)
+        b[n, i] = sum[j < 2048](a[n, j] * x[n, i])
+        y[n, h < 4096] = sum[i < 2048](a[n, i] if h == i else 0) + sum[i](b[n, i] if h == i + 2048 else 0)
+        z[n] = sum[h](y[n, h] * y[n, h])
         output z
     """
     joined = _Join(program, report)
