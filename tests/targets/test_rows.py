@@ -137,3 +137,9 @@ def test_a_product_of_matrices_stays_one():
         output y"""
     members = [set(s.members) for s in schedule(program_of(text), machine("f32")).steps]
     assert {"a"} in members and {"m", "p", "s", "y"} in members
+
+
+def test_maps_that_read_other_rows_are_no_rows():
+    """They share a loop over samples, in which all of the first is made before the second."""
+    body = "input x[N, 64, 40]\na[n, i, c] = exp(x[n, i, c])\nz[n, i, c] = (a[n, i + 1, c] else 1) * exp(x[n, i, c])\noutput z\noutput a"
+    check(program_of(body), 3, np.random.default_rng(0), optimized=True)
