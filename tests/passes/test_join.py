@@ -36,7 +36,7 @@ OTHERS = {
         output y""",
     "read beyond the part": """input x[N, 2048]
         a[n, i < 2048] = sum[j < 2048](x[n, j] * x[n, i])
-        c[n, h < 4096] = a[n, h] if h < 2048 else x[n, h - 2048]
+        c = concat(a, x, axis = 1)
         z[n, i < 2048] = (a[n, i + 1] else 1) * c[n, i + 2048]
         y[n] = sum[i](z[n, i])
         output y
