@@ -241,9 +241,7 @@ class _Scheduler:
             self.made_in[name] = len(self.groups)
         return Member(tensor, pieces, "transformed", provenance, made)
 
-    def _define_by_lattices(
-        self, tensor: Tensor, pieces: tuple[Piece, ...], box: Box | None, provenance: Provenance
-    ) -> None:
+    def _define_by_lattices(self, tensor: Tensor, pieces: tuple[Piece, ...], box: Box | None, provenance: Provenance):
         """Terms that write places of their own each set them; what lies around the box that they fill is set to 0. box: None
         where nobody reads that, or nothing is there."""
         made: list[int] = []
@@ -392,12 +390,10 @@ class _Scheduler:
                 continue
             first = statement.results[0]
             name = self.name(first if isinstance(statement, Region) else first.name)
-            operands = frozenset(map(self.name, statement.operands))
-            for operand in operands if name not in self.scattered else ():
-                reads(operand, self.made_in[name])
+            for operand in statement.operands if name not in self.scattered else ():
+                reads(self.name(operand), self.made_in[name])
         for at, group in enumerate(self.groups):
-            # What only the schedule knows: who reads what where several kernels compute a definition, and parts of a
-            # definition that are tensors of their own.
+            # What only the schedule knows: which kernel reads what, and parts that are tensors of their own.
             for own in group.members if isinstance(group, _Group) else ():
                 for operand in own.operands:
                     reads(operand, at)
