@@ -24,11 +24,12 @@ from diffgraph.kernels.vectorizable import COMPARISONS, CONDITIONS, VECTOR_FUNCT
 
 ROW, NUMBER, SCALAR, ACROSS = "row", "number", "scalar", "across"
 
-#: A row shorter than this is not gone through in vectors; one of more elements does not stay near.
-SHORTEST, LONGEST = 16, 1 << 16
+#: A row shorter than this is not gone through in vectors (of 16 lanes, half are busy then: ten classes take 50 ns a row,
+#: and 120 one by one); one of more elements does not stay near.
+SHORTEST, LONGEST = 8, 1 << 16
 
 #: So many rows give threads enough to share; a space of fewer elements is not worth it.
-FEWEST_ROWS, SMALL = 8, 4096
+FEWEST_ROWS, SMALL = 8, 512
 
 #: Sums of rows are joined from parts, which is worth it from so many elements on.
 LARGE = 40_000

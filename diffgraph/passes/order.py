@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from diffgraph.ir.dimension import product
-from diffgraph.ir.program import Program, Reshape, Statement, Tensor
+from diffgraph.ir.program import Definition, Program, Reshape, Statement, Tensor
 from diffgraph.passes.cost import usual
 from diffgraph.passes.report import Report
 
@@ -13,8 +13,8 @@ BYTES = {"float": 4, "int": 8, "bool": 1}
 
 def order(program: Program, report: Report) -> Program:
     """Moves statements that are the last to read more than they make to where all that they read is there: the gradient
-    of a weight right after the gradient of what the weight makes, and the update of the weight right after that. The order
-    of the rest stays.
+    of a weight right after the gradient of what the weight makes, and the update of the weight right after that. What is
+    computed from single numbers alone comes first. The order of the rest stays.
 
     Before:
         input x[N, 64]
@@ -75,7 +75,11 @@ class _Order:
         self.found: list[Statement] = []
 
     def statements(self) -> list[Statement]:
-        """All of them, in the new order."""
+        """All of them, in the new order. First what is computed from single numbers alone, such as the corrections of an
+        optimizer: then everything that needs it may be a part of any kernel."""
+        for at, statement in enumerate(self.program.statements):
+            if self._is_of_numbers(statement) and not self.missing[at]:
+                self._take(at)
         for at in range(len(self.program.statements)):
             pending = [at]
             while pending:
@@ -84,6 +88,10 @@ class _Order:
                     for step in [at] if chosen == at else self._chain(chosen):
                         pending += self._take(step)
         return self.found
+
+    def _is_of_numbers(self, statement: Statement) -> bool:
+        names = (*statement.operands, *(t.name for t in statement.results))
+        return isinstance(statement, Definition) and all(self.tensors[name].shape == () for name in names)
 
     def _take(self, at: int) -> list[int]:
         """Gives a statement its place; what may follow it at once, the last first."""

@@ -1,8 +1,9 @@
 """float32 functions of our own, without branches, tables or calls, so that loops over them run in vectors.
 
 Errors are the largest found over all of a range, in units of the last place (`tests/targets/test_functions.py` repeats the
-measurement): exp 1.0, expm1 1.4, log 0.8, log1p 1.2, tanh 2.4, sigmoid 2.1 (0 below 1.2e-38), softplus 2.0,
-erf 1.0, sqrt 0.9, recip 0.6 (0 where it is subnormal), sin and cos 1.6 (for |x| up to 1e6; 1e-7 from there to 1e15, and NaN beyond). NaN stays NaN; the ends are those of the C library.
+measurement): exp 1.0, expm1 1.4, log 0.8, log1p 1.2, tanh 2.4, sigmoid 2.1 (0 below 1.2e-38), softplus 2.0, erf 1.0,
+sqrt 0.9, recip 0.6 (0 where it is subnormal), sin and cos 1.6 (for |x| up to 1e6; 1e-7 from there to 1e15, and NaN
+beyond). NaN stays NaN; the ends are those of the C library.
 
 Sources: the reductions and polynomials of exp, sin and cos are from Moshier's Cephes; log and log1p follow FreeBSD's msun;
 erf follows N. Juffa's erff.
