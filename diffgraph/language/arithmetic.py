@@ -130,11 +130,11 @@ def as_pending(value: Any, session: Session, span: Span | None) -> Pending:
     if expression is not None:
         return Pending((), constant_kind(value), expression, (), None, span)
     if isinstance(value, (list, range)):
-        return stacked(list(value), session, span)
+        return stacked(value, session, span)
     raise not_a_tensor(value, span)
 
 
-def stacked(items: list, session: Session, span: Span | None) -> Pending:
+def stacked(items: list | range, session: Session, span: Span | None) -> Pending:
     """A list as a tensor: numbers as a table, tensors joined along a new first axis."""
     array = _as_array(items)
     if array is not None:
@@ -178,8 +178,10 @@ def _shape_of_all(parts: Sequence[Pending], session: Session, span: Span | None)
     return shape
 
 
-def _as_array(items: list) -> np.ndarray | None:
+def _as_array(items: list | range) -> np.ndarray | None:
     """A nested list of numbers as an array; None if it holds anything else or is ragged."""
+    if isinstance(items, range) and items and max(abs(items.start), abs(items.stop)) < 2**62:
+        return np.arange(items.start, items.stop, items.step)
     flat = items
     while flat and isinstance(flat[0], (list, range)):
         if not all(isinstance(f, (list, range)) and len(f) == len(flat[0]) for f in flat):

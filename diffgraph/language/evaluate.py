@@ -29,7 +29,7 @@ from diffgraph.language.reductions import matmul
 from diffgraph.language.scans import evaluate_scan
 from diffgraph.language.scopes import FAILED, Scope, Unavailable
 from diffgraph.language.session import Session
-from diffgraph.language.slicing import WHOLE, take
+from diffgraph.language.slicing import WHOLE, counted_by, take
 from diffgraph.language.tensors import filled
 from diffgraph.language.values import (
     BuiltinFunction,
@@ -247,7 +247,7 @@ def _list_item(value: Any, parts: list, session: Session, node: syntax.Subscript
                 raise error("DG224", f"{describe(end)} is not a place in {describe(value)}", node.span)
         if not isinstance(value, (list, range, str, tuple)):
             raise error("DG223", f"{describe(value)} has no elements", node.span)
-        value = value[slice(*part)]
+        value = value[part[0] : part[1] : counted_by(part[2], node.span)]
         value = list(value) if isinstance(value, range) else value
         return [_list_item(v, rest, session, node) for v in value] if rest else value
     if isinstance(part, bool) or not isinstance(part, int) or not isinstance(value, (list, range, str, tuple)):

@@ -267,7 +267,8 @@ class Session(Budget):
         for given in self.root.inputs:
             if given.table is not None and given.table == table and given.tensor.kind == kind:
                 return given.tensor
-        return self.root.input(hint, array.shape, "constant", kind=kind, bound=bound, table=table)
+        # No name of a program holds a space: what is called `table` there is never this.
+        return self.root.input(hint, array.shape, "constant", kind=kind, bound=bound, table=table, path=f"constant {hint}")
 
     def operand(self, tensor: Tensor, span: Span | None = None) -> str:
         """The name under which the program being built reads a tensor; a body captures what is outside."""

@@ -165,7 +165,7 @@ def _part(part: tuple | range, size: Size, session: Session, span: Span | None) 
         return part.start, len(part), part.step
     if part == WHOLE:
         return 0, size, 1
-    step = _step(part[2], span)
+    step = counted_by(part[2], span)
     if step == 1:
         start, stop = _ends(part, (0, size), size, session, span)
         return start, sizes.add(stop, sizes.multiply(start, -1)), 1
@@ -182,7 +182,8 @@ def _part(part: tuple | range, size: Size, session: Session, span: Span | None) 
     return sizes.add(size, -1), sizes.floor_of(sizes.add(size, -step - 1), -step), step
 
 
-def _step(step: Any, span: Span | None) -> int:
+def counted_by(step: Any, span: Span | None) -> int:
+    """The step of a slice."""
     if step is None:
         return 1
     if isinstance(step, bool) or not isinstance(step, int) or step == 0:

@@ -108,6 +108,7 @@ def test_the_derivative_of_a_guard_in_a_loop():
         ("x[x > 0]", "DG354", "where(mask, x, 0)"),
         ("x[:, x]", "DG354", "int(...)"),
         ("x[:, ::0]", "DG354", None),
+        ("[1, 2, 3][::0]", "DG354", None),
         ("x[[0], :, [1]]", "DG411", None),
         ("transpose(x, 0, 0, 1)", "DG340", "each of its 2 axes once"),
         ("reshape(x)", "DG233", "shape = "),
@@ -131,3 +132,11 @@ def test_a_function_gives_several_values():
     head = "fn two(x) = x, x^2\nfn times(a, b) = a * b with gradient(dy) = dy * 2, dy * 3"
     np.testing.assert_allclose(value("p, q = two(x)\ny = p + q", "input x[2, 3]", head, x=A), A + A**2)
     np.testing.assert_allclose(value("grad(times(x, x + 0), x)", "input x[2, 3]", head, x=A), np.full((2, 3), 5.0))
+
+
+def test_a_parameter_called_like_a_table_of_the_compiler():
+    """Lists become constants of the program, which no name of the user means."""
+    from diffgraph.compiler import loads
+
+    text = "net a { input x[N, 3]\nparam table[3] = 2\noutput y = x * table + [1, 2, 3] }"
+    np.testing.assert_allclose(loads(text, target="reference")(x=np.ones((1, 3)))["y"], [[3, 4, 5]])
