@@ -20,7 +20,7 @@ import numpy as np
 
 from diffgraph.compiler import Net
 from diffgraph.diagnostics import Source, error, suggest
-from diffgraph.interop import safetensors
+from diffgraph.interop import safetensors, weight_files
 from diffgraph.ir.dimension import symbols
 from diffgraph.ir.program import Input, Output, Program, Table
 from diffgraph.ir.text import shape_text, show
@@ -150,6 +150,14 @@ class Artifact:
 
     def set_sizes(self, sizes: Mapping[str, int]) -> None:
         """Sizes follow from the arrays of each call."""
+
+    def load(self, weights: str | Path) -> None:
+        """Takes the parameters and states of a file that another training of the same net has left. What is not of the
+        artifact (folded away, or for resuming) is passed over."""
+        arrays = weight_files.read(weights)
+        known = {path: array for path, array in arrays.items() if path in self.storage}
+        for path, array in fit(known, self.storage, str(weights)).items():
+            self.storage[path][...] = array
 
     def __call__(self, **inputs) -> dict[str, np.ndarray]:
         """The outputs by name."""

@@ -24,6 +24,7 @@ FLOORS = [
     "training",
     "inspect",
     "interop",
+    "compilation",
     "compiler",
     "artifact",
     "editors",
@@ -42,6 +43,7 @@ DOORS = {
     "pygls": ("editors/server.py",),
     "lsprotocol": ("editors/server.py",),
     "safetensors": ("interop/",),
+    "PIL": ("training/data/pictures.py",),
     "torch": (),
 }
 

@@ -7,12 +7,14 @@ wrong, 130 interrupted.
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
 
 import click
 
+from diffgraph.cli.options import color
 from diffgraph.diagnostics import CompilerBug, DiffgraphError, error, suggest
 
 #: verb -> (module under diffgraph.cli, what it does)
@@ -32,8 +34,8 @@ COMMANDS = {
     "explain-error": ("explain_error", "what the code of an error means, with an example"),
     "bench": ("bench", "time and memory per step and per layer, % of the machine's limit"),
     "layers": ("layers", "the catalogue: signature, formula, an example"),
-    "export": ("export", "weights for other programs: safetensors, npz"),
-    "import": ("onnx_import", "a net and its weights from an ONNX model"),
+    "export": ("export", "an ONNX model; weights as safetensors, npz"),
+    "import": ("importing", "a net of an ONNX model; weights of PyTorch, safetensors, npz for a net"),
     "new": ("new", "a model file to start from"),
 }
 
@@ -51,6 +53,9 @@ class Verbs(click.Group):
         return module.command
 
     def resolve_command(self, context, args):
+        if args and args[0] == "help":
+            # `diffgraph help show`, as in cargo and git.
+            raise _Help(args[1:])
         name = args[0] if args else ""
         if name and self.get_command(context, name) is None and not name.startswith("-"):
             raise _misspelt(f"there is no command `{name}`", name, self.list_commands(context), context)
@@ -61,12 +66,19 @@ class Verbs(click.Group):
             formatter.write_dl([(name, COMMANDS[name][1]) for name in self.list_commands(context)])
 
 
+class _Help(Exception):
+    """`diffgraph help [COMMAND]` was asked for."""
+
+    def __init__(self, words: list[str]):
+        self.words = words
+
+
 def _is_there(name: str) -> bool:
     return os.path.exists(os.path.join(os.path.dirname(__file__), f"{COMMANDS[name][0]}.py"))
 
 
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="diffgraph")
+@click.version_option(None, "-V", "--version", package_name="diffgraph", message="%(prog)s %(version)s")
 @click.option("--debug", is_flag=True, help="Show the traceback of a failure.")
 @click.pass_context
 def diffgraph(context: click.Context, debug: bool):
@@ -100,8 +112,13 @@ def run(arguments: list[str], debug: bool = False) -> int:
     """Runs a command line; gives its exit status. Prints failures to the standard error stream."""
     try:
         arguments = _without_limits(arguments)
+        if not arguments:
+            click.echo(diffgraph.get_help(click.Context(diffgraph, info_name="diffgraph")), err=True)
+            return 2
         result = diffgraph.main(arguments, prog_name="diffgraph", standalone_mode=False)
         return result if isinstance(result, int) else 0
+    except _Help as help:
+        return run([*help.words[:1], "--help"], debug)
     except click.exceptions.Exit as stop:
         return stop.exit_code
     except click.ClickException as problem:
@@ -137,7 +154,7 @@ def _as_diagnostic(problem: click.ClickException) -> DiffgraphError:
 
 def _report(problem: Exception) -> int:
     if isinstance(problem, DiffgraphError):
-        click.echo("\n\n".join(d.render(color=True) for d in problem.diagnostics), err=True)
+        click.echo("\n\n".join(d.render(color=True) for d in problem.diagnostics), err=True, color=color())
         return problem.status
     if isinstance(problem, CompilerBug):
         click.echo(f"error: {problem}\nRun again with --debug for the traceback.", err=True)
@@ -146,9 +163,9 @@ def _report(problem: Exception) -> int:
         click.echo("error: out of memory; try a smaller batch", err=True)
         return 1
     if isinstance(problem, OSError):
-        name = f" ({problem.filename})" if problem.filename else ""
+        name = f": {problem.filename}" if problem.filename else ""
         click.echo(f"error: {problem.strerror or problem}{name}", err=True)
-        return 2 if isinstance(problem, (FileNotFoundError, IsADirectoryError, PermissionError)) else 1
+        return 1 if problem.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO) else 2
     click.echo(
         f"error: {type(problem).__name__}: {problem}\n"
         "This is a bug in diffgraph, not in your model. Run again with --debug for the traceback.",

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from functools import partial
 from pathlib import Path
 
 import click
 
-from diffgraph.cli.options import model_options, read_assignments, read_sizes, say_tuned, tune_option
+from diffgraph.cli.options import Common, model_options, read_sizes
 from diffgraph.diagnostics import error
 
 
 @click.command(name="bench")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--mode", type=click.Choice(["inference", "training", "both"]), default="both", show_default=True)
-@click.option("--train", "train_name", metavar="NAME", help="Which train block, where the net has several.")
 @click.option("--batch", type=click.IntRange(1), help="Samples in a batch; that of the train block by default.")
 @click.option(
     "--size", "open_sizes", multiple=True, metavar="NAME=N", help="A size that the net leaves open (else 32)."
@@ -27,11 +25,10 @@ from diffgraph.diagnostics import error
               "name such as torch, which means the function of the net's name in MODEL_torch.py beside MODEL.net.")  # fmt: skip
 @click.option("--memory", metavar="AMOUNT", help="Fit a step of training into this much memory: 2GiB.")
 @click.option("--rounds", type=click.IntRange(1), default=7, show_default=True, help="Turns of each peer.")
-@tune_option
 @model_options
 def command(
-    file, mode, train_name, batch, open_sizes, steps, kernels, peers, memory, rounds, net_name, assignments, target, precision,
-    fast, tune, threads, seed, as_json, quiet, **_,
+    file: Path, mode: str, batch: int | None, open_sizes: tuple[str, ...], steps: int | None, kernels: int,
+    peers: tuple[str, ...], memory: str | None, rounds: int, common: Common,
 ) -> int:  # fmt: skip
     """Time and memory of a step of FILE's net, on random inputs: of its layers and kernels, and how much of the
     machine's measured limit that is.
@@ -40,38 +37,33 @@ def command(
     case.threads) and gives a function that makes one step and returns the outputs (an array, or a dict by name) or the
     loss. Each side runs in a process of its own; they take turns.
     """
-    from diffgraph.compiler import load
     from diffgraph.inspect import bench
     from diffgraph.inspect.turns import Effort, available_threads
     from diffgraph.runtime.limits import measure
 
-    if target != "cpu":
-        raise error("DG940", f"programs for the target {target} cannot be timed yet", help="leave --target out")
-    threads = threads or available_threads()
-    options = {"train": train_name, "precision": precision, "seed": seed, "threads": threads, "memory": memory}
-    options |= {"fast": fast, "tune": tune}
-    make = partial(load, file, net_name, read_assignments(assignments), **options)
+    if common.target != "cpu":
+        raise error("DG940", f"programs for the target {common.target} cannot be timed yet", help="leave --target out")
+    threads = common.threads or available_threads()
+    make = partial(common.load, file, threads=threads, memory=memory)
     sizes = read_sizes(open_sizes)
     net = make()
     against = [_peer(peer, file, net.declared.name) for text in peers for peer in text.split(",")]
-    limits = measure(threads, precision)
+    limits = measure(threads, common.precision)
     modes = (bench.INFERENCE, bench.TRAINING) if mode == "both" else (mode,)
     found = []
     for work in bench.works(net, batch, sizes, modes):
         results = ()
         if against:
             results = bench.against(make, batch, sizes, work.mode, threads, against, Effort(rounds))
-        found.append(bench.bench(work, limits, precision, steps, results))
-        if not as_json:
-            click.echo(bench.text(net.declared.name, found[-1], 0 if quiet else kernels))
-    if not quiet:
-        say_tuned(net)
+        found.append(bench.bench(work, limits, common.precision, steps, results))
+        if not common.as_json:
+            click.echo(bench.text(net.declared.name, found[-1], 0 if common.quiet else kernels))
+    common.say_tuned(net)
     if not found:
         raise error("DG944", f"`{net.declared.name}` has nothing to run in this mode: no output, or no loss")
-    if as_json:
-        machine = {"threads": threads, "flops": limits.flops, "bandwidth": limits.bandwidth}
-        whole = {"net": net.declared.name, "precision": precision, "machine": machine}
-        click.echo(json.dumps({**whole, "modes": [m.as_json() for m in found]}, indent=2))
+    machine = {"threads": threads, "flops": limits.flops, "bandwidth": limits.bandwidth}
+    whole = {"net": net.declared.name, "precision": common.precision, "machine": machine}
+    common.emit({**whole, "modes": [m.as_json() for m in found]})
     return 1 if any(r.agrees is False or r.error for m in found for r in m.peers) else 0
 
 

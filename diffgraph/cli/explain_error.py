@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
+from diffgraph.cli.options import emit, output_options
 from diffgraph.diagnostics import error, suggest
 
 
 @click.command(name="explain-error")
 @click.argument("code", required=False)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def command(code: str | None, as_json: bool) -> int:
+@output_options
+def command(code: str | None, as_json: bool, quiet: bool) -> int:
     """Explain CODE, such as DG301: what it means, an example, and its repaired version. Without CODE list all."""
     from diffgraph.diagnostics.catalogue import explanations
 
     known = explanations()
     if code is None:
-        everything = json.dumps([e.as_json() for e in known.values()], indent=2)
-        click.echo(everything if as_json else "\n".join(f"{e.code}  {e.title}" for e in known.values()))
+        text = "\n".join(e.code if quiet else f"{e.code}  {e.title}" for e in known.values())
+        emit([e.as_json() for e in known.values()], text, as_json)
         return 0
     wanted = code.upper() if code.upper().startswith("DG") else f"DG{code}"
     if wanted not in known:
@@ -27,5 +26,5 @@ def command(code: str | None, as_json: bool) -> int:
         near = suggest(wanted, alike or known)
         help = f"{f'{near} ' if near else ''}`diffgraph explain-error` lists all codes"
         raise error("DG911", f"there is no error `{code}`", help=help)
-    click.echo(json.dumps(known[wanted].as_json(), indent=2) if as_json else known[wanted].render())
+    emit(known[wanted].as_json(), known[wanted].render(), as_json)
     return 0

@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 
-from diffgraph.cli.options import model_options, read_assignments
+from diffgraph.cli.options import Common, model_options
 
 
 @click.command(name="gradcheck")
 @click.argument("file", type=click.Path(path_type=Path))
 @model_options
-def command(file, net_name, assignments, threads, seed, as_json, quiet, target, **_) -> int:
-    """Compare every derivative of FILE with finite differences in float64, at the initial parameters."""
-    from diffgraph.compiler import load
+def command(file: Path, common: Common) -> int:
+    """Compare every derivative of FILE with finite differences in float64, at the initial parameters or at --weights.
+    The interpreter computes both; `verify` compares targets with it."""
     from diffgraph.inspect.gradcheck import check_net, own_gradients
 
-    options = {"target": "reference", "precision": "f64", "seed": seed or 0, "threads": threads}
-    net = load(file, net_name, read_assignments(assignments), **options)
+    net = common.load(file, target="reference", precision="f64", seed=common.seed or 0)
     found = check_net(net)
-    if as_json:
-        rows = [{"path": c.path, "derivative": c.derivative, "difference": c.difference, "error": c.error, "ok": c.ok}
-                for c in found]  # fmt: skip
-        click.echo(json.dumps(rows, indent=2))
-    else:
+    common.emit(
+        [{"path": c.path, "derivative": c.derivative, "difference": c.difference, "error": c.error, "ok": c.ok}
+         for c in found]
+    )  # fmt: skip
+    if not common.as_json:
         width = max((len(c.path) for c in found), default=0)
         for c in found:
-            if not quiet or not c.ok:
+            if not common.quiet or not c.ok:
                 mark = "ok  " if c.ok else "FAIL"
                 click.echo(f"{mark} {c.path:{width}}  {c.derivative:+.9e}  {c.difference:+.9e}  {c.error:.1e}")
         wrong = sum(not c.ok for c in found)

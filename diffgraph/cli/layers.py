@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 
 import click
 
+from diffgraph.cli.options import emit, output_options
 from diffgraph.diagnostics import error
 
 _TITLES = {
@@ -17,21 +17,25 @@ _TITLES = {
 
 
 @click.command(name="layers")
-@click.argument("name", required=False)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def command(name: str | None, as_json: bool) -> int:
-    """List the standard library, or show NAME: signature, what it does, formula, settings, parameters, an example."""
+@click.argument("names", metavar="[NAME]...", nargs=-1)
+@output_options
+def command(names: tuple[str, ...], as_json: bool, quiet: bool) -> int:
+    """List the standard library, or show NAME: signature, what it does, formula, settings, parameters, an example.
+    `--quiet` lists the names only."""
     from diffgraph.inspect.catalogue import catalogue
     from diffgraph.language.meant import meant
 
     entries = catalogue()
-    if name is None:
-        shown = [e.as_json() for e in entries.values()]
-        click.echo(json.dumps(shown, indent=2) if as_json else "\n".join(_list(entries.values())).lstrip("\n"))
+    if not names:
+        text = "\n".join(entries if quiet else _list(entries.values())).lstrip("\n")
+        emit([e.as_json() for e in entries.values()], text, as_json)
         return 0
-    if name not in entries:
-        raise error("DG910", f"the standard library has no `{name}`", help=meant(name, entries))
-    click.echo(json.dumps(entries[name].as_json(), indent=2) if as_json else entries[name].text())
+    for name in names:
+        if name not in entries:
+            raise error("DG910", f"the standard library has no `{name}`", help=meant(name, entries))
+    shown = [entries[name] for name in names]
+    plain = [e.as_json() for e in shown]
+    emit(plain[0] if len(plain) == 1 else plain, "\n\n".join(e.text() for e in shown), as_json)
     return 0
 
 

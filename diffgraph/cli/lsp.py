@@ -11,7 +11,8 @@ from diffgraph.diagnostics import error
 
 @click.command(name="lsp")
 @click.option("--tcp", type=int, metavar="PORT", help="Listen on this port, not on standard input.")
-def command(tcp: int | None) -> int:
+@click.option("--stdio", is_flag=True, help="Listen on standard input, as without --tcp; some editors say so.")
+def command(tcp: int | None, stdio: bool) -> int:
     """Serve an editor: problems as you type, hover, completion, definitions, symbols, layout."""
     if find_spec("pygls") is None:
         raise error("DG906", "the language server needs pygls", help="pip install 'diffgraph[lsp]'")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import click
 
-from diffgraph.cli.options import model_options, read_assignments, say_tuned, tune_option
+from diffgraph.cli.options import Common, model_options, recorded
 
 #: Fields of the train block that have an option of their own.
 FIELDS = ("epochs", "steps", "batch", "optimizer")
@@ -16,48 +17,67 @@ FIELDS = ("epochs", "steps", "batch", "optimizer")
 
 @click.command(name="train")
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--train", "block", metavar="NAME", help="Which train block, where the file has several.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="The run's directory; runs/NAME by default.")
-@click.option("--resume", is_flag=True, help="Go on from the last checkpoint of the run's directory.")
-@click.option("--weights", type=click.Path(path_type=Path), help="Start from these weights.")
+@click.option("--resume", is_flag=True, help="Go on from the last checkpoint of the run's directory, with its settings.")
 @click.option("--epochs", type=click.IntRange(1), help="Instead of the block's.")
 @click.option("--steps", type=click.IntRange(1), help="Instead of the block's epochs or steps.")
 @click.option("--batch", type=click.IntRange(1), help="Instead of the block's.")
 @click.option("--optimizer", metavar="TEXT", help='Instead of the block\'s: "adam(lr = 1e-3)".')
 @click.option("--memory", metavar="AMOUNT", help="Fit a step into this much memory, by computing again: 2GiB.")
-@tune_option
 @model_options
-def command(file, block, output, resume, weights, memory, net_name, assignments, target, precision, fast, tune, threads, seed, as_json, quiet,
-            **fields) -> int:  # fmt: skip
-    """Run the `train` block of FILE. `--set` reaches settings of the net and fields of the block."""
+def command(file: Path, output: Path | None, resume: bool, memory: str | None, common: Common, **fields) -> int:
+    """Run the `train` block of FILE. `--set` reaches settings of the net and fields of the block; `lr` and the like, and
+    `optimizer.lr`, settings of the optimizer."""
     from diffgraph.compiler import Net
     from diffgraph.language.blocks import find_block
     from diffgraph.language.module import load_module
     from diffgraph.training.progress import progress_for
 
     module = load_module(file)
-    first = find_block(module, net_name)
-    if block is None and first is not None and first.arguments:
-        net_name, block = first.net, first.name or first.net
-    settings, overrides = _split(read_assignments(assignments), module, net_name, block)
+    directory = output
+    before: dict[str, Any] = {}
+    first = find_block(module, common.net, common.train)
+    if resume:
+        directory = output or _free_directory((first and (first.name or first.net)) or file.stem, True)
+        before = recorded(directory)
+        common = _as_before(common.like(before, module), before)
+    common = common.like_first_block(module)
+    if common.net is None and common.train is None and module.trains:
+        common = replace(common, net=module.trains[0].net)
+    settings, overrides = _split(common, module)
     overrides |= {name: value for name, value in fields.items() if value is not None}
-    if seed is not None:
-        overrides["seed"] = seed
-    net = Net(module, net_name, settings, block, target, precision, seed, threads, memory=memory, fast=fast, tune=tune)
+    if common.seed is not None:
+        overrides["seed"] = common.seed
+    overrides = _with_those_before(overrides, before)
+    options = {"target": common.target, "precision": common.precision, "seed": common.seed, "threads": common.threads}
+    net = Net(module, common.net, settings, common.train, memory=memory, fast=common.fast, tune=common.tune, **options)
     plan = net.plan(**overrides)
-    if weights is not None:
-        net.load(weights)
-    directory = output or _free_directory(plan.name, resume)
-    progress = progress_for(sys.stderr, quiet or as_json)
+    if common.weights is not None:
+        net.load(common.weights)
+    directory = directory or _free_directory(plan.name, False)
+    progress = progress_for(sys.stderr, common.quiet or common.as_json)
     history = net.train(directory=directory, resume=resume, progress=progress, **overrides)
-    if not quiet:
-        say_tuned(net)
-    if as_json:
-        click.echo(json.dumps({"run": str(directory), "ended": history.ended, "final": dict(history.final)}))
-    elif not quiet:
-        numbers = ", ".join(f"{name} {value:.6g}" for name, value in history.final.items())
-        click.echo(f"{plan.name}: {numbers}   ({history.ended}; kept in {directory})")
+    common.say_tuned(net)
+    numbers = ", ".join(f"{name} {value:.6g}" for name, value in history.final.items())
+    said = f"{plan.name}: {numbers}   ({history.ended}; kept in {directory})"
+    final = history.as_json()["records"][-1]["evaluation"] if len(history) else {}
+    common.emit({"run": str(directory), "ended": history.ended, "final": final}, None if common.quiet else said)
     return 0
+
+
+def _as_before(common: Common, about: dict[str, Any]) -> Common:
+    """What else a run that goes on has from its beginning: the seed, the precision, the target."""
+    known = {name: about[name] for name in ("seed", "precision", "target") if name in about}
+    return replace(common, **{name: value for name, value in known.items() if name not in common.given})
+
+
+def _with_those_before(overrides: dict[str, Any], about: dict[str, Any]) -> dict[str, Any]:
+    """The fields given now, and those that the run was begun with; its length is given as epochs or as steps."""
+    before = about.get("fields")
+    before = dict(before) if isinstance(before, dict) else {}
+    if {"epochs", "steps"} & overrides.keys():
+        before = {name: value for name, value in before.items() if name not in ("epochs", "steps")}
+    return {**before, **overrides}
 
 
 def _free_directory(name: str, resume: bool) -> Path:
@@ -70,16 +90,12 @@ def _free_directory(name: str, resume: bool) -> Path:
     return first if number == 1 else first.with_name(f"{name}-{number}")
 
 
-def _split(assignments: dict[str, str], module, net: str | None, block: str | None) -> tuple[dict, dict]:
+def _split(common: Common, module) -> tuple[dict, dict]:
     """(settings of the net, fields of the train block): a setting that the net declares is one, all else is a field."""
-    from diffgraph.language.blocks import train_block
-    from diffgraph.language.computing import computing
-    from diffgraph.language.elaborate import net_value
+    from diffgraph.language.blocks import setting_names
 
-    name = net or train_block(module, None, block).net
-    with computing(module):
-        known = {s.name for s in net_value(module, name).declaration.settings}
+    known = setting_names(module, common.net, common.train) if common.assignments else ()
     return (
-        {k: v for k, v in assignments.items() if k in known},
-        {k: v for k, v in assignments.items() if k not in known},
+        {k: v for k, v in common.assignments.items() if k in known},
+        {k: v for k, v in common.assignments.items() if k not in known},
     )

@@ -131,13 +131,34 @@ def _place(span: Span | None) -> dict:
 class DiffgraphError(Exception):
     """The user's model, command or data is wrong. Carries every problem that was found.
 
-    `status` is the exit status of the command line: 2 where the model or the command is wrong."""
+    `status` is the exit status of the command line: 2 where the model or the command is wrong. `code`, `message`, `span`,
+    `notes` and `repair` are those of the first problem."""
 
     status = 2
 
     def __init__(self, *diagnostics: Diagnostic):
         self.diagnostics = diagnostics
         super().__init__(*diagnostics)
+
+    @property
+    def code(self) -> str:
+        return self.diagnostics[0].code
+
+    @property
+    def message(self) -> str:
+        return self.diagnostics[0].message
+
+    @property
+    def span(self) -> Span | None:
+        return self.diagnostics[0].span
+
+    @property
+    def notes(self) -> tuple[Note, ...]:
+        return self.diagnostics[0].notes
+
+    @property
+    def repair(self) -> str | None:
+        return self.diagnostics[0].help
 
     def __str__(self) -> str:
         return "\n\n".join(d.render() for d in self.diagnostics)

@@ -43,8 +43,9 @@ class Checked:
     problems: tuple[Diagnostic, ...]
 
 
-def check_file(path: Path, net: str | None = None, settings: dict | None = None) -> FileReport:
-    """Parses and elaborates a file: each net in training and in inference mode, each train and expect block."""
+def check_file(path: Path, net: str | None = None, settings: Callable[[Module], dict] | None = None) -> FileReport:
+    """Parses and elaborates a file: each net in training and in inference mode, each train and expect block. settings:
+    of the net, by the file."""
     from diffgraph.language.module import load_module
 
     checked = _check(lambda: load_module(path), net, settings)
@@ -59,12 +60,13 @@ def check_text(text: str, name: str, folder: Path | None) -> Checked:
     return _check(lambda: load_text(text, name, folder), None, None)
 
 
-def _check(load: Callable[[], Module], net: str | None, settings: dict | None) -> Checked:
+def _check(load: Callable[[], Module], net: str | None, settings: Callable[[Module], dict] | None) -> Checked:
     found = _Findings()
     module = found.attempt(load)
     if module is None:
         return Checked(None, (), found.unique())
-    networks = tuple(_check_nets(module, net, settings, found))
+    given = found.attempt(settings, module) if settings is not None else None
+    networks = tuple(_check_nets(module, net, given, found))
     found.attempt(_check_blocks, module, found)
     return Checked(module, networks, found.unique())
 
@@ -95,18 +97,22 @@ class _Findings:
 def _check_nets(module: Module, net: str | None, settings: dict | None, found: _Findings) -> Iterator[Network]:
     from diffgraph.language.elaborate import elaborate
 
+    from diffgraph.language.blocks import setting_names
+
     for name in [net] if net else _nets(module):
+        own_names = setting_names(module, name) if settings else ()
+        given = {k: v for k, v in (settings or {}).items() if k in own_names}
         if _is_too_much(module):
             found.attempt(_refuse_rest, module)
             return
         before = len(found.problems)
-        network = found.attempt(elaborate, module, name, settings or {}, training=True)
+        network = found.attempt(elaborate, module, name, given, training=True)
         own = found.problems[before:]
         if own:
             from diffgraph.inspect.repairs import with_repairs
 
-            found.problems[before:] = with_repairs(own, module, name, settings or {})
-        found.attempt(elaborate, module, name, settings or {}, training=False)
+            found.problems[before:] = with_repairs(own, module, name, given)
+        found.attempt(elaborate, module, name, given, training=False)
         if network is not None:
             yield network
 

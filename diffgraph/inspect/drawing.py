@@ -6,9 +6,12 @@ from collections.abc import Callable
 
 from diffgraph.diagnostics import error, suggest
 from diffgraph.inspect.layer_tree import Box, find, layer_tree
-from diffgraph.inspect.page import page
+from diffgraph.inspect.page import Facts, NetworkFacts, page
 from diffgraph.inspect.picture import shown_shapes, shown_type, svg
 from diffgraph.language.network import Network
+
+#: Forms of pictures.
+FORMS = ("svg", "html", "dot")
 
 
 def draw(network: Network, form: str, layer: str | None = None, depth: int = 1, precision: str = "f32") -> str:
@@ -22,7 +25,14 @@ def draw(network: Network, form: str, layer: str | None = None, depth: int = 1, 
             raise error("DG921", f"`{network.name}` has no layer `{layer}`", help=suggest(layer, known))
     if not shown.boxes:
         shown = Box("", network.name, "group", boxes=(shown,))
-    return FORMS[form](shown, network, depth, precision)
+    return drawn(shown, form, _opened(shown, depth), lambda: NetworkFacts(network, precision))
+
+
+def drawn(tree: Box, form: str, opened: tuple[str, ...], facts: Callable[[], Facts]) -> str:
+    """Boxes in one of `FORMS`; facts: what a page tells of them."""
+    if form == "html":
+        return page(tree, facts(), opened)
+    return svg(tree, opened) if form == "svg" else _dot(tree, set(opened))
 
 
 def _opened(tree: Box, depth: int) -> tuple[str, ...]:
@@ -35,17 +45,8 @@ def _opened(tree: Box, depth: int) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _svg(tree: Box, network: Network, depth: int, precision: str) -> str:
-    return svg(tree, _opened(tree, depth))
-
-
-def _html(tree: Box, network: Network, depth: int, precision: str) -> str:
-    return page(tree, network, precision, _opened(tree, depth))
-
-
-def _dot(tree: Box, network: Network, depth: int, precision: str) -> str:
+def _dot(tree: Box, opened: set[str]) -> str:
     """For Graphviz: open boxes are clusters."""
-    opened = set(_opened(tree, depth))
     lines = [
         f"digraph {_quoted(tree.label)} {{",
         "  rankdir = TB; compound = true;",
@@ -92,6 +93,3 @@ def _starts(box: Box, source: str, opened: set[str]) -> list[str]:
 
 def _quoted(text: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
-
-
-FORMS: dict[str, Callable[[Box, Network, int, str], str]] = {"svg": _svg, "html": _html, "dot": _dot}

@@ -5,14 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from diffgraph.diagnostics import Source
 from diffgraph.inspect.measured import entries
 from diffgraph.inspect.stages import gradient_program
 from diffgraph.ir.program import Program, Provenance, walk
-from diffgraph.language.elaborate import elaborate
-from diffgraph.language.module import load_module
 from diffgraph.language.network import Network
 from diffgraph.passes.choices import ESTIMATED
 from diffgraph.passes.pipeline import position, stages
@@ -57,20 +54,16 @@ class Account:
     explanations: tuple[Explanation, ...]
 
 
-def explanations(
-    path: Path, net: str | None, settings: dict, inference: bool = False, target: str = "cpu", fast: bool = False,
-    precision: str = "f32",
-) -> Account:  # fmt: skip
-    """Every decision of the passes, and what tuning has found, in the order of the file; those about no line of it come
-    last."""
-    module = load_module(path)
-    network = elaborate(module, net, settings, training=not inference)
+def explanations(net, inference: bool = False) -> Account:
+    """Every decision of the passes about a net (a `compiler.Net`), and what tuning has found, in the order of the file; those
+    about no line of it come last."""
+    module, network = net.module, net.network(not inference)
     program = network.program if inference or not network.losses else gradient_program(network)
     report = Report()
-    known = measurements(precision) if target == "cpu" else None
-    done = stages(program, report, target=target, fast=fast, choices=known.choices() if known else ESTIMATED)
+    known = measurements(net.precision) if net.target == "cpu" else None
+    done = stages(program, report, target=net.target, fast=net.fast, choices=known.choices() if known else ESTIMATED)
     places = _Places(network, module.source, [stage.program for stage in done])
-    tuned = entries(done[position("winograd")].program, done[-1].program, known, precision, fast) if known else []
+    tuned = entries(done[position("winograd")].program, done[-1].program, known, net.precision, net.fast) if known else []
     found = [places.explanation(entry) for entry in (*report.entries, *tuned)]
     return Account(module.source, tuple(sorted(found, key=lambda e: (e.line is None, e.line or 0))))
 

@@ -36,6 +36,16 @@ def kernels_text(statements: Sequence[Statement], cpu: Sequence[Kernel], cuda: S
     return "\n".join(lines)
 
 
+def kernels_json(cpu: Sequence[Kernel], cuda: Sequence[Kernel]) -> dict:
+    """The kernels of both targets as plain values."""
+
+    def plain(kernel: Kernel, shared: str) -> dict:
+        layers = list(dict.fromkeys(o.path or "-" for o in kernel.provenance))
+        return {"name": kernel.name, "makes": list(kernel.results), "shared": shared, "layers": layers}
+
+    return {"cpu": [plain(k, _units(k)) for k in cpu], "cuda": [plain(k, _grid(k)) for k in cuda]}
+
+
 def _row(a: str, b: str, c: str, d: str, e: str) -> str:
     return f"{a[:NAME]:{NAME}} {b[:24]:24} {c[:NAME]:{NAME}} {d[:HOW]:{HOW}} {e}".rstrip()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from diffgraph.inspect.samples import sample_sizes
 from diffgraph.runtime.executable import Block, Executable
@@ -19,8 +19,25 @@ def memory_of(network, executable: Executable) -> tuple[Block, ...]:
     return executable.memory(sample_sizes(network, batch=1))
 
 
-def memory_text(network, executable: Executable) -> str:
-    """What is alive where memory is fullest, layer by layer; then a row for each tensor: its bytes, its place, when it lives, and the layers that it comes from."""
+def memory_json(network, executable: Executable, of: Callable[[str], bool] = lambda path: True) -> dict:
+    """The same as `memory_text` as plain values."""
+    blocks = memory_of(network, executable)
+    origins = _origins(executable.program)
+    rows = [
+        {"tensor": b.tensor, "bytes": b.size, "at": b.offset, "rows": None if b.offset is None else list(b.lives),
+         "from": _paths(origins, b)}
+        for b in blocks if any(map(of, _paths(origins, b)))
+    ]  # fmt: skip
+    return {"bytes": peak_bytes(blocks), "tensors": rows}
+
+
+def _paths(origins: Mapping[str, str], block: Block) -> list[str]:
+    return origins.get(block.tensor, "").split(", ")
+
+
+def memory_text(network, executable: Executable, of: Callable[[str], bool] = lambda path: True) -> str:
+    """What is alive where memory is fullest, layer by layer; then a row for each tensor: its bytes, its place, when it lives,
+    and the layers that it comes from. of: says of these whether their tensors get a row."""
     blocks = memory_of(network, executable)
     shared = [b for b in blocks if b.offset is not None]
     own = sum(b.size for b in blocks if b.offset is None)
@@ -30,7 +47,8 @@ def memory_text(network, executable: Executable) -> str:
     lines = [f"{total} {sharing}", ""]
     lines += [*_fullest(shared, origins), ""]
     lines.append(f"{'tensor':32} {'bytes':>12} {'at':>12}  {'rows':12} from")
-    for b in sorted(blocks, key=lambda b: (b.offset is not None, b.lives, b.tensor)):
+    shown = [b for b in blocks if any(map(of, _paths(origins, b)))]
+    for b in sorted(shown, key=lambda b: (b.offset is not None, b.lives, b.tensor)):
         place = "-" if b.offset is None else str(b.offset)
         lives = "always" if b.offset is None else f"{b.lives[0]}..{b.lives[1]}"
         lines.append(f"{b.tensor:32} {b.size:>12,} {place:>12}  {lives:12} {origins.get(b.tensor, '')}".rstrip())

@@ -4,12 +4,14 @@ them."""
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from html import escape
 from importlib.resources import files
+from typing import Protocol
 
 from diffgraph.diagnostics import Span
 from diffgraph.inspect import summary
+from diffgraph.inspect.flow import definitions
 from diffgraph.inspect.layer_tree import Box
 from diffgraph.inspect.layered import Bend, Node
 from diffgraph.inspect.picture import STYLE, closed_size, css_class, layers_of, shown_shapes, shown_type
@@ -23,9 +25,24 @@ from diffgraph.language.network import Network
 _MOST_LINES = 60
 
 
-def page(tree: Box, network: Network, precision: str = "f32", opened: tuple[str, ...] = ()) -> str:
-    """The page of a network, or of a layer of it. `network` is what `tree` was made of."""
-    facts = _Facts(network, precision)
+class Facts(Protocol):
+    """What a page tells of boxes: `NetworkFacts`, `flow.FlowFacts`."""
+
+    totals: Mapping[str, Size]
+
+    def about(self, box: Box) -> Iterator[tuple[str, str]]: ...
+    def formula(self, box: Box) -> str: ...
+
+
+def text_page(title: str, text: str) -> str:
+    """A page that shows a text, such as a listing."""
+    look = "body { margin: 2rem; font: 14px/1.5 system-ui, sans-serif } pre { font: 12.5px/1.45 ui-monospace, monospace }"
+    head = f'<meta charset="utf-8"><title>{escape(title)}</title><style>:root {{ color-scheme: light dark }} {look}</style>'
+    return f"<!doctype html>\n<html><head>{head}</head><body><h1>{escape(title)}</h1><pre>{escape(text)}</pre></body></html>\n"
+
+
+def page(tree: Box, facts: Facts, opened: tuple[str, ...] = ()) -> str:
+    """The page of a network, of a layer of it, of a program or its kernels. `facts` are of what `tree` was made of."""
     data = {
         "title": tree.label,
         "facts": [[name.replace("macs", "MACs"), _number(value)] for name, value in facts.totals.items()],
@@ -46,7 +63,7 @@ def page(tree: Box, network: Network, precision: str = "f32", opened: tuple[str,
     return text
 
 
-def _node(box: Box, facts: _Facts) -> dict:
+def _node(box: Box, facts: Facts) -> dict:
     """A box as plain values: what the script draws."""
     width, height = closed_size(box)
     node = {
@@ -59,7 +76,7 @@ def _node(box: Box, facts: _Facts) -> dict:
         "size": [round(width, 1), round(height, 1)],
         "about": list(facts.about(box)),
         "text": facts.formula(box),
-        "source": facts.source(box.span),
+        "source": source_of(box.span),
     }
     if box.boxes:
         layers = layers_of(box)
@@ -74,7 +91,7 @@ def key(node: Node) -> str:
     return f"~{node.source}~{node.target}~{node.layer}" if isinstance(node, Bend) else str(node)
 
 
-class _Facts:
+class NetworkFacts:
     """What is known of each box of a network."""
 
     def __init__(self, network: Network, precision: str):
@@ -134,23 +151,22 @@ class _Facts:
         inputs = tuple(self.inputs.get(name) or Input(self.tensors[name], "input", name) for name in read)
         return Program(inputs, tuple(statements), tuple(Output(name, name) for name in made))
 
-    def source(self, span: Span | None) -> list | None:
-        """Where a box comes from: file and line, and the line in three parts, of which the middle one is meant."""
-        if span is None:
-            return None
-        line, column = span.source.position(span.start)
-        text = span.source.line(line)
-        stop = min(len(text), column - 1 + span.end - span.start)
-        return [str(span), text[: column - 1].lstrip(), text[column - 1 : stop], text[stop:]]
+
+def source_of(span: Span | None) -> list | None:
+    """Where a box comes from: file and line, and the line in three parts, of which the middle one is meant."""
+    if span is None:
+        return None
+    line, column = span.source.position(span.start)
+    text = span.source.line(line)
+    stop = min(len(text), column - 1 + span.end - span.start)
+    return [str(span), text[: column - 1].lstrip(), text[column - 1 : stop], text[stop:]]
 
 
 def _body(program: Program, path: str) -> Iterator[str]:
     """The definitions of a printed program, without what the path says already."""
     prefix = path.replace(".", "_") + "_" if path else ""
-    for line in show(program).splitlines():
-        inner = line.removeprefix("    ")
-        if inner != line and inner.strip() and not inner.startswith(("input ", "state ", "output ", "#")):
-            yield inner.replace(prefix, "") if prefix else inner
+    for line in definitions(show(program).splitlines()):
+        yield line.replace(prefix, "") if prefix else line
 
 
 def _number(value) -> str:

@@ -15,7 +15,6 @@ class Row:
 
     path: str
     type: str
-    depth: int
     shapes: tuple[tuple[Size, ...], ...]
     parameters: int
     macs: Size
@@ -39,13 +38,12 @@ def rows(network, precision: str = "f32") -> list[Row]:
     tensors = network.program.tensors
     costs = _costs(network, precision)
     result = []
-    for instance in network.instances:
+    for instance in _outer_first(network.instances):
         inside = [c for c in costs if _within(c[0], instance.path)]
         result.append(
             Row(
                 instance.path,
                 instance.type,
-                instance.path.count("."),
                 tuple(tensors[name].shape for name in instance.outputs if name in tensors),
                 _sum(product(v.tensor.shape) for v in network.parameters if _within(v.path, instance.path)),
                 _sum(c[1] for c in inside),
@@ -54,6 +52,16 @@ def rows(network, precision: str = "f32") -> list[Row]:
             )
         )
     return result
+
+
+def _outer_first(instances) -> list:
+    """Instances in order, each after those around it (elaboration is done with the inner ones first)."""
+    known = {i.path: i for i in instances}
+    found: dict[str, None] = {}
+    for path in known:
+        around = [path[:k] for k, letter in enumerate(path) if letter == "."]
+        found.update(dict.fromkeys(outer for outer in (*around, path) if outer in known))
+    return [known[path] for path in found]
 
 
 def totals(network, precision: str = "f32", only: str = "") -> dict[str, Size]:
@@ -95,7 +103,7 @@ def text(network, precision: str = "f32", only: str | None = None) -> str:
     kernels = kernel_counts(network, precision, only or "")
     header = ("layer", "type", "output", "parameters", "MACs", "bytes", "kernels")
     lines = [
-        ("  " * r.depth + r.path.split(".")[-1], r.type, _shapes(r.shapes), _number(r.parameters), _number(r.macs),
+        (r.path, r.type, _shapes(r.shapes), _number(r.parameters), _number(r.macs),
          _number(r.bytes), _number(kernels[r.path]))
         for r in shown
     ]  # fmt: skip

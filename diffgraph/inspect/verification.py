@@ -56,6 +56,8 @@ def verify_net(net) -> list[Step]:
         verify(stage.program, f"after {stage.name}")
         found.append(_compare(stage.name, stage.program, _results(stage.program, values), expected))
         last = stage.program
+    if net.target == "reference":
+        return found
     executable = build(last, target="cpu", precision="f64", threads=net.threads)
     executable.bind({path: array for path, array in net.storage.items()})
     given = {path: known[path] for path in executable.given}

@@ -22,6 +22,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from diffgraph.diagnostics import error
+from diffgraph.runtime.values import plain
 
 #: What the names of files made by `torch.save` end in.
 SUFFIXES = (".pth", ".pt", ".bin")
@@ -66,10 +67,7 @@ def arrays(state: Any, what: str) -> dict[str, np.ndarray]:
 
 
 def _array(value: Any, what: str) -> np.ndarray:
-    if hasattr(value, "detach"):
-        value = value.detach().cpu()
-        value = (value.float() if "bfloat16" in str(value.dtype) else value).numpy()
-    array = np.asarray(value)
+    array = plain(value, what)
     if array.dtype.kind not in "fiub":
         raise error("DG741", f"{what} is no tensor of numbers")
     return array

@@ -33,16 +33,13 @@ Arrays = Mapping[str, np.ndarray]
 def write(path: Path, arrays: Arrays, metadata: Mapping[str, str] | None = None) -> None:
     """Writes arrays by name, and texts by name as metadata. What was there stays until the new file is whole.
 
-    RunFailed where the disk is full or the folder cannot be written.
+    RunFailed where the disk is full, DiffgraphError where the folder cannot be written.
     """
     from safetensors.numpy import save
 
     ready = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     content = save(ready, {ENTRY: json.dumps({**(metadata or {}), HASH: digest(ready)}, sort_keys=True)})
-    try:
-        write_atomically(Path(path), content)
-    except OSError as problem:
-        raise _not_written(Path(path), problem) from problem
+    write_or_fail(Path(path), content)
 
 
 def read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
@@ -99,6 +96,15 @@ def metadata(path: Path) -> dict[str, str]:
         return {}
 
 
+def write_or_fail(path: Path, content: bytes) -> None:
+    """`write_atomically`, with an error that says what is there now. RunFailed where the disk is full, else
+    DiffgraphError."""
+    try:
+        write_atomically(path, content)
+    except OSError as problem:
+        raise _not_written(path, problem) from problem
+
+
 def write_atomically(path: Path, content: bytes) -> None:
     """Writes a file so that after a crash either the old or the new content is there, whole. OSError if it cannot."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -137,4 +143,5 @@ def _not_written(path: Path, problem: OSError) -> DiffgraphError:
     full = problem.errno in (errno.ENOSPC, errno.EDQUOT)
     reason = "the disk is full" if full else problem.strerror or str(problem)
     kept = f"what was in {path.name} before is still there" if path.exists() else "nothing was left half-written"
-    return RunFailed(Diagnostic("DG742", f"{path} could not be written: {reason}; {kept}"))
+    failure = RunFailed if full else DiffgraphError
+    return failure(Diagnostic("DG742", f"{path} could not be written: {reason}; {kept}"))

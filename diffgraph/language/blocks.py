@@ -14,7 +14,7 @@ from diffgraph.language.apply import settings_scope, with_settings
 from diffgraph.language.arithmetic import constant_expr, describe, only_output
 from diffgraph.language.computing import computing
 from diffgraph.language.data_calls import DataCall, data_call
-from diffgraph.language.elaborate import net_value
+from diffgraph.language.elaborate import net_name, net_value
 from diffgraph.language.module import Module
 from diffgraph.language.parser import parse_expression
 from diffgraph.language.rewriting import dotted
@@ -100,6 +100,25 @@ def find_block(module: Module, net: str | None = None, name: str | None = None) 
     return blocks[0] if blocks else None
 
 
+def setting_names(module: Module, net: str | None = None, block: str | None = None) -> set[str]:
+    """The settings that a net declares: the one of that name, else that of the train block, else the first of the file."""
+    if not module.nets:
+        return set()
+    name = net or (net_name(module) if block is None else find_block(module, None, block).net)
+    with computing(module):
+        return {s.name for s in net_value(module, name).declaration.settings}
+
+
+def is_field(module: Module, key: str) -> bool:
+    """Whether a train block may have a field of that name; `optimizer.lr` is one of the optimizer."""
+    name = key.partition(".")[0]
+    if name in FIELDS or not module.knows(name) and module.find(name) is None:
+        return name in FIELDS
+    with computing(module) as session:
+        found = expressions.lookup(name, module, session, None)
+        return isinstance(found, FunctionValue) and _first_parameter(found) == "gradients"
+
+
 def expectations(module: Module, net: str | None = None) -> list[syntax.Expect]:
     """The expect blocks of a net, or of all nets."""
     return [block for block in module.expects if net is None or block.net == net]
@@ -112,6 +131,8 @@ def _overridden(block: syntax.Train | None, overrides: dict[str, Any], module: M
     """The fields of a block with those given from outside in the place of its own."""
     fields = list(block.fields) if block else []
     for key, value in overrides.items():
+        if not is_field(module, key) and _is_of_optimizer(fields, key, module, session):
+            key = f"optimizer.{key}"
         name, _, setting = key.partition(".")
         if setting:
             if not any(f.name == name for f in fields):
@@ -125,9 +146,25 @@ def _overridden(block: syntax.Train | None, overrides: dict[str, Any], module: M
     return fields
 
 
+def _is_of_optimizer(fields: list[syntax.Field], name: str, module: Module, session: Session) -> bool:
+    """Whether an optimizer of the block has a setting of that name: `lr` is meant as `optimizer.lr`."""
+    for one in fields:
+        call = one.value.function if isinstance(one.value, syntax.CallOf) else one.value
+        callee = dotted(call) if one.name == "optimizer" else None
+        if callee and module.find(callee.partition(".")[0]) is not None:
+            value = expressions.lookup(callee, module, session, call.span)
+            if isinstance(value, LayerValue) and name in {s.name for s in value.declaration.settings}:
+                return True
+    return False
+
+
 def _given_node(key: str, value: Any) -> syntax.Expr:
     """A value from outside, read as text that is shown as `--set` and the assignment."""
-    return parse_expression(as_text(value), "--set", f"{key}=")
+    if isinstance(value, Mapping):
+        text = f"{key}({', '.join(f'{name} = {as_text(v)}' for name, v in value.items())})"
+    else:
+        text = as_text(value)
+    return parse_expression(text, "--set", f"{key}=")
 
 
 def as_text(value: Any) -> str:
@@ -138,7 +175,11 @@ def as_text(value: Any) -> str:
         return "[" + ", ".join(json.dumps(v) if isinstance(v, str) else as_text(v) for v in value) + "]"
     if isinstance(value, bool):
         return str(value).lower()
-    return repr(value.item() if hasattr(value, "item") else value)
+    plain = value.item() if hasattr(value, "item") else value
+    if not isinstance(plain, (int, float)):
+        help = 'give numbers, lists, or text of the language: optimizer = "adam(lr = 1e-3)"'
+        raise error("DG604", f"a {type(plain).__name__} is no field of a train block", help=help)
+    return repr(plain)
 
 
 def _with_setting(field: syntax.Field, setting: str, key: str, value: Any, module: Module, session: Session):

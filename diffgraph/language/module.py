@@ -151,12 +151,17 @@ def under_way(session: Any) -> Iterator[Any]:
 def load_module(path: str | Path) -> Module:
     """Reads a file with all it imports. DiffgraphError with every problem of its syntax and its names."""
     path = Path(path)
-    try:
-        source = read_source(path)
-    except OSError as problem:
-        raise unreadable(str(path), path, problem) from None
+    source = named_source(path)
     file = path.resolve()
     return _Files(file.parent, path.parent).load(source, file)
+
+
+def named_source(path: Path) -> Source:
+    """The text of a file that a person has named."""
+    try:
+        return read_source(path)
+    except OSError as problem:
+        raise unreadable(str(path), path, problem) from None
 
 
 def load_text(text: str, name: str = "<text>", folder: str | Path | None = None) -> Module:

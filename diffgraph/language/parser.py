@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from diffgraph.diagnostics import DiffgraphError, Source, error
@@ -60,15 +61,20 @@ def parse_expression(text: str, name: str = "<text>", before: str = "") -> synta
 
 
 def read_source(path: str | Path) -> Source:
-    """The text of a file. Raises a `DiffgraphError` where it is too large or is not UTF-8."""
+    """The text of a file; `-` is the standard input. Raises a `DiffgraphError` where it is too large or is not UTF-8."""
+    if str(path) == "-":
+        return _source("<stdin>", sys.stdin.buffer.read(limits().text + 1))
     if Path(path).exists() and not Path(path).is_file():
         raise error("DG206", f"{path} is not a file")
     with open(path, "rb") as file:
-        data = file.read(limits().text + 1)
+        return _source(str(path), file.read(limits().text + 1))
+
+
+def _source(path: str, data: bytes) -> Source:
     if len(data) > limits().text:
-        raise _too_large(str(path))
+        raise _too_large(path)
     try:
-        return Source(str(path), data.decode("utf-8-sig"))
+        return Source(path, data.decode("utf-8-sig"))
     except UnicodeDecodeError as problem:
         line = data.count(b"\n", 0, problem.start) + 1
         raise error(

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from hashlib import blake2b
 
-from diffgraph.diagnostics import Diagnostic, Span, suggest
+from diffgraph.diagnostics import Diagnostic, Span, error, suggest
 
 
 def matches(pattern: str, path: str) -> bool:
     """Whether a path is named by a pattern: itself, a layer around it, or with `*` any part."""
     return path == pattern or path.startswith(f"{pattern}.") or fnmatchcase(path, pattern)
+
+
+def named_paths(patterns: Iterable[str], paths: Sequence[str]) -> list[str]:
+    """The paths that patterns name, in their order, each once. DiffgraphError where one names none."""
+    found: dict[str, None] = {}
+    for pattern in patterns:
+        named = [pattern] if pattern in paths else [path for path in paths if matches(pattern, path)]
+        if not named:
+            raise error("DG760", f"there is no parameter or input `{pattern}`", help=suggest(pattern, paths))
+        found.update(dict.fromkeys(named))
+    return list(found)
 
 
 def unknown_path(pattern: str, paths: Sequence[str], net: str, span: Span | None) -> Diagnostic | None:

@@ -23,7 +23,7 @@ from diffgraph.runtime.device_launch import MEETING, Launches
 from diffgraph.runtime.device_library import DeviceLibrary, Texts, default_cache, texts_of
 from diffgraph.runtime.device_plan import DevicePlan, DevicePlanner
 from diffgraph.runtime.mirror import Mirror
-from diffgraph.runtime.executable import Block, Executable, fail_unless
+from diffgraph.runtime.executable import Block, Executable, Shown, every, fail_unless
 from diffgraph.targets.cuda.compile import is_installed
 from diffgraph.targets.cuda.listing import listing
 from diffgraph.targets.cuda.operations import Driver
@@ -77,13 +77,13 @@ class DeviceExecutable(Executable):
     def kernels(self) -> tuple[Kernel, ...]:
         return self._kernels
 
-    def source(self) -> str:
-        return "\n\n".join(text.readable.source for text in self.texts.values())
+    def source(self, shown: Shown = every) -> str:
+        return "\n\n".join(self.texts[k].readable.source for k in self._kernels if shown(k))
 
-    def listing(self) -> str:
+    def listing(self, shown: Shown = every) -> str:
         if not is_installed():
-            return self.source()
-        return "\n\n".join(listing(k, self.real, self.device, self.capability) for k in self._kernels)
+            return self.source(shown)
+        return "\n\n".join(listing(k, self.real, self.device, self.capability) for k in self._kernels if shown(k))
 
     def memory(self, sizes: Mapping[str, int]) -> tuple[Block, ...]:
         planner = _planner(self, sizes, False, None, frozenset())

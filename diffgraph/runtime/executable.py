@@ -26,19 +26,29 @@ from diffgraph.runtime import values
 from diffgraph.runtime.storage import Storage
 from diffgraph.targets.reference import run_reference
 
+#: Says of a kernel whether it is meant.
+Shown = Callable[[Kernel], bool]
+
+
+def every(kernel: Kernel) -> bool:
+    """All kernels are meant."""
+    return True
+
+
 #: What a runner may give to any program; those that do not use it take no notice.
 RUN_SCALARS = frozenset(("seed", "step", "total_steps"))
 
 
 def build(
-    program: Program, target: str = "cpu", precision: str = "f32", threads: int | None = None, prepare: bool = True
-) -> Executable:
+    program: Program, target: str = "cpu", precision: str = "f32", threads: int | None = None, prepare: bool = True,
+    runnable: bool = True,
+) -> Executable:  # fmt: skip
     """An executable of a program.
 
     target: `cpu`, `cuda`, or `reference` (the interpreter). precision: `f32` or `f64`; on cuda also `tf32` and `bf16`, what
     matrix units multiply where memory and sums are f32. threads: at most so many; None: as many as the process may use.
     prepare: what depends on parameters only is computed when they change, rather than in every run; good where they
-    rarely do.
+    rarely do. runnable: False where its kernels and its memory are only looked at, for which nothing is compiled.
     """
     if precision not in values.DTYPES:
         raise error("DG810", f"no precision is named {precision}", help="the precisions are f32, f64, tf32 and bf16")
@@ -54,17 +64,17 @@ def build(
         raise error("DG810", f"no target is named {target}", help="the targets are cpu, cuda and reference")
     from diffgraph.runtime.prepared import PreparedExecutable
 
-    make = partial(_native, precision=precision, threads=threads)
+    make = partial(_native, precision=precision, threads=threads, runnable=runnable)
     split = split_prepared(program, Report()) if prepare else None
     return make(program) if split is None else PreparedExecutable(program, split, precision, make)
 
 
-def _native(program: Program, precision: str, threads: int | None) -> Executable:
+def _native(program: Program, precision: str, threads: int | None, runnable: bool) -> Executable:
     """An executable of machine code; states that its steps want in another order are kept so over many steps."""
     from diffgraph.runtime.native import NativeExecutable
     from diffgraph.runtime.packed import PackedExecutable
 
-    make = partial(NativeExecutable, precision=precision, threads=threads)
+    make = partial(NativeExecutable, precision=precision, threads=threads, runnable=runnable)
     packing = split_packed(program, Report()) if program.commits else None
     return make(program) if packing is None else PackedExecutable(program, packing, precision, make)
 
@@ -111,13 +121,13 @@ class Executable(ABC):
         """What runs on some inputs: itself, unless it was compiled in several ways."""
         return self
 
-    def source(self) -> str:
-        """The generated text; empty for the interpreter."""
+    def source(self, shown: Shown = every) -> str:
+        """The generated text of those kernels that shall be shown; empty for the interpreter."""
         return ""
 
-    def listing(self) -> str:
+    def listing(self, shown: Shown = every) -> str:
         """The generated text with what its machine code takes, where a target knows."""
-        return self.source()
+        return self.source(shown)
 
     def memory(self, sizes: Mapping[str, int]) -> tuple[Block, ...]:
         """The memory of a step for given sizes of the symbols; nothing for the interpreter."""

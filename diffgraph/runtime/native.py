@@ -15,7 +15,7 @@ from diffgraph.kernels.schedule import schedule
 from diffgraph.kernels.tiles import Machine
 from diffgraph.runtime import values
 from diffgraph.runtime.arena import Arena
-from diffgraph.runtime.executable import Block, Executable
+from diffgraph.runtime.executable import Block, Executable, Shown, every
 from diffgraph.runtime.kept import LARGE, kept
 from diffgraph.runtime.library import Named, bounds_are_checked, default_library
 from diffgraph.runtime.measured import measured_machine
@@ -31,9 +31,11 @@ MOST_PLANS = 32
 
 class NativeExecutable(Executable):
     """A program run by kernels of this machine's own. machine: what they are made for; by default this one, and what was
-    measured on it."""
+    measured on it. runnable: False where it is only looked at, and its kernels are not compiled."""
 
-    def __init__(self, program: Program, precision: str, threads: int | None, machine: Machine | None = None):
+    def __init__(
+        self, program: Program, precision: str, threads: int | None, machine: Machine | None = None, runnable: bool = True
+    ):
         super().__init__(program, precision)
         self.machine = machine or measured_machine(precision)
         self.threads = max(1, threads or available_threads())
@@ -41,12 +43,15 @@ class NativeExecutable(Executable):
         library = default_library()
         self.commits, named = _scheduled(program, precision, self.check_bounds, self.machine)
         self._kernels = self.commits.schedule.kernels
-        codes = library.functions(self._kernels, precision, self.check_bounds, named)
+        if runnable:
+            codes = library.functions(self._kernels, precision, self.check_bounds, named)
+        else:
+            codes = {k: Code(0, n.sizes) for k, n in zip(self._kernels, named, strict=True)}
         entries = library.entries(ENTRIES)
-        self.functions: dict[Kernel | str, Code] = {**codes, **{n: Code(a, ()) for n, a in entries.items()}}
         word = ctypes.c_int64
         self.start = ctypes.CFUNCTYPE(None, *(word,) * 7)(entries["start"])
         self.team = _team(entries["serve"])
+        self.functions: dict[Kernel | str, Code] = {**codes, **{n: Code(a, ()) for n, a in entries.items()}}
         self.arena = Arena()
         #: Counts how often storage was bound: runs look whether their addresses are still right.
         self.bindings = 0
@@ -60,8 +65,9 @@ class NativeExecutable(Executable):
     def kernels(self) -> tuple[Kernel, ...]:
         return self._kernels
 
-    def source(self) -> str:
-        return "\n\n".join(emit(k, self.precision, self.check_bounds).source for k in self._kernels)
+    def source(self, shown: Shown = every) -> str:
+        texts = (emit(k, self.precision, self.check_bounds).source for k in self._kernels if shown(k))
+        return "\n\n".join(texts)
 
     def memory(self, sizes):
         run = Run(self, sizes, False, Planner.step, frozenset())

@@ -15,7 +15,7 @@ from diffgraph.ir.program import Program
 from diffgraph.passes.pack import Packing
 from diffgraph.passes.prepare import PREPARED
 from diffgraph.runtime import values
-from diffgraph.runtime.executable import Executable
+from diffgraph.runtime.executable import Executable, Shown, every
 from diffgraph.runtime.freshness import Freshness
 from diffgraph.runtime.results import arrays
 
@@ -41,8 +41,8 @@ class PackedExecutable(Executable):
     def kernels(self):
         return self.steps.kernels
 
-    def source(self) -> str:
-        return self.steps.source()
+    def source(self, shown: Shown = every) -> str:
+        return self.steps.source(shown)
 
     def memory(self, sizes):
         return self.steps.memory(sizes)

@@ -11,7 +11,7 @@ from diffgraph.ir.dimension import evaluate
 from diffgraph.ir.program import Program
 from diffgraph.passes.prepare import PREPARED, Split
 from diffgraph.runtime import values
-from diffgraph.runtime.executable import Executable
+from diffgraph.runtime.executable import Executable, Shown, every
 from diffgraph.runtime.freshness import Freshness
 from diffgraph.runtime.results import arrays
 
@@ -34,8 +34,8 @@ class PreparedExecutable(Executable):
     def kernels(self):
         return self.rest.kernels
 
-    def source(self) -> str:
-        return "\n\n".join(part.source() for part in (self.preparation, self.rest))
+    def source(self, shown: Shown = every) -> str:
+        return "\n\n".join(text for part in (self.preparation, self.rest) if (text := part.source(shown)))
 
     def memory(self, sizes):
         blocks = self.rest.memory(sizes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -30,12 +30,40 @@ def label(given: Input) -> str:
     return f"{given.role} `{given.path or given.tensor.name}`"
 
 
+def plain(value, what: str) -> np.ndarray:
+    """Whatever holds numbers (lists, tensors of other libraries) as an array; `what` names it where it cannot."""
+    if type(value) is np.ndarray:
+        return value
+    if hasattr(value, "detach"):  # a tensor of PyTorch, which may require gradients or lie on a device
+        value = value.detach().cpu()
+        value = (value.float() if "bfloat16" in str(value.dtype) else value).numpy()
+    try:
+        return np.asarray(value)
+    except (ValueError, TypeError, RuntimeError) as problem:
+        reason = str(problem).partition(". ")[0]
+        raise error("DG812", f"{what} is no array: {reason}") from None
+
+
+def by_name(known: Sequence[str], arrays: Sequence, named: Mapping[str, object]) -> dict[str, np.ndarray]:
+    """Arrays by the names of inputs and targets (`known`), in the order of which are those without one."""
+    if len(arrays) > len(known):
+        takes = f"{len(known)} array{'s' * (len(known) != 1)}"
+        raise error("DG811", f"the net takes {takes} ({', '.join(known)}), and {len(arrays)} are given")
+    for name in named:
+        if name not in known:
+            raise unknown(name, known)
+        if name in known[: len(arrays)]:
+            raise error("DG811", f"`{name}` is given twice: by its place and by its name")
+    given = {**dict(zip(known, arrays)), **named}
+    return {name: plain(value, f"`{name}`") for name, value in given.items()}
+
+
 def as_array(given: Input, value, precision: str) -> np.ndarray:
     """A value for an input as an array of the right type, contiguous; copied only if it must be."""
     wanted = DTYPES[precision][given.tensor.kind]
     if type(value) is np.ndarray and value.dtype == wanted and value.flags.c_contiguous:
         return value
-    array = np.asarray(value)
+    array = plain(value, label(given))
     if array.dtype.kind not in _ACCEPTED[given.tensor.kind]:
         kinds = {"float": "numbers", "int": "whole numbers", "bool": "truth values"}
         message = f"{label(given)} holds {array.dtype} values where {kinds[given.tensor.kind]} are needed"

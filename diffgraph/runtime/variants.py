@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from diffgraph.ir.program import Program
-from diffgraph.runtime.executable import Executable
+from diffgraph.runtime.executable import Executable, Shown, every
 
 #: From so many samples on it pays to have them side by side in memory (`passes/interleave`): half of a block is filled.
 MANY = 8
@@ -58,11 +58,11 @@ class BySamples(Executable):
     def kernels(self):
         return self.part(MANY).kernels
 
-    def source(self) -> str:
-        return self.part(MANY).source()
+    def source(self, shown: Shown = every) -> str:
+        return self.part(MANY).source(shown)
 
-    def listing(self) -> str:
-        return self.part(MANY).listing()
+    def listing(self, shown: Shown = every) -> str:
+        return self.part(MANY).listing(shown)
 
     def memory(self, sizes):
         return self.part(sizes.get(self.batch, MANY)).memory(sizes)

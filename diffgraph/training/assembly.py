@@ -18,10 +18,11 @@ from diffgraph.language.step import loss_network, training_network
 from diffgraph.passes.select import select
 from diffgraph.runtime.executable import Executable
 from diffgraph.runtime.storage import Storage
-from diffgraph.runtime.values import DTYPES
+from diffgraph.runtime.values import DTYPES, plain
 from diffgraph.training.data.dataset import Dataset, check
 from diffgraph.training.data.slots import fill, slots_of
 from diffgraph.training.data.sources import load
+from diffgraph.training.data.tables import read_file
 from diffgraph.training.evaluation import Evaluation
 from diffgraph.training.initial import initial_values
 from diffgraph.training.loop import EVALUATIONS, Run
@@ -59,16 +60,18 @@ class Length:
 
 
 def dataset_of(plan: TrainPlan, given, held_out, net: Compiled, folder: Path) -> Dataset:
-    """The data set of a run: what was given from Python (arrays in order, a mapping by name, a `Dataset`), else the
-    source that the plan names. A net without inputs and targets needs none."""
+    """The data set of a run: what was given from Python (arrays in order, a mapping by name, the path of an .npz or .csv
+    file, a `Dataset`), else the source that the plan names. A net without inputs and targets needs none."""
     if given is None:
         if plan.data is None:
             if not slots_of(net.declared):
                 return Dataset("nothing", {})
             raise error("DG721", "there is nothing to train on", help="write `data ...` in the train block")
         return load(plan.data, folder)
+    if isinstance(given, Path):
+        given = read_file(given)
     if isinstance(given, Dataset):
-        return given
+        return given if held_out is None else replace(given, test=_columns(held_out, net))
     columns = _columns(given, net)
     test = None if held_out is None else _columns(held_out, net)
     return check(Dataset("data", columns, test))
@@ -76,11 +79,14 @@ def dataset_of(plan: TrainPlan, given, held_out, net: Compiled, folder: Path) ->
 
 def _columns(given, net: Compiled) -> dict[str, np.ndarray]:
     if isinstance(given, Mapping):
-        return {str(name): np.asarray(values) for name, values in given.items()}
+        return {str(name): plain(values, f"column `{name}`") for name, values in given.items()}
     names = [s.name for s in slots_of(net.network())]
+    if len(names) == 1 and not isinstance(given, (tuple, list)) and hasattr(given, "__array__"):
+        given = (given,)
     if not isinstance(given, (tuple, list)) or len(given) != len(names):
-        raise error("DG722", f"data is {len(names)} arrays in the order {', '.join(names)}, or a mapping by name")
-    return {name: np.asarray(values) for name, values in zip(names, given)}
+        order = f"{len(names)} arrays in the order {', '.join(names)}" if len(names) > 1 else f"one array, {names[0]}"
+        raise error("DG722", f"data is {order}, or a mapping by name")
+    return {name: plain(values, f"column `{name}`") for name, values in zip(names, given)}
 
 
 def fill_net(net: Compiled, dataset: Dataset) -> tuple[dict, dict | None]:

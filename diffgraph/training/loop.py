@@ -81,6 +81,10 @@ class History:
         """The mean training loss of each recorded epoch."""
         return tuple(r.loss for r in self.records)
 
+    def as_json(self) -> dict:
+        """Plain values."""
+        return {"ended": self.ended, "records": [r.as_json() for r in self.records]}
+
     def __len__(self) -> int:
         return len(self.records)
 
@@ -88,7 +92,8 @@ class History:
         return iter(self.records)
 
     def __getitem__(self, place):
-        return self.records[place]
+        """A record by its number; by the name of a loss or metric, or by `epoch`, `step`, `seconds`, that of each one."""
+        return [r[place] for r in self.records] if isinstance(place, str) else self.records[place]
 
     def __repr__(self) -> str:
         return "\n".join([*map(str, self.records), f"ended: {self.ended}"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 
@@ -23,6 +23,12 @@ class Record:
     evaluation: Mapping[str, float] = field(default_factory=dict)
     on: str = "held out"
     seconds: float = 0.0
+
+    def __getitem__(self, name: str):
+        """What was evaluated, by name; else a field."""
+        if name not in self.evaluation and name not in ("loss", "epoch", "step", "seconds"):
+            raise KeyError(name)
+        return self.evaluation[name] if name in self.evaluation else getattr(self, name)
 
     def as_json(self) -> dict:
         """Plain values; a number that JSON does not have (NaN, infinity) is null."""
@@ -64,6 +70,13 @@ class Progress:
 
     def end(self, message: str = "") -> None:
         """The run is over; why, where that is not plain."""
+
+
+class Told(Progress):
+    """Calls a function with the record of each epoch."""
+
+    def __init__(self, tell: Callable[[Record], object]):
+        self.epoch = tell
 
 
 class Lines(Progress):
@@ -119,6 +132,16 @@ class Bar(Progress):
         self.bar.stop()
         if message:
             self.bar.console.print(message)
+
+
+def progress_of(given: Progress | Callable[[Record], object] | bool | None) -> Progress:
+    """What a person gives from Python: a `Progress`, a function of the record of each epoch, True for what suits the
+    standard error stream, None or False for silence."""
+    if not given:
+        return Progress()
+    if given is True:
+        return progress_for(sys.stderr)
+    return given if isinstance(given, Progress) else Told(given)
 
 
 def progress_for(stream, quiet: bool = False) -> Progress:

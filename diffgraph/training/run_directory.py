@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from diffgraph.diagnostics import Diagnostic, RunFailed, error
+from diffgraph.diagnostics import Diagnostic, DiffgraphError, RunFailed, error
 
 MODEL, SETTINGS, METRICS = "model.net", "settings.json", "metrics.jsonl"
 BEST, LAST = "best.safetensors", "last.safetensors"
@@ -67,7 +67,8 @@ class RunDirectory:
             full = problem.errno in (errno.ENOSPC, errno.EDQUOT)
             reason = "the disk is full" if full else problem.strerror or str(problem)
             kept = f"; {LAST} is still there" if (self.path / LAST).exists() else ""
-            raise RunFailed(Diagnostic("DG742", f"{self.path} cannot be written: {reason}{kept}")) from problem
+            failure = RunFailed if full else DiffgraphError
+            raise failure(Diagnostic("DG742", f"{self.path} cannot be written: {reason}{kept}")) from problem
 
 
 def _epoch_of(line: str) -> float:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 
 import numpy as np
 
-from diffgraph.diagnostics import error, suggest
+from diffgraph.diagnostics import Diagnostic, DiffgraphError, error, suggest
+from diffgraph.runtime.values import plain
 
 
-class Variables(Mapping):
+class UnknownPath(DiffgraphError, KeyError):
+    """A path that no parameter or state has: a `KeyError`, as mappings raise it, that says what was probably meant."""
+
+
+class Variables(MutableMapping):
     """Arrays by path. The arrays are the net's own: changing an element changes the net, and so does assignment, which
     checks the shape. Paths cannot be added or removed."""
 
@@ -20,18 +25,21 @@ class Variables(Mapping):
 
     def __getitem__(self, path: str) -> np.ndarray:
         if path not in self._paths:
-            raise KeyError(self._unknown(path))
+            raise self._unknown(path)
         return self._storage[path]
 
     def __setitem__(self, path: str, value) -> None:
         if path not in self._paths:
-            raise error("DG760", self._unknown(path))
-        array, value = self._storage[path], np.asarray(value)
+            raise self._unknown(path)
+        array, value = self._storage[path], plain(value, f"{self._what} `{path}`")
         if value.shape != array.shape:
             raise error("DG761", f"{self._what} `{path}` has the shape {list(array.shape)}, not {list(value.shape)}")
         if value.dtype.kind not in "fiub":
             raise error("DG761", f"{self._what} `{path}` takes numbers, not {value.dtype}")
         array[...] = value
+
+    def __delitem__(self, path: str) -> None:
+        raise error("DG760", f"a net keeps its {self._what}s: `{path}` cannot be removed")
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._paths)
@@ -43,6 +51,6 @@ class Variables(Mapping):
         lines = [f"  {path}: {array.dtype}{list(array.shape)}" for path, array in self.items()]
         return "\n".join(["{", *lines, "}"])
 
-    def _unknown(self, path: str) -> str:
-        hint = suggest(path, self._paths)
-        return f"there is no {self._what} `{path}`" + (f"; {hint}" if hint else "")
+    def _unknown(self, path: str) -> UnknownPath:
+        text, hint = f"there is no {self._what} `{path}`", suggest(str(path), self._paths)
+        return UnknownPath(Diagnostic("DG760", text, help=hint))

@@ -27,17 +27,22 @@ def origin(net: str, block: str | None, settings: Mapping[str, Any]) -> dict[str
     return {"format": "diffgraph", "net": net, **trained, "settings": json.dumps(known)}
 
 
-def fit(stored: Mapping[str, np.ndarray], wanted: Mapping[str, np.ndarray], what: str) -> dict[str, np.ndarray]:
+def fit(
+    stored: Mapping[str, np.ndarray], wanted: Mapping[str, np.ndarray], what: str, strict: bool = True
+) -> dict[str, np.ndarray]:
     """The stored arrays, by path, in the types of the wanted ones.
 
     A file that does not fit is refused with everything that is wrong with it: names that are missing or unexpected
-    (with what they may have been), other shapes, other kinds of element, values that are not numbers.
+    (with what they may have been), other shapes, other kinds of element, values that are not numbers. Where it is not
+    `strict`, missing and unexpected names are passed over, if there is one that both have.
     """
-    problems = _names(stored, wanted) + _shapes(stored, wanted)
+    there = {path: array for path, array in wanted.items() if path in stored}
+    names = [] if not strict and there else _names(stored, wanted)
+    problems = names + _shapes(stored, wanted)
     if problems:
         raise DiffgraphError(Diagnostic("DG743", f"{what} does not fit the net", None, tuple(map(Note, problems)), _FITS))
     fitted = {}
-    for path, array in wanted.items():
+    for path, array in there.items():
         if np.issubdtype(stored[path].dtype, np.floating) and not np.isfinite(stored[path]).all():
             raise error("DG743", f"{what} holds values in `{path}` that are not numbers")
         fitted[path] = np.ascontiguousarray(stored[path], dtype=array.dtype).reshape(array.shape)

@@ -17,7 +17,8 @@ from diffgraph.language.elaborate import elaborate
 from diffgraph.language.module import load_text
 from diffgraph.training.data.images import read_idx
 from diffgraph.training.data.location import inside
-from diffgraph.training.data.png import SIGNATURE, read_png
+from diffgraph.training.data.pictures import read_image
+from diffgraph.training.data.png import SIGNATURE
 from diffgraph.training.data.tables import read_csv, read_npz
 
 
@@ -58,7 +59,7 @@ def read_constant(path):
 KINDS = {
     "npz": ("f.npz", lambda tmp: npz(), read_npz),
     "csv": ("f.csv", lambda tmp: b"a,b,c\n1,2.5,x\n3,4,y\n", lambda p: read_csv(p, "c", None, ",")),
-    "png": ("f.png", lambda tmp: png(), read_png),
+    "png": ("f.png", lambda tmp: png(), read_image),
     "idx": ("f.idx", lambda tmp: idx(), read_idx),
     "packed idx": ("f.gz", lambda tmp: gzip.compress(idx(), mtime=0), read_idx),
     "safetensors": ("f.safetensors", tensors, safetensors.read),
@@ -117,7 +118,7 @@ def test_a_header_that_claims_too_much(kind, tmp_path):
         read = read_idx
     else:
         path.write_bytes(png(5, 4).replace(struct.pack(">II", 5, 4), struct.pack(">II", 2**31, 2**31)))
-        read = read_png
+        read = read_image
     with pytest.raises(DiffgraphError):
         read(path)
 

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+import diffgraph as dg
 from diffgraph.cli import run
 from diffgraph.inspect.explain import explanations, text
 
@@ -30,7 +31,7 @@ def file(tmp_path):
 
 @pytest.mark.parametrize("inference", [False, True])
 def test_decisions_have_lines(file, inference):
-    account = explanations(file, None, {}, inference)
+    account = explanations(dg.load(file), inference)
     assert account.explanations
     placed = [e for e in account.explanations if any(layer.startswith("half") for layer in e.layers)]
     assert {e.line for e in placed} <= {2, 8, 9}, "what the library made for a layer belongs to the line that applies it"
@@ -40,7 +41,7 @@ def test_decisions_have_lines(file, inference):
 
 
 def test_text_groups_by_line(file):
-    shown = text(explanations(file, None, {}))
+    shown = text(explanations(dg.load(file)))
     assert shown.count("2 | return tanh(x -> linear(D)) / x_scale") == 1
     assert "half1" in shown and "backward" in shown and "times)" in shown
     assert not any(len([part for part in shown.splitlines() if part == line]) > 1 for line in shown.splitlines() if line)

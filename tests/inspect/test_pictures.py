@@ -238,4 +238,4 @@ def test_command(tmp_path, capsys):
     assert {r["path"].split(".")[0] for r in json.loads(capsys.readouterr().out)["layers"]} == {"layer2"}
     assert run(["show", str(EXAMPLES / "lenet.net"), "--format", "html", "--layer", "conf1"]) == 2
     assert "did you mean `conv1`?" in capsys.readouterr().err
-    assert run(["show", str(EXAMPLES / "lenet.net"), "--format", "svg", "--stage", "gradient"]) == 2
+    assert run(["show", str(EXAMPLES / "lenet.net"), "--format", "svg", "--stage", "source"]) == 2

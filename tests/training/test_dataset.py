@@ -10,7 +10,7 @@ from diffgraph.diagnostics import DiffgraphError
 from diffgraph.training.data import images, made, tables
 from diffgraph.training.data.dataset import Dataset, check, hold_out, standardize
 from diffgraph.training.data.location import inside
-from diffgraph.training.data.png import read_png
+from diffgraph.training.data.pictures import read_image
 
 # ---------------------------------------------------------------- digits
 
@@ -256,7 +256,7 @@ def png(pixels: np.ndarray, filters: list[int]) -> bytes:
 def test_png_in_every_filter(tmp_path, channels, filters):
     pixels = np.random.default_rng(channels).integers(0, 256, (7, 5, channels), np.uint8)
     (tmp_path / "a.png").write_bytes(png(pixels, filters))
-    assert np.array_equal(read_png(tmp_path / "a.png"), pixels[:, :, : 1 if channels < 3 else 3])
+    assert np.array_equal(read_image(tmp_path / "a.png"), pixels[:, :, : 1 if channels < 3 else 3])
 
 
 def test_png_that_is_damaged(tmp_path):
@@ -269,7 +269,7 @@ def test_png_that_is_damaged(tmp_path):
     for content in (b"no", whole[:50], bytes(bad), huge):
         (tmp_path / "a.png").write_bytes(content)
         with pytest.raises(DiffgraphError, match="DG706"):
-            read_png(tmp_path / "a.png")
+            read_image(tmp_path / "a.png")
 
 
 def test_folders_of_images(tmp_path):

@@ -1,4 +1,4 @@
-"""Images from files: IDX sets, CIFAR-10, folders of PNG files, the digits that come with the package.
+"""Images from files: IDX sets, CIFAR-10, folders of images, the digits that come with the package.
 
 Images are float32 [n, channels, height, width] in [0, 1]; labels are ints [n].
 """
@@ -19,7 +19,7 @@ import numpy as np
 from diffgraph.diagnostics import error
 from diffgraph.language.limits import limits
 from diffgraph.training.data.dataset import Columns, Dataset, hold_out
-from diffgraph.training.data.png import read_png
+from diffgraph.training.data.pictures import is_image, read_image
 
 #: The element types of an IDX file.
 IDX_TYPES = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
@@ -171,7 +171,7 @@ class _OnlyArrays(pickle.Unpickler):
 
 
 def images_from(folder: Path, size: int | None, channels: int | None) -> Dataset:
-    """A folder with a folder of PNG files for each class; `train` and `test` folders of such where there are."""
+    """A folder with a folder of images for each class; `train` and `test` folders of such where there are."""
     if (folder / "train").is_dir():
         classes = _class_names(folder / "train")
         columns = _read_classes(folder / "train", classes, size, channels)
@@ -196,14 +196,14 @@ def _read_classes(folder: Path, classes, size, channels) -> Columns:
     shape = (size, size) if isinstance(size, int) else size
     images, labels = [], []
     for number, name in enumerate(classes):
-        for path in sorted((folder / name).glob("*.png")):
-            image = read_png(path)
+        for path in sorted(p for p in (folder / name).iterdir() if is_image(p)):
+            image = read_image(path)
             channels = channels or image.shape[2]
             shape = shape or image.shape[:2]
             images.append(fitted(image, path, tuple(shape), channels, resizes=size is not None))
             labels.append(number)
     if not images:
-        raise error("DG706", f"{folder} holds no PNG files in its folders", help="convert the images to PNG")
+        raise error("DG706", f"{folder} holds no images in its folders", help="images are .png, .jpg and the like")
     return {"image": np.stack(images), "label": np.array(labels, np.int64)}
 
 
@@ -229,7 +229,7 @@ def with_channels(image: np.ndarray, channels: int) -> np.ndarray:
 
 def pixels_of(path: Path, channels: int) -> Dataset:
     """Each pixel's place (x to the right, y downwards, the centres of the outer pixels at -1 and 1) and brightness."""
-    image = with_channels(read_png(path).astype(np.float32) / np.float32(255), channels)
+    image = with_channels(read_image(path).astype(np.float32) / np.float32(255), channels)
     height, width = image.shape[:2]
     y, x = np.meshgrid(np.linspace(-1, 1, height), np.linspace(-1, 1, width), indexing="ij")
     place = np.stack([x.ravel(), y.ravel()], axis=1).astype(np.float32)

@@ -23,11 +23,14 @@ CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 LARGEST = 1 << 24
 
 
-def read_png(path: Path) -> np.ndarray:
-    """The image [height, width, channels] as uint8, with 1 (gray) or 3 (color) channels; transparency is dropped."""
-    data = path.read_bytes()
-    if not data.startswith(SIGNATURE):
-        raise _wrong(path, "it is not a PNG file", "convert it to PNG first")
+def is_plain(data: bytes) -> bool:
+    """Whether a file is one that is read here: PNG with 8 bits a channel, not interlaced; a damaged one too."""
+    return data.startswith(SIGNATURE) and data[24:25] in (b"", b"\x08") and data[28:29] in (b"", b"\x00")
+
+
+def decode(data: bytes, path: Path) -> np.ndarray:
+    """The image [height, width, channels] in the content of a file, as uint8, with 1 (gray) or 3 (color) channels;
+    transparency is dropped."""
     try:
         return _decode(data, path)
     except (struct.error, zlib.error, IndexError, ValueError, StopIteration) as problem:

@@ -2,38 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from diffgraph.diagnostics import error
+from diffgraph.diagnostics import error, suggest
 from diffgraph.language.program_files import UNREADABLE
 from diffgraph.runtime.values import DTYPES
 from diffgraph.training.data.dataset import Dataset, refuse_non_finite
 from diffgraph.training.data.images import fitted
-from diffgraph.training.data.png import read_png
+from diffgraph.training.data.pictures import is_image, read_image
 from diffgraph.training.data.slots import fill, slots_of
 from diffgraph.training.data.tables import read_csv, read_npz, refuse_false_header
 
 
 def read_inputs(paths: Sequence[Path], net) -> dict[str, np.ndarray]:
-    """The inputs of a net by name. Images are stacked along the batch; of the other kinds one file holds all. `net` is
-    a `compiler.Net`."""
+    """The inputs of a net by name. Images are stacked along the batch, other files one after the other. `net` is a
+    `compiler.Net` or an artifact."""
     network = net.network()
-    suffixes = {p.suffix.lower() for p in paths}
-    if suffixes == {".png"}:
-        columns = {network.inputs[0].name: _images(paths, network.inputs[0])}
-    elif len(paths) != 1:
-        raise error("DG770", "several images, or one .npz, .npy or .csv file", help="predict them one after the other")
-    else:
-        columns = _columns(paths[0], network)
-    slots = [s for s in slots_of(network) if s.name in {p.name for p in network.inputs}]
-    names = {s.name for s in slots}
+    if not network.inputs:
+        raise error("DG770", f"the net `{network.name}` has no input: there is nothing to predict for")
+    for path in paths:
+        if not path.is_file():
+            there = sorted(p.name for p in path.parent.glob(f"*{path.suffix}")) if path.parent.is_dir() else []
+            raise error("DG771", f"there is no file {path}", help=suggest(path.name, there))
+    if all(is_image(p) for p in paths):
+        return _filled({network.inputs[0].name: _images(paths, network.inputs[0])}, paths[0], net)
+    found = [_filled(_columns(path, network), path, net) for path in paths]
+    if len(found) > 1 and network.batch is None:
+        raise error("DG770", f"the net `{network.name}` has no batch: one file is one sample")
+    slots = {s.name: s for s in slots_of(network)}
+    whole = [n for n in found[0] if not slots[n].batched and any(not np.array_equal(f[n], found[0][n]) for f in found)]
+    if whole:
+        raise error("DG770", f"the files differ in `{whole[0]}`, which is one for all samples",
+                    help="predict them one after the other")  # fmt: skip
+    return {n: np.concatenate([f[n] for f in found]) if slots[n].batched else found[0][n] for n in found[0]}
+
+
+def _filled(columns: Mapping[str, np.ndarray], path: Path, net) -> dict[str, np.ndarray]:
+    """The inputs of a net from the columns of a file; symbols that they decide are fixed in the net."""
+    network = net.network()
+    names = {p.name for p in network.inputs}
+    slots = [s for s in slots_of(network) if s.name in names]
     known = {p.name for p in network.targets}
     kept = {k: v for k, v in columns.items() if k in names or k not in known}
-    dataset = Dataset(str(paths[0]), kept, table=paths[0].suffix == ".csv")
-    found, _, sizes = fill(dataset, slots, DTYPES[net.precision]["float"])
+    found, _, sizes = fill(Dataset(str(path), kept, table=path.suffix == ".csv"), slots, DTYPES[net.precision]["float"])
     sizes.pop(network.batch, None)
     net.set_sizes({**net.sizes, **sizes})
     return found
@@ -53,7 +67,7 @@ def _columns(path: Path, network) -> dict[str, np.ndarray]:
             raise error("DG771", f"{path} is not an array: {problem}") from None
         refuse_non_finite(values, str(path))
         return {network.inputs[0].name: values}
-    raise error("DG772", f"{path}: files of the kind `{path.suffix}` are not read", help="use .png, .npz, .npy or .csv")
+    raise error("DG772", f"{path}: files of the kind `{path.suffix}` are not read", help="use images, .npz, .npy or .csv")
 
 
 def _images(paths: Sequence[Path], port) -> np.ndarray:
@@ -62,9 +76,11 @@ def _images(paths: Sequence[Path], port) -> np.ndarray:
     if len(shape) != 4:
         raise error("DG773", f"`{port.name}` is not an image [N, C, H, W]", port.span)
     channels, height, width = shape[1:]
+    if channels not in (1, 3) and isinstance(channels, int):
+        raise error("DG773", f"`{port.name}` has {channels} channels; images have 1 or 3", port.span)
     images = []
     for path in paths:
-        image = read_png(path)
+        image = read_image(path)
         size = (height, width) if isinstance(height, int) and isinstance(width, int) else image.shape[:2]
         images.append(
             fitted(image, path, size, channels if isinstance(channels, int) else image.shape[2], resizes=True)

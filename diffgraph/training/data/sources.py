@@ -170,7 +170,7 @@ def idx(at: Path, inputs: str, targets: str | None = None) -> Dataset:
 
 
 def image_folder(at: Path, directory: str, size: int | list | None = None, channels: int | None = None) -> Dataset:
-    """PNG images in a folder for each class.
+    """Images in a folder for each class.
 
     data images("pets", size = 64)"""
     if channels not in (None, 1, 3):

@@ -23,12 +23,7 @@ TEST_PREFIX = "test_"
 
 def read_npz(path: Path) -> Dataset:
     """The arrays of a NumPy archive in order. `test_x` beside `x` is held out. Bytes of images are scaled to [0, 1]."""
-    try:
-        _refuse_bomb(path)
-        with np.load(path, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
-    except (*UNREADABLE, zipfile.BadZipFile) as problem:
-        raise error("DG706", f"{path.name} is not a NumPy archive of plain arrays: {problem}") from problem
+    arrays = read_archive(path)
     if not arrays:
         raise error("DG706", f"{path.name} holds no arrays")
     test = {n[len(TEST_PREFIX) :]: a for n, a in arrays.items() if n.startswith(TEST_PREFIX)}
@@ -38,6 +33,24 @@ def read_npz(path: Path) -> Dataset:
     return Dataset(
         path.name, {n: _scaled(a) for n, a in columns.items()}, {n: _scaled(a) for n, a in test.items()} or None
     )
+
+
+def read_archive(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a NumPy archive by name."""
+    try:
+        _refuse_bomb(path)
+        with np.load(path, allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
+    except (*UNREADABLE, zipfile.BadZipFile) as problem:
+        raise error("DG706", f"{path.name} is not a NumPy archive of plain arrays: {problem}") from problem
+
+
+def read_file(path: Path) -> Dataset:
+    """The columns of a file whose name says what it is: .npz or .csv."""
+    if not path.is_file():
+        there = sorted(p.name for p in path.parent.glob(f"*{path.suffix}")) if path.parent.is_dir() else []
+        raise error("DG704", f"there is no file {path}", help=suggest(path.name, there))
+    return read_npz(path) if path.suffix == ".npz" else read_csv(path, None, None, ",")
 
 
 def _refuse_bomb(path: Path) -> None:
