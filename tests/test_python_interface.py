@@ -1,6 +1,8 @@
 """The Python interface, on nets small enough to compute by hand."""
 
+import copy
 import os
+import pickle
 import signal
 
 import numpy as np
@@ -409,3 +411,64 @@ def test_the_net_that_a_file_declares_is_meant_before_one_that_it_brings():
     text = 'from "std/vision.net" import lenet\nnet own { input image[N, 1, 28, 28]\n output y = (image -> lenet) }\n'
     assert dg.loads(text).declared.name == "own"
     assert dg.loads('from "std/vision.net" import lenet\n').declared.name == "lenet"
+
+
+# ---------------------------------------------------------------- what users of other libraries try
+
+
+def test_arrays_by_place_and_patterns():
+    net = reference()
+    assert np.array_equal(net(X)["prediction"], net(x=X)["prediction"])
+    assert net.loss(X, Y) == net.loss(x=X, y=Y)
+    _, gradients = net.gradients(X.tolist(), y=Y, wrt=["*.bias", "x"])
+    assert list(gradients) == ["linear1.bias", "x"]
+    for wrong, message in (((X, Y, X), "takes 2 arrays"), (([[1], [1, 2]],), "no array")):
+        with pytest.raises(dg.DiffgraphError, match=message) as failure:
+            net(*wrong)
+        assert failure.value.code.startswith("DG") and failure.value.message and failure.value.span is None
+    with pytest.raises(dg.DiffgraphError, match="given twice"):
+        net(X, x=X)
+
+
+def test_parameters_are_a_mapping_that_keeps_its_paths():
+    net = reference()
+    net.parameters.update({"linear1.bias": [1.0]})
+    assert dict(net.parameters)["linear1.bias"] == [1] and net.parameters.get("no") is None
+    with pytest.raises(KeyError, match="did you mean `linear1.bias`"):
+        net.parameters["linear1.bais"]
+    with pytest.raises(dg.DiffgraphError, match="cannot be removed"):
+        del net.parameters["linear1.bias"]
+
+
+def test_weights_in_archives_and_in_part(tmp_path):
+    net, other = reference(seed=1), reference(seed=2)
+    net.save(tmp_path / "w.npz")
+    assert set(np.load(tmp_path / "w.npz")) == set(net.parameters)
+    other.load(tmp_path / "w.npz")
+    assert np.array_equal(other(X)["prediction"], net(X)["prediction"])
+    before = other.parameters["linear1.weight"].copy()
+    other.load({"linear1.bias": [7.0], "head.weight": [1.0]}, strict=False)
+    assert other.parameters["linear1.bias"] == [7] and np.array_equal(before, other.parameters["linear1.weight"])
+    with pytest.raises(dg.DiffgraphError, match="DG954"):
+        net.save(tmp_path / "w.pt")
+
+
+@pytest.mark.parametrize("again", [copy.deepcopy, lambda net: pickle.loads(pickle.dumps(net))])
+def test_copies_have_parameters_of_their_own(again):
+    net = reference()
+    net.parameters["linear1.bias"] = [3.0]
+    made = again(net)
+    assert np.array_equal(made(X)["prediction"], net(X)["prediction"])
+    made.parameters["linear1.bias"] = [4.0]
+    assert net.parameters["linear1.bias"] == [3]
+
+
+def test_training_from_python(tmp_path):
+    np.savez(tmp_path / "d.npz", x=X, y=Y)
+    told = []
+    history = reference().train(data=str(tmp_path / "d.npz"), lr=0.01, progress=told.append)
+    assert told == list(history) and history["loss"] == [r.evaluation["loss"] for r in history]
+    by_hand = reference().train(data=(X, Y), optimizer="sgd(lr = 0.01, momentum = 0.9)")
+    assert history.losses == by_hand.losses
+    with pytest.raises(dg.DiffgraphError, match="a function is no field"):
+        reference().train(data=(X, Y), callback=lambda: 0)
