@@ -112,7 +112,7 @@ def test_help_and_templates(folder, capsys):
 def test_images_of_every_kind(tmp_path, monkeypatch, capsys):
     image = pytest.importorskip("PIL.Image")
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "m.net").write_text("net n { input x[N, 1, 4, 4]; output m[i] = mean[c, j, k](x[i, c, j, k]) }")
+    (tmp_path / "m.net").write_text("net n { input x[N, 1, 4, 4]; m[i] = mean[c, j, k](x[i, c, j, k]); output m }")
     gray = image.fromarray(np.full((9, 7), 128, np.uint8))
     for name, mode in (("a.jpg", "L"), ("b.jpeg", "RGB"), ("c.png", "RGBA"), ("d.bmp", "RGB"), ("e.gif", "P"), ("f.png", "1")):
         gray.convert(mode).save(name)
