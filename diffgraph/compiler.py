@@ -56,7 +56,7 @@ class Net(Compiler):
         tune: bool = False,
     ):
         self.block = train
-                own: dict[str, Any] = {}
+        own: dict[str, Any] = {}
         if train is not None:
             plan = train_block(module, net, train)
             net, own, positional = plan.net, dict(plan.settings), plan.positional
