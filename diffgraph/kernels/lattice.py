@@ -6,7 +6,7 @@ y[n, c, 2 * i + 1, j + 3]      steps (1, 0), (1, 0), (2, 1), (1, 3)
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -147,3 +147,13 @@ def box_of(pieces: Sequence) -> Box | None:
     if any(p.lattice is None or p.form.op != "sum" for p in pieces):
         return None
     return filled_box([together[0].lattice for together in by_lattice(pieces)])
+
+
+def strips_around(shape: Sequence[Size], inside: Box, axes: Sequence[int], depth: int) -> Iterator[tuple[list, list]]:
+    """(starts, extents) on the axes from `depth` on of each strip around a box."""
+    for axis in axes:
+        start, extent = inside.starts[axis], inside.extents[axis]
+        for first, count in ((0, start), (start + extent, shape[axis] - start - extent)):
+            if count != 0:
+                rest = shape[axis + 1 :]
+                yield [*inside.starts[depth:axis], first, *(0 for _ in rest)], [*inside.extents[depth:axis], count, *rest]

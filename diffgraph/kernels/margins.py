@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from diffgraph.ir.affine import affine, index
 from diffgraph.ir.dimension import Size, product
@@ -10,7 +10,7 @@ from diffgraph.ir.expression import Call, Const, Index
 from diffgraph.ir.program import Provenance, Tensor
 from diffgraph.kernels.access import address
 from diffgraph.kernels.blocks import size_expr
-from diffgraph.kernels.lattice import Box
+from diffgraph.kernels.lattice import Box, strips_around
 from diffgraph.kernels.loops import Kernel, Statement, Store, Unit, When
 from diffgraph.kernels.nest import Nest, identity, nested
 
@@ -38,7 +38,7 @@ def margins(nest: Nest, name: str, tensor: Tensor, inside: Box, provenance: Prov
         return nested(loops, (store,))
 
     body: tuple[Statement, ...] = ()
-    for starts, extents in _strips(tensor.shape, inside, [k for k in smaller if k >= depth], depth):
+    for starts, extents in strips_around(tensor.shape, inside, [k for k in smaller if k >= depth], depth):
         body += zeros(starts, extents)
         work = work + product([*tensor.shape[:depth], *extents])
     if lead < depth:
@@ -50,13 +50,3 @@ def margins(nest: Nest, name: str, tensor: Tensor, inside: Box, provenance: Prov
         outside = tensor.shape[lead] - count
         work = work + product([*tensor.shape[:lead], outside, *tensor.shape[depth:]])
     return Kernel(name, tuple(nest.buffers), units, body, work * COST_OF_SETTING, provenance)
-
-
-def _strips(shape: Sequence[Size], inside: Box, axes: Sequence[int], depth: int) -> Iterator[tuple[list, list]]:
-    """(starts, extents) on the axes from `depth` on of each strip around a box."""
-    for axis in axes:
-        start, extent = inside.starts[axis], inside.extents[axis]
-        for first, count in ((0, start), (start + extent, shape[axis] - start - extent)):
-            if count != 0:
-                rest = shape[axis + 1 :]
-                yield [*inside.starts[depth:axis], first, *(0 for _ in rest)], [*inside.extents[depth:axis], count, *rest]

@@ -21,6 +21,8 @@ from diffgraph.ir.form import Form, alone_index
 from diffgraph.ir.program import Provenance, Tensor
 from diffgraph.ir.scalar import kind_of
 from diffgraph.kernels.access import FEW, address, reads, strides, usual
+from diffgraph.kernels.banded import Banded
+from diffgraph.kernels.bands import Chain
 from diffgraph.kernels.blocking import contraction, joined
 from diffgraph.kernels.buffers import collect_loads, renumbered, without_stores
 from diffgraph.kernels.cases import Cases
@@ -86,8 +88,9 @@ class Nest:
         self.buffers: list[Buffer] = []
         self._numbers: dict[str, int] = {}
         self._at_hand: dict[str, tuple[Local, tuple[int, ...]]] = {}
-        #: Of tensors in memory of the thread's own: how many of their first axes are not in it.
-        self._outer: dict[str, int] = {}
+        #: Of tensors in memory of the thread's own: how many of their first axes are not in it, where on the next axis what
+        #: is in it begins, and at which element of the buffer that is.
+        self._own: dict[str, tuple[int, Affine, int]] = {}
         self._axes = 0
         self._locals = 0
         self._tiles = 0
@@ -129,6 +132,14 @@ class Nest:
     ) -> Kernel:
         """The kernel of members that share a space; see `Rows`."""
         return self._pruned(Rows(self, members, space, parts).kernel(name, provenance))
+
+    def bands(self, name: str, chain: Chain, size: int, room: int, provenance: Provenance) -> Kernel:
+        """The kernel of sums that are made in bands of a size, in so many elements of memory; see `Banded`."""
+        for member in chain.members:
+            self._buffer(member.tensor.name, written=True)
+        work = sum((m.work for m in chain.members), 0)
+        units, body = Banded(self, chain, size, room, self.machine).statements()
+        return self._pruned(Kernel(name, tuple(self.buffers), units, body, work, provenance))
 
     def _outer_units(self, loops: Sequence[tuple[int, Size]]) -> tuple[Unit, ...]:
         """As many of the outer loops as give enough units, also where a symbolic extent turns out to be 1."""
@@ -365,13 +376,25 @@ class Nest:
 
     def keep_private(self, name: str, outer: int, size: int) -> None:
         """Keeps a tensor in memory of the thread's own: a part at a time, that of one place on its `outer` first axes."""
-        self._outer[name] = outer
+        self._own[name] = outer, affine(0), 0
         self._numbers[name] = self.private(name, size)
+
+    def keep_band(self, name: str, outer: int, start: Affine, buffer: int, offset: int) -> None:
+        """Keeps a tensor in a buffer of the thread's own, from one of its elements on: of one place on its `outer` first
+        axes what follows from `start` on along the next axis."""
+        self._own[name] = outer, start, offset
+        self._numbers[name] = buffer
 
     def address_in(self, name: str, place: Sequence[Affine], shape: Sequence[Size]) -> Address:
         """Where an element of a tensor is in its buffer."""
-        outer = self._outer.get(name, 0)
-        return address(place[outer:], shape[outer:])
+        if name not in self._own:
+            return address(place, shape)
+        outer, start, offset = self._own[name]
+        own = list(place[outer:])
+        if start.terms or start.constant:
+            own[0] = affine(0, ((own[0], 1), (start, -1)))
+        found = address(own, shape[outer:])
+        return Address(found.constant + offset, found.terms) if offset else found
 
     def lower_at(self, e: Expr, piece: Piece, where: Mapping[int, Affine]) -> Expr:
         """An expression with the indices of its form at places of the kernel."""

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field, replace
 
 from diffgraph.ir.dimension import product
 from diffgraph.ir.program import Argsort, Definition, Program, Provenance, Reshape, Scan, Statement, Table, Tensor
+from diffgraph.kernels.band_steps import band_launches
+from diffgraph.kernels.bands import Outside
 from diffgraph.kernels.blocking import in_parts
 from diffgraph.kernels.cases import InCases, in_cases
 from diffgraph.kernels.chunks import joined_shares, shares_of, stays_alone
@@ -159,12 +161,15 @@ class _Scheduler:
             else:
                 self._place(part)
         outside = self._outside(parts, roots)
+        kernels = [g.members if isinstance(g, _Group) and g.space is None else () for g in self.groups]
+        banded, within = band_launches(kernels, outside, self.tensors, self.memory, self.machine)
         steps: list[Step] = []
         for at, group in enumerate(self.groups):
             if isinstance(group, list):
                 steps += group
-            else:
-                steps += [*group.before, *self._launch(group, outside.get(at, frozenset()))]
+            elif at not in within:
+                made = [banded[at]] if at in banded else self._launch(group, frozenset(outside.get(at, ())))
+                steps += [*group.before, *made]
         return tuple(steps)
 
     # ------------------------------------------------------------------------------------------------- placing
@@ -326,7 +331,6 @@ class _Scheduler:
             return None
         return common_space(group.members, group.space, new, self.tensors, self.memory)
 
-
     def _are_siblings(self, group: _Group, new: Member) -> bool:
         """Members that do not need each other share a kernel if they read something in common, or are small: large results
         that are made before they are needed would only take memory."""
@@ -369,9 +373,9 @@ class _Scheduler:
 
     # ------------------------------------------------------------------------------------------------- launching
 
-    def _outside(self, statements: Sequence[Statement | Region], roots: frozenset[str]) -> dict[int, frozenset[str]]:
-        """For each group, the memories of its results that something outside of it reads."""
-        found: dict[int, set[str]] = {}
+    def _outside(self, statements: Sequence[Statement | Region], roots: frozenset[str]) -> Outside:
+        """Who reads the results of groups outside of them; see `bands.Outside`."""
+        found: Outside = {}
         makers: dict[str, list[int]] = {}
         for number, group in enumerate(self.groups):
             for name in group.names if isinstance(group, _Group) else ():
@@ -381,7 +385,7 @@ class _Scheduler:
             source = self.memory.get(name)
             for maker in makers.get(source, ()):
                 if maker != at:
-                    found.setdefault(maker, set()).add(source)
+                    found.setdefault(maker, {}).setdefault(source, set()).add((name, at))
 
         for root in roots:
             reads(self.name(root), -1)
@@ -397,7 +401,7 @@ class _Scheduler:
             for own in group.members if isinstance(group, _Group) else ():
                 for operand in own.operands:
                     reads(operand, at)
-        return {at: frozenset(names) for at, names in found.items()}
+        return found
 
     def _launch_rows(self, group: _Group, kept: frozenset[str], provenance: Provenance) -> list[Step]:
         """The kernel that goes through rows, and those that join its sums over rows."""
@@ -429,10 +433,8 @@ class _Scheduler:
             nest_of_parts = Nest(self.tensors, self.memory, frozenset(), self.machine)
             before = [Launch(in_parts(nest_of_parts, f"{_title(named)}_parts", first, parts), (parts.name,))]
         kernel = nest.kernel(_title(named), group.members, group.shared, provenance, parts)
-        for buffer in kernel.buffers:
-            if buffer.private:
-                self.tensors[buffer.name] = Tensor(buffer.name, (buffer.size,))
-                self.memory[buffer.name] = buffer.name
+        for buffer in (b for b in kernel.buffers if b.private):
+            self.tensors[buffer.name], self.memory[buffer.name] = Tensor(buffer.name, (buffer.size,)), buffer.name
         return [*before, Launch(kernel, kernel.results, self._computed(group))]
 
     def _computed(self, group: _Group) -> tuple[str, ...]:

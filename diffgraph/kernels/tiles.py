@@ -39,6 +39,9 @@ CYCLES_PER_LINE = 2.0
 #: Lanes along an axis no longer than this leave no room for further vectors along it: columns are then another axis.
 SHORT = 16
 
+#: Innermost loops up to this length are written out.
+WRITTEN_OUT = 5
+
 #: Steps after which sums are put down whose every step reads other cache lines: three lines of each are in the nearest
 #: cache, and putting down and taking up costs a few steps.
 MOST_STEPS = 100
@@ -87,6 +90,11 @@ class Choice:
         columns = f", {self.columns} columns" + ("" if self.column is None else f" along {self.column}")
         return f"lanes {'along the sum, ' if self.along else 'across '}{self.lane}{rows}{columns}"
 
+    @property
+    def positions(self) -> tuple[int | None, ...]:
+        """The axes of the result of which a tile has several places."""
+        return (None if self.along else self.lane, self.row, self.column)
+
 
 @dataclass(frozen=True)
 class Access:
@@ -101,15 +109,17 @@ class Access:
 
 
 @cache
-def choose(forms: tuple[Form, ...], written: tuple[tuple[int | None, ...], ...], machine: Machine) -> Choice | None:
+def choose(
+    forms: tuple[Form, ...], written: tuple[tuple[int | None, ...], ...], machine: Machine, plain: int = 0
+) -> Choice | None:
     """The cheapest way to tile the reductions that one result is the sum of; None if there is none, or none worth it.
 
-    written: for each form, the axis of its domain that each axis of the result is. Where one was measured to be the best, it
-    is that.
+    written: for each form, the axis of its domain that each axis of the result is. plain: of so many first axes of the
+    result, a tile has one place only. Where one was measured to be the best, it is that.
     """
     measured = machine.choices.of(tile_point(forms, written)) if machine.choices else None
     best, least = None, MOST_CYCLES
-    for choice, cycles in priced(forms, written, machine):
+    for choice, cycles in priced(forms, written, machine, plain):
         if measured is not None and choice.name == measured:
             return replace(choice, cost=cycles)
         if cycles < least * 0.999:
@@ -123,15 +133,18 @@ def tile_point(forms: tuple[Form, ...], written: tuple[tuple[int | None, ...], .
 
 
 def priced(
-    forms: tuple[Form, ...], written: tuple[tuple[int | None, ...], ...], machine: Machine
+    forms: tuple[Form, ...], written: tuple[tuple[int | None, ...], ...], machine: Machine, plain: int = 0
 ) -> Iterator[tuple[Choice, float]]:
-    """Every way to tile some reductions, with its cycles for an element; none for those that loops are as good for."""
+    """Every way to tile some reductions, with its cycles for an element; none for those that loops are as good for. plain: see
+    `choose`."""
     if any(f.op not in ("sum", "max", "min") for f in forms) or (len(forms) > 1 and forms[0].op != "sum"):
         return
     if all(_is_small(f) for f in forms) or not all(is_vectorizable(f) for f in forms):
         return
     accesses = [accesses_of(f) for f in forms]
     for choice in _choices(forms, written, machine):
+        if any(p is not None and p < plain for p in choice.positions):
+            continue
         costs = [_cost(f, w, a, choice, machine) for f, w, a in zip(forms, written, accesses)]
         if None not in costs:
             total = sum(c * _points(f) for c, f in zip(costs, forms)) / sum(_points(f) for f in forms)
@@ -272,6 +285,7 @@ def _cost(form: Form, written, accesses: Sequence[Access], choice: Choice, machi
         return None
     loads, lines, registers = 0.0, 0.0, 0
     moves = False
+    cells = choice.rows * choice.columns
     inmost = _inmost(form, accesses, choice)
     for access in accesses:
         steps = [0 if k is None else access.strides[k] for k in (lane, row, column)]
@@ -284,12 +298,13 @@ def _cost(form: Form, written, accesses: Sequence[Access], choice: Choice, machi
         count = (choice.rows if on_row else 1) * (choice.columns if on_column or (column is None and on_lane) else 1)
         if not on_lane and access.guarded and not access.guarded.isdisjoint(range(len(form.domain))) and count > 1:
             return None
-        loads += count * _load_cost(access, on_lane, on_row, machine)
+        seen = _seen(form, access, choice, inmost, on_row) if on_lane and count == cells else None
+        loads += (count if seen is None else count / choice.rows * seen[0]) * _load_cost(access, on_lane, on_row, machine)
         if not choice.along or (on_column if column is not None else on_row) or _passes_by(access, choice, form, on_row):
             # Along a sum, rows of one operand stay near while blocks of the other pass by, if they are no more than that.
             lines += _lines(access, (on_lane, on_row, on_column), choice, inmost, machine)
         registers += choice.columns if on_lane and not on_row else 1
-    cells = choice.rows * choice.columns
+        registers += 0 if seen is None else seen[1] * choice.columns
     if not moves or cells + registers + 1 > machine.registers:
         return None
     cycles = max(loads, 0.5 * cells * _operations(form.body), CYCLES_PER_LINE * lines, 4.0) + 0.5 + 0.02 * loads
@@ -297,6 +312,17 @@ def _cost(form: Form, written, accesses: Sequence[Access], choice: Choice, machi
     cycles += _end(form, written, choice, machine) * cells
     cycles *= _imbalance(form, written, accesses, choice, machine)
     return cycles / (cells * machine.lanes * _use(form, written, choice, machine, lane))
+
+
+def _seen(form: Form, access: Access, choice: Choice, inmost: int, on_row: int) -> tuple[float, int] | None:
+    """(rows loaded in a step, rows in registers) where a window goes over rows, each vector of which is for one result only:
+    the compiler writes out a short innermost loop, and keeps what the next step looks at again, on the stack if it must
+    (a 3 x 3 window on 14 x 2 vectors: three times slower). None for other reads."""
+    moved, extent = access.strides[inmost], form.domain[inmost]
+    if choice.along or not (on_row and moved) or not isinstance(extent, int) or extent > WRITTEN_OUT:
+        return None
+    rows = {r * on_row + q * moved for r in range(choice.rows) for q in range(extent)}
+    return None if len(rows) == choice.rows * extent else (len(rows) / extent, len(rows))
 
 
 def _inmost(form: Form, accesses: Sequence[Access], choice: Choice) -> int:

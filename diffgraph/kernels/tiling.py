@@ -16,8 +16,8 @@ from functools import cached_property
 from diffgraph.ir.affine import affine, index
 from diffgraph.ir.dimension import Size, floor_divide, product
 from diffgraph.ir.expression import Affine, Call, Const, Expr, Index
-from diffgraph.kernels.access import address, strides
-from diffgraph.kernels.blocks import Block, Blocks, Loops, fixed_place, size_expr
+from diffgraph.kernels.access import strides, usual
+from diffgraph.kernels.blocks import Block, Blocks, Level, Loops, fixed_place, size_expr
 from diffgraph.kernels.chunks import LARGE_FILTER, Chunks, chunks_of, filter_bytes, guards_of_factors, other_bytes
 from diffgraph.kernels.loops import (
     Lanes,
@@ -38,7 +38,7 @@ from diffgraph.kernels.member import Member, Piece
 from diffgraph.kernels.operands import Along, Operands, inside, settled
 from diffgraph.kernels.panels import PanelWriter, grouped_position
 from diffgraph.kernels.strips import StripWriter, strips_of
-from diffgraph.kernels.tiles import Choice, Machine, accesses_of, loop_order
+from diffgraph.kernels.tiles import FLOAT, NEAREST, Choice, Machine, accesses_of, loop_order
 from diffgraph.passes.choices import LOOPS, Point, point
 
 #: Enough units of extents that are known: a batch may be a single sample.
@@ -116,6 +116,29 @@ class Tiling:
         if self._has_panels():
             found.setdefault("panel by panel", in_order(self.blocks.lanes, *places, *rows))
         return found
+
+    def in_band(self, within: Block, position: int, band: Level) -> tuple[Statement, ...]:
+        """The statements of results within a block, for the places that a level has on a position. Where what changes with
+        the lanes stays in the nearest cache, lanes are outermost, and that level innermost: under a window its places read
+        almost the same."""
+        choice = self.choice
+        tiled = {position, *choice.positions}
+        levels = [self.blocks.plain(p) for p in range(len(self.shape)) if p not in tiled and p not in within.places]
+        rows = [] if choice.row is None else [self.blocks.rows]
+        if choice.column is not None:
+            levels = [*levels, *rows, band]
+            return nested(*self.blocks.inside(levels, lambda b: self._along_columns(b.places, b.rows), within))
+        steps = product(usual(e) for k, e in enumerate(self.piece.form.domain) if k in self.piece.form.reduced)
+        if FLOAT * steps * choice.columns * self.machine.lanes <= NEAREST:
+            levels = [self.blocks.lanes, *levels, *rows, band]
+            return nested(*self.blocks.inside(levels, lambda b: self._tile(b.places, b.rows, b.columns, b.active), within))
+        levels = [*levels, band, *rows]
+        return nested(*self.blocks.inside(levels, lambda b: self._along_lanes(b.places, b.rows), within))
+
+    @property
+    def piece(self) -> Piece:
+        """The first of the terms that are reduced."""
+        return next(p for p in self.members[0].pieces if p.form.reduced)
 
     def _writes_apart(self) -> bool:
         """Whether lanes are not neighbours in the result."""
@@ -393,7 +416,7 @@ class Tiling:
         at = lattice.at([places[p] for p in range(len(sizes))])
         if self.share is not None:
             at[0] = affine(0, ((at[0], 1), (self.share, lattice.extents[0])))
-        place = address(at, member.tensor.shape)
+        place = self.nest.address_in(member.tensor.name, at, member.tensor.shape)
         lane = 0 if choice.along else step[choice.lane]
         column = step.get(choice.column, 0) if choice.column is not None else lane * self.machine.lanes
         return TileLoad(self.nest.number(member.tensor.name), place, step.get(choice.row, 0), column, lane)

@@ -254,7 +254,9 @@ class Planner:
             threads = self.threads_for(units, THREAD_COUNTS[measured] * WORK_PER_THREAD, grain)
         for buffer in kernel.buffers:
             if buffer.private:
-                self.spare[buffer.name] = threads * buffer.size * BYTES[self.real]
+                # Several kernels may use one memory.
+                each = threads * buffer.size * BYTES[self.real]
+                self.spare[buffer.name] = max(self.spare.get(buffer.name, 0), each)
         slots = [self.slot(b.name) for b in kernel.buffers]
         self._call(code, slots, [self.extent(s) for s in code.sizes], units, threads, grain)
 

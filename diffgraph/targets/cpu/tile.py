@@ -196,7 +196,8 @@ class tile:
                     cell = self.cell(builder, memory, number)
                     known = Real(builder, builder.load(cell))
                     value = self.join(known, body(*given.at(row, column)))
-                    if active:
+                    # Across, nothing is made of lanes that are not active.
+                    if active and self.along:
                         value = value.choose(given.mask(column), known)
                     builder.store(value.value, cell)
                 return context.get_dummy_value()
