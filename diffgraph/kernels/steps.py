@@ -121,7 +121,7 @@ Step = Launch | Sort | Copy | Repeat | Apart
 FEWEST_SAMPLES, MOST_SAMPLES = 8, 32
 
 
-def shares_of(samples: int) -> tuple[int, int]:
+def shares_of_samples(samples: int) -> tuple[int, int]:
     """(samples of a share, the last of which may have fewer; how many shares). It depends on nothing else, so that sums over
     the shares are the same however many threads there are; an even number, so that two have the same to do."""
     if samples < FEWEST_SAMPLES:

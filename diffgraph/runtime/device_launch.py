@@ -154,7 +154,7 @@ class Launches:
         threads, shared = max(s.threads for s in starts), max(s.shared for s in starts)
         readable, unnamed = (Arguments(self, item, named) for named in (True, False))
         kinds = ("uint32", *readable.kinds.values())
-        sizes = [*(self.extent(s) for s in readable.sizes), *readable.numbers]
+        sizes = readable.values
         code = self.library.load(unnamed.text(threads), readable.text(threads), kinds, len(sizes) + 1, threads)
         places = [self.address(MEETING), *(self._at(place) for place, _ in readable.places)]
         blocks = 1
@@ -186,6 +186,11 @@ class Arguments:
         """The module."""
         arguments = (*self.places.values(), *self.sizes.values(), *self.numbers.values())
         return together(self._texts, self.stages, arguments, threads)
+
+    @property
+    def values(self) -> list[int]:
+        """The numbers of the launch that follow the addresses; how many steps follows them."""
+        return [*(self.launches.extent(s) for s in self.sizes), *self.numbers]
 
     def _stages(self, stages: Sequence[Sequence[Start | Looped]]) -> list[list[Call | Loop]]:
         return [[self._loop(o) if isinstance(o, Looped) else self._call(o) for o in stage] for stage in stages]

@@ -16,7 +16,7 @@ from diffgraph.diagnostics import CompilerBug
 from diffgraph.ir.dimension import Size, evaluate, product
 from diffgraph.kernels.commit import Commits, touched
 from diffgraph.kernels.loops import Kernel
-from diffgraph.kernels.steps import Apart, Copy, Launch, Repeat, Sort, Step, shares_of
+from diffgraph.kernels.steps import Apart, Copy, Launch, Repeat, Sort, Step, shares_of_samples
 from diffgraph.passes.choices import ESTIMATED, THREADS, Choices, Point, point
 from diffgraph.runtime.arena import Life, place
 from diffgraph.runtime.plan_apart import write_apart
@@ -111,7 +111,7 @@ class Planner:
         self._known: dict[Size, int] = {}
         for step in commits.schedule.steps:
             if isinstance(step, Apart):
-                self.sizes[step.share], self.sizes[step.shares] = shares_of(self.extent(step.samples))
+                self.sizes[step.share], self.sizes[step.shares] = shares_of_samples(self.extent(step.samples))
 
     # ------------------------------------------------------------------------------------------------ sizes
 

@@ -69,7 +69,7 @@ def step_as_one_launch(text, batch, generation=80):
     threads, shared = (max(getattr(s, what) for s in plan.items[0].starts) for what in ("threads", "shared"))
     made = Arguments(Launches(executable.library, executable.texts, None, planner.extent, None), plan.items[0], True)
     kinds = ("uint32", *made.kinds.values())
-    return Job("a step as one launch", made.text(threads), kinds, len(made.sizes) + 1, threads, generation, shared)
+    return Job("a step as one launch", made.text(threads), kinds, len(made.values) + 1, threads, generation, shared)
 
 
 def training_program(network):

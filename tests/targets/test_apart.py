@@ -8,7 +8,7 @@ from diffgraph.compiler import loads
 from diffgraph.ir.dimension import symbol
 from diffgraph.kernels.apart import BATCHED, SAME, SUM, Samples
 from diffgraph.kernels.regions import Region, divided
-from diffgraph.kernels.steps import shares_of
+from diffgraph.kernels.steps import shares_of_samples
 from diffgraph.language.elaborate import elaborate
 from diffgraph.language.module import load_text
 from diffgraph.passes.pipeline import optimize
@@ -122,6 +122,6 @@ def test_samples_that_look_at_each_other_are_not_apart():
 
 def test_shares_cover_every_batch():
     for samples in range(1, 500):
-        size, count = shares_of(samples)
+        size, count = shares_of_samples(samples)
         assert (count - 1) * size < samples <= count * size
         assert size <= 32
