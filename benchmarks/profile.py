@@ -48,9 +48,7 @@ def text(work: Workload, threads: int, limits: Limits, repeats: int, locks=()) -
     executable, inputs, commit = executable_of(work, threads)
     with held(locks):
         found = profile(executable, inputs, commit, repeats)
-    batch = next(iter(executable.program.tensors[executable.given[next(iter(inputs))].tensor.name].shape))
-    sizes = {} if isinstance(batch, int) else {str(batch): work.batch}
-    times = kernel_times(found, sizes, limits, "f32")
+    times = kernel_times(found, limits, "f32")
     least = sum(t.least for t in times)
     head = (
         f"{work.title} ({work.name}): {found.seconds * 1e3:.3f} ms, "

@@ -58,7 +58,7 @@ def timed(net, batch, mode):
     """(work, what its kernels are) of a mode."""
     (work,) = bench.works(net, batch, {}, (mode,))
     found = profile(work.executable, work.inputs, work.commits, 2)
-    return work, kernel_times(found, {"N": batch}, LIMITS, "f32")
+    return work, kernel_times(found, LIMITS, "f32")
 
 
 def test_every_kernel_has_layers_and_its_arithmetic():

@@ -185,7 +185,7 @@ def bench(
     seconds, _ = turns.timed(step, SECONDS) if steps is None else _counted(step, steps)
     found = profile(work.executable, work.inputs, work.commits, PROFILED)
     names = _sizes(work)
-    kernels = kernel_times(found, names, limits, precision)
+    kernels = kernel_times(found, limits, precision)
     counted = min(int(macs(p, names)) for p in (work.program, work.executable.for_inputs(work.inputs).program))
     moved = traffic(work.program, names, precision)
     stored = sum(a.nbytes for a in work.arrays.values())

@@ -11,6 +11,7 @@ from diffgraph.inspect.counts import ITEM_BYTES, multiply_adds
 from diffgraph.ir.dimension import Size, evaluate, product
 from diffgraph.ir.program import Definition, Program, Provenance, Scan, Statement
 from diffgraph.kernels.loops import Kernel
+from diffgraph.kernels.share import name_of_all
 from diffgraph.kernels.steps import Copy, Launch, Sort
 from diffgraph.passes.cost import cost
 from diffgraph.runtime.limits import Limits
@@ -48,11 +49,11 @@ class KernelTime:
         return "+".join(dict.fromkeys(phase for _, phase in self.shares))
 
 
-def kernel_times(profile: Profile, sizes: Mapping[str, int], limits: Limits, precision: str) -> list[KernelTime]:
-    """What each timing of a profile is. sizes: of the program's symbols."""
+def kernel_times(profile: Profile, limits: Limits, precision: str) -> list[KernelTime]:
+    """What each timing of a profile is."""
     made = {name: (statement, times) for name, statement, times in statements(profile.program)}
     parts = Counter(m for t in profile.timings if isinstance(t.step, Launch) for m in t.step.members)
-    return [_kernel_time(t, made, parts, sizes, limits, precision) for t in profile.timings]
+    return [_kernel_time(t, made, parts, profile.sizes, limits, precision) for t in profile.timings]
 
 
 def statements(program: Program, prefix: str = "", times: Size = 1) -> Iterator[tuple[str, Statement, Size]]:
@@ -75,7 +76,7 @@ def _kernel_time(
             name = kernel.name
             times = 1
             for member in members:
-                statement, times = made.get(member, (None, 1))
+                statement, times = made.get(name_of_all(member), (None, 1))
                 if isinstance(statement, Definition):
                     count = parts[member]
                     macs += evaluate(multiply_adds(statement) * times, sizes) // count

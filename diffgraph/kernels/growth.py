@@ -108,7 +108,7 @@ def growths(statements: Sequence[Statement], roots: frozenset[str]) -> dict[str,
         shape = definition.tensor.shape
         kept = filled_box([lattice_of(t.form) for t in definition.terms if is_kept(t, shape)])
         own = _box_of(made[before])
-        if kept is None or own is None or _box_of(definition) is None:
+        if kept is None or own is None or _box_of(definition) is None or _adds_to_what_it_keeps(definition):
             continue
         # What the one before leaves open shall not be set to 0 later than others fill it.
         inside = stays_inside(known.get(before), kept, shape) and stays_inside(known.get(before), own, shape)
@@ -123,6 +123,15 @@ def _grows_from(definition: Definition) -> str | None:
     (name,) = names if len(names) == 1 else (None,)
     others = [t for t in definition.terms if not is_kept(t, shape)]
     return name if others and definition.gradient is None else None
+
+
+def _adds_to_what_it_keeps(definition: Definition) -> bool:
+    """Whether terms write the places that others keep: what is there would be lost, not added to."""
+    shape = definition.tensor.shape
+    kept, filled = (
+        {lattice_of(t.form).places for t in definition.terms if is_kept(t, shape) == keeps} for keeps in (True, False)
+    )
+    return bool(kept & filled)
 
 
 def _box_of(definition: Definition) -> Box | None:

@@ -11,6 +11,16 @@ from diffgraph.kernels.rows import joined_parts
 from diffgraph.kernels.steps import Apart, Step, View
 
 
+#: What tensors of a share are called after those of all samples, which they are a part of or add to.
+_SHARE, _PART = "share", "part"
+
+
+def name_of_all(name: str) -> str:
+    """The name of the tensor of all samples, for one of a share; any other name as it is."""
+    first, *rest = name.split(".")
+    return ".".join([first, *(piece for piece in rest if piece not in (_SHARE, _PART))])
+
+
 def region_steps(region: Region, outside) -> list[Step]:
     """The region, and sums over its shares. `outside` is the scheduler of the program that it is a part of."""
     tensors, memory = outside.tensors, outside.memory
@@ -20,7 +30,7 @@ def region_steps(region: Region, outside) -> list[Step]:
     spread = frozenset(n for n, axis in region.views.items() if axis)
     resizer = Resizer({str(region.batch): symbol(share)}, spread, lambda shape: axis_of(shape, region.batch))
     program = resizer.program(as_program(region, outside.of))
-    renamed = {n: f"{n}.share" for n in region.views} | {n: f"{n}.part" for n in region.sums}
+    renamed = {n: f"{n}.{_SHARE}" for n in region.views} | {n: f"{n}.{_PART}" for n in region.sums}
     inside = outside.within(renamed, frozenset(region.made))
     known = set(tensors)
     for given in program.inputs:

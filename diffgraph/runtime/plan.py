@@ -113,6 +113,13 @@ class Planner:
             if isinstance(step, Apart):
                 self.sizes[step.share], self.sizes[step.shares] = shares_of_samples(self.extent(step.samples))
 
+    def take_one_share(self) -> None:
+        """Lets all samples be one share, wherever they are apart."""
+        for step in self.commits.schedule.steps:
+            if isinstance(step, Apart):
+                self.sizes[step.share], self.sizes[step.shares] = self.extent(step.samples), 1
+        self._known.clear()
+
     # ------------------------------------------------------------------------------------------------ sizes
 
     def extent(self, size: Size) -> int:

@@ -36,17 +36,19 @@ class Timing:
 @dataclass(frozen=True)
 class Profile:
     """Of one run. timings: in order. seconds: the whole run. arena: bytes of everything that is computed between.
-    program: what was run: without what had been prepared before.
+    program: what was run: without what had been prepared before. sizes: what its symbols were.
     """
 
     program: Program
+    sizes: Mapping[str, int]
     timings: tuple[Timing, ...]
     seconds: float
     arena: int
 
 
 class _Watch:
-    """Writes a plan of one step with a look at the clock after each row that takes time.
+    """Writes a plan of one step with a look at the clock after each row that takes time. Samples that are apart are one share:
+    threads that go through theirs without waiting for each other could not be told apart by one clock.
 
     words: the last tick, the time before the first row, and then the time of each of `rows` (step, threads).
     """
@@ -56,6 +58,7 @@ class _Watch:
         self.rows: list[tuple[Step | None, int]] = []
 
     def __call__(self, planner: Planner) -> None:
+        planner.take_one_share()
         self._tick(planner, 1)
         planner.watch = self._note
         planner.step()
@@ -97,6 +100,5 @@ def profile(
     unit = (time.perf_counter() - began) / max(1, words[0] - first)
     seconds = np.median(ticks[:, 2:], axis=0) * unit
     timings = [Timing(step, float(s), threads) for (step, threads), s in zip(watch.rows, seconds)]
-    return Profile(
-        executable.program, tuple(timings), float(np.median(ticks[:, 2:].sum(axis=1)) * unit), run.plan.arena
-    )
+    whole = float(np.median(ticks[:, 2:].sum(axis=1)) * unit)
+    return Profile(executable.program, dict(run.planner.sizes), tuple(timings), whole, run.plan.arena)

@@ -42,6 +42,12 @@ OTHERS = {
         output y
         s[n] = sum[h](c[n, h] * c[n, h])
         output s""",
+    "added to where it is": """input x[N, 12]
+        param w[12, 12] ~ normal(0, 0.3)
+        a[n, i] = sum[j](w[i, j] * x[n, j])
+        b[n, i] = a[n, i] + sum[j](w[j, i] * sin(a[n, j]))
+        c[n, i] = b[n, i] + sum[j](w[i, j] * sin(b[n, j]))
+        output c""",
     "twice in the whole": """input x[N, 1500]
         a[n, i] = sum[j](x[n, j] * x[n, i])
         b[n] = max[i](a[n, i])

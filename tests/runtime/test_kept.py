@@ -105,9 +105,9 @@ def test_a_second_process_finds_what_the_first_one_made(tmp_path):
     """A program large enough to be kept is elaborated once, and computes the same."""
     script = """
 import numpy as np, diffgraph as dg
-from diffgraph import compiler
-made, real = [], compiler.elaborate
-compiler.elaborate = lambda *a, **k: made.append(1) or real(*a, **k)
+from diffgraph import compilation
+made, real = [], compilation.elaborate
+compilation.elaborate = lambda *a, **k: made.append(1) or real(*a, **k)
 net = dg.loads("net n { input x[N, 4]; h = x; for i in 0..90 { h = tanh(h + i) * x }; output h }", target="reference")
 print(net(x=np.arange(8.0).reshape(2, 4) / 8)["h"].tobytes().hex(), len(made))
 """

@@ -66,7 +66,7 @@ def test_filter_gradients_agree_with_the_interpreter(rng, monkeypatch):
     (path,) = ours.parameters
     assert any("d_conv1_weight" in e.text for e in rewritten(ours.gradient([path])))
     x = rng.standard_normal((3, 32, 7, 6))
-    found, expected = (n.gradients([path], x=x)[1][path] for n in (ours, theirs))
+    found, expected = (n.gradients(wrt=[path], x=x)[1][path] for n in (ours, theirs))
     np.testing.assert_allclose(found, expected, 1e-9, 1e-10 * float(np.abs(expected).max()))
 
 
