@@ -247,8 +247,7 @@ class _Distribution:
         scan, gone = self.scan, {s.carry.inner for s in self.plan.after}
         carries = tuple(c for c in scan.carries if c.inner not in gone)
         roots = dict.fromkeys([*(c.next for c in carries), *(y.inner for y in self.yields)])
-        made = {s.tensor.name for s in self.plan.before}
-        kept = [s for s in scan.body.statements if s.results[0].name not in made]
+        kept = [s for s in scan.body.statements if s.results[0].name not in self.outer]
         statements, live = behind(kept, roots)
         rows = {inner: outer for inner, outer in self.outer.items() if inner in live}
         tensors = scan.body.tensors

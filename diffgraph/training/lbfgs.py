@@ -174,9 +174,9 @@ class _Search:
         """Evaluates the function, and remembers the best trial with sufficient decrease."""
         self.trials += 1
         value, gradient = self.function(self.point + length * self.direction)
-        slope = float(gradient @ self.direction)
-        if not (np.isfinite(value) and np.isfinite(slope)):
+        if not (np.isfinite(value) and np.all(np.isfinite(gradient))):
             return _Trial(length, np.inf, np.nan, gradient)
+        slope = float(gradient @ self.direction)
         trial = _Trial(length, value, slope, gradient)
         if self.decreases(trial) and (self.best is None or value < self.best.value):
             self.best = trial

@@ -48,6 +48,14 @@ CASES = {
     path = scan t in 70..3 step -1 from h = x KEPT { next h = tanh(h @ u + 0.01 * t)\n yield h, h @ u }
     a, b = path
     y = mean(a * sin(b), axis = 0)""",
+    "read by a sum over the steps and by the step": """param drag = 0.5
+    param pull = 0.3
+    y = scan t in 0..100 from p = x, v = 0.1 + x KEPT {
+        speed = sqrt(sum(v^2) + 0.01)
+        next p = p + 0.02 * v
+        next v = v + 0.02 * (-pull - drag * speed * v)
+        yield p
+    }""",
     "one step": "y = scan t in 0..1 from h = x KEPT { next h = (x, h) -> cell(3) as step }",
     "no steps": "y = scan t in 0..0 from h = x KEPT { next h = (x, h) -> cell(3) as step }",
     "over the batch": """param w = 0.5
