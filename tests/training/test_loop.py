@@ -138,10 +138,11 @@ def test_a_second_interruption_acts_at_once():
             os.kill(os.getpid(), signal.SIGINT)
 
     run = make(before=twice)
+    around = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
         train(run)
     assert len(run.steps.calls) <= 2
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is around
 
 
 def test_a_run_that_is_over_stays_as_it_is(tmp_path):
