@@ -10,41 +10,31 @@ not before what they read, sharing at least the outermost loop.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
-from diffgraph.ir.dimension import product
 from diffgraph.ir.program import Argsort, Definition, Program, Provenance, Reshape, Scan, Statement, Table, Tensor
 from diffgraph.kernels.band_steps import band_launches
 from diffgraph.kernels.bands import Outside
 from diffgraph.kernels.blocking import in_parts
 from diffgraph.kernels.cases import InCases, in_cases
-from diffgraph.kernels.chunks import joined_shares, shares_of, stays_alone
+from diffgraph.kernels.chunks import joined_shares, shares_of
 from diffgraph.kernels.grid import Device
+from diffgraph.kernels.grouping import Group, Grouping
 from diffgraph.kernels.growth import Growth, is_kept, stays_inside
 from diffgraph.kernels.lattice import Box, box_of, by_lattice, spread, trimmed
 from diffgraph.kernels.loop_memory import LoopMemory
 from diffgraph.kernels.margins import margins
 from diffgraph.kernels.member import Member, Piece, follows, member
-from diffgraph.kernels.nest import Nest, can_share, preserved_axes
-from diffgraph.kernels.roles import ACROSS, Space, role_of
+from diffgraph.kernels.nest import Nest
 from diffgraph.kernels.regions import Region, divided, needed
-from diffgraph.kernels.row_groups import common_space, space_of_maps
+from diffgraph.kernels.roles import ACROSS, role_of
+from diffgraph.kernels.row_groups import space_of_maps
 from diffgraph.kernels.rows import joined_parts, parts_of
 from diffgraph.kernels.scatter import added, scatter
 from diffgraph.kernels.share import region_steps
 from diffgraph.kernels.steps import Launch, Part, Repeat, Schedule, Sort, Step
 from diffgraph.kernels.tiles import Machine
 from diffgraph.kernels.transformed import Transformed, apart, maps_in_cases, transformed
-from diffgraph.passes.cost import usual
-
-#: Kernels are not made larger than this: compiling takes longer than linearly in their size.
-MOST_MEMBERS = 12
-
-#: From so many elements on, the memory of a result weighs more than starting a kernel.
-LARGE = 1 << 18
-
-#: A map of so many elements for each sample is worth several threads.
-LARGE_MAP = 1 << 14
 
 
 def schedule(program: Program, machine: Machine | Device | None = None) -> Schedule:
@@ -64,21 +54,6 @@ def schedule(program: Program, machine: Machine | Device | None = None) -> Sched
     return Schedule(tensors, memory, steps, tables, parts)
 
 
-@dataclass
-class _Group:
-    """A kernel in the making: its members, how many leading axes they share, and what is done before it."""
-
-    members: list[Member]
-    shared: int
-    before: list[Step] = field(default_factory=list)
-    #: Where the members go through rows together: the rows.
-    space: Space | None = None
-
-    @property
-    def names(self) -> set[str]:
-        return {m.tensor.name for m in self.members}
-
-
 class _Scheduler:
     """Schedules the statements of one program: the whole one, or the body of a scan (names get a prefix)."""
 
@@ -89,7 +64,8 @@ class _Scheduler:
         self.memory = memory
         self.tables = tables
         self.prefix = prefix
-        self.groups: list[_Group | list[Step]] = []
+        self.groups: list[Group | list[Step]] = []
+        self.grouping = Grouping(tensors, memory, machine)
         self.made_in: dict[str, int] = {}
         #: What is made between transforms, by result; and what is only made on the way.
         self.transformed: dict[str, Transformed] = {}
@@ -130,7 +106,7 @@ class _Scheduler:
     def joined(self, tensor: Tensor, piece: Piece, provenance: Provenance) -> list[Step]:
         """The steps that make a tensor of one term, by itself."""
         made = member(tensor, (piece,), provenance, self.machine)
-        return self._launch(_Group([made], made.depth), frozenset((tensor.name,)))
+        return self._launch(Group([made], made.depth), frozenset((tensor.name,)))
 
     def declare_tensor(self, tensor: Tensor, source: str | None = None) -> Tensor:
         """A tensor of this program under the name that it has in the schedule."""
@@ -161,7 +137,7 @@ class _Scheduler:
             else:
                 self._place(part)
         outside = self._outside(parts, roots)
-        kernels = [g.members if isinstance(g, _Group) and g.space is None else () for g in self.groups]
+        kernels = [g.members if isinstance(g, Group) and g.space is None else () for g in self.groups]
         banded, within = band_launches(kernels, outside, self.tensors, self.memory, self.machine)
         steps: list[Step] = []
         for at, group in enumerate(self.groups):
@@ -267,109 +243,14 @@ class _Scheduler:
         later = range(len(self.groups) - 1, max(first, -1), -1)
         for at in [first, *later] if first >= 0 else later:
             group = self.groups[at]
-            if not isinstance(group, _Group) or self.growth.meets(group.members, new, self.memory):
+            if not isinstance(group, Group) or self.growth.meets(group.members, new, self.memory):
                 continue
-            if (space := self._common_space(group, new)) is not None:
-                group.space = space
-            elif group.space is not None or (shared := self._shared(group, new)) is None:
-                continue
-            else:
-                group.shared = shared
-            group.members.append(new)
-            self.made_in[new.tensor.name] = at
-            return at
-        self.groups.append(_Group([new], new.depth))
+            if self.grouping.puts(new, group):
+                self.made_in[new.tensor.name] = at
+                return at
+        self.groups.append(Group([new], new.depth))
         self.made_in[new.tensor.name] = len(self.groups) - 1
         return len(self.groups) - 1
-
-    def _shared(self, group: _Group, new: Member) -> int | None:
-        """How many axes the group shares with the new member in it; None if it may not or should not join."""
-        if len(group.members) >= MOST_MEMBERS or new.order != group.members[0].order:
-            return None
-        if "cases" in (new.style, group.members[0].style) or new.style in ("tile", "contraction", "transformed"):
-            return None
-        if group.members[0].style in ("tile", "transformed"):
-            return self._follows_tile(group, new)
-        if group.members[0].style == "contraction":
-            return self._follows_contraction(group, new)
-        if isinstance(self.machine, Device) and self._are_other_maps(group, new):
-            return None
-        shared = min(group.shared, new.depth)
-        shape = group.members[0].extents
-        while shared and new.extents[:shared] != shape[:shared]:
-            shared -= 1
-        while shared and not self._served(group, new, shared):
-            shared -= 1
-        if shared == 0:
-            scalars = not new.extents and all(not m.extents for m in group.members)
-            return 0 if scalars else None
-        if any(self.memory[o] in group.names for o in new.operands):
-            return None if self._gains_units_alone(group, new, shared) else shared
-        return shared if shared == new.depth == group.shared and self._are_siblings(group, new) else None
-
-    def _gains_units_alone(self, group: _Group, new: Member, shared: int) -> bool:
-        """Whether a large map would share nothing but the batch, which may be a single sample, and with what reads and
-        makes little: in a kernel of its own several threads find work."""
-
-        def each(tensor: Tensor) -> int:
-            return product(e for e in tensor.shape if isinstance(e, int))
-
-        if any(isinstance(e, int) for e in new.extents[:shared]) or each(new.tensor) < LARGE_MAP:
-            return False
-        around = {o for m in group.members for o in (m.tensor.name, *m.operands)}
-        return all(each(self.tensors[o]) * 8 <= each(new.tensor) for o in around)
-
-    def _are_other_maps(self, group: _Group, new: Member) -> bool:
-        """Whether a group and a new member reduce nothing, do not need each other and are of different shapes: on a device
-        each is better off with a thread for each of its elements."""
-        if any(m.reduces for m in (*group.members, new)) or new.extents == group.members[0].extents:
-            return False
-        return not any(self.memory[o] in group.names for o in new.operands)
-
-    def _common_space(self, group: _Group, new: Member) -> Space | None:
-        if not isinstance(self.machine, Machine):
-            return None
-        return common_space(group.members, group.space, new, self.tensors, self.memory)
-
-    def _are_siblings(self, group: _Group, new: Member) -> bool:
-        """Members that do not need each other share a kernel if they read something in common, or are small: large results
-        that are made before they are needed would only take memory."""
-        read = {self.memory[o] for m in group.members for o in m.operands}
-        return not read.isdisjoint(self.memory[o] for o in new.operands) or usual(product(new.tensor.shape)) < LARGE
-
-    def _follows_tile(self, group: _Group, new: Member) -> int | None:
-        """The rank if a pointwise member can be computed on the vectors of the tile that the group makes."""
-        first, rank = group.members[0], len(new.tensor.shape)
-        choice = first.choice.choice if first.style == "transformed" else first.choice
-        if choice.along or new.tensor.kind != "float" or new.extents != group.members[0].extents:
-            return None
-        if stays_alone(group.members[0], self.machine):
-            return None
-        inside = [o for o in new.operands if self.memory[o] in group.names]
-        if not inside or not group.names.issuperset(inside) or not self._served(group, new, rank):
-            return None
-        return rank if all(follows(p, choice) for p in new.pieces) else None
-
-    def _follows_contraction(self, group: _Group, new: Member) -> int | None:
-        """The rank if a pointwise member can be computed where the contraction of the group leaves each result."""
-        rank = len(new.tensor.shape)
-        if new.reduces or new.extents != group.members[0].extents:
-            return None
-        inside = any(self.memory[o] in group.names for o in new.operands)
-        return rank if inside and self._served(group, new, rank) else None
-
-    def _served(self, group: _Group, new: Member, depth: int) -> bool:
-        """Whether every read of what the group makes stays at the place of the shared loops."""
-        for operand in new.operands:
-            source = self.memory[operand]
-            if source not in group.names:
-                continue
-            if not all(m.is_whole for m in group.members if m.tensor.name == source):
-                return False
-            preserved = preserved_axes(self.tensors[operand].shape, self.tensors[source].shape)
-            if not can_share(new, operand, preserved, depth):
-                return False
-        return True
 
     # ------------------------------------------------------------------------------------------------- launching
 
@@ -378,7 +259,7 @@ class _Scheduler:
         found: Outside = {}
         makers: dict[str, list[int]] = {}
         for number, group in enumerate(self.groups):
-            for name in group.names if isinstance(group, _Group) else ():
+            for name in group.names if isinstance(group, Group) else ():
                 makers.setdefault(self.memory[name], []).append(number)
 
         def reads(name: str, at: int) -> None:
@@ -398,12 +279,12 @@ class _Scheduler:
                 reads(self.name(operand), self.made_in[name])
         for at, group in enumerate(self.groups):
             # What only the schedule knows: which kernel reads what, and parts that are tensors of their own.
-            for own in group.members if isinstance(group, _Group) else ():
+            for own in group.members if isinstance(group, Group) else ():
                 for operand in own.operands:
                     reads(operand, at)
         return found
 
-    def _launch_rows(self, group: _Group, kept: frozenset[str], provenance: Provenance) -> list[Step]:
+    def _launch_rows(self, group: Group, kept: frozenset[str], provenance: Provenance) -> list[Step]:
         """The kernel that goes through rows, and those that join its sums over rows."""
         parts = {m.tensor.name: parts_of(m, group.space) for m in group.members if role_of(m, group.space).kind == ACROSS}
         for tensor in parts.values():
@@ -417,7 +298,7 @@ class _Scheduler:
                 steps += self.joined(m.tensor, joined_parts(parts[m.tensor.name]), m.provenance)
         return steps
 
-    def _launch(self, group: _Group, kept: frozenset[str]) -> list[Step]:
+    def _launch(self, group: Group, kept: frozenset[str]) -> list[Step]:
         provenance = tuple(dict.fromkeys(o for m in group.members for o in m.provenance))
         if group.space is None and isinstance(self.machine, Machine):
             group.space = space_of_maps(group.members, self.tensors, self.memory)
@@ -437,7 +318,7 @@ class _Scheduler:
             self.tensors[buffer.name], self.memory[buffer.name] = Tensor(buffer.name, (buffer.size,)), buffer.name
         return [*before, Launch(kernel, kernel.results, self._computed(group))]
 
-    def _computed(self, group: _Group) -> tuple[str, ...]:
+    def _computed(self, group: Group) -> tuple[str, ...]:
         """The tensors that a group computes: what cores take shares of is computed by them, not where these are added."""
         added = self.shared_out.values()
         return tuple(self.shared_out.get(n, n) for n in (m.tensor.name for m in group.members) if n not in added)

@@ -10,6 +10,7 @@ written in place. The text holds names of the model (made identifiers) and comme
 from __future__ import annotations
 
 import keyword
+from abc import ABC, abstractmethod
 from collections import Counter
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -59,7 +60,7 @@ class _Scope:
     names: dict[object, str] = field(default_factory=dict)
 
 
-class Writer:
+class Writer(ABC):
     """The lines of one kernel. taken: names that the text around it uses."""
 
     def __init__(self, kernel: Kernel, precision: str, taken: frozenset[str]):
@@ -77,9 +78,9 @@ class Writer:
         self._temporaries = 0
         self._levels: dict[Expr, int] = {}
 
+    @abstractmethod
     def words(self, function: str, of_floats: bool) -> str:
         """The words for a scalar function, of floats or of ints and bools, with places for its arguments."""
-        raise NotImplementedError
 
     def title(self) -> list[str]:
         """What the kernel is and where it comes from, line by line."""

@@ -110,6 +110,17 @@ def _wait(barrier, arrivals):
 
 
 @njit(error_model="numpy")
+def _turn(plan, row, counters, thread):
+    """The row that follows the beginning or the end of a loop."""
+    level = thread * LEVELS + plan[row + 1]
+    if plan[row] == BEGIN:
+        counters[level] = plan[row + 2]
+        return plan[row + 3] if plan[row + 2] == 0 else row // WIDTH + 1
+    counters[level] = counters[level] - 1
+    return plan[row + 2] if counters[level] > 0 else row // WIDTH + 1
+
+
+@njit(error_model="numpy")
 def _run_share(plan, at, end, addresses, counters, share, thread):
     """Runs the rows for one share alone, with addresses that are the thread's own."""
     while at < end:
@@ -121,15 +132,8 @@ def _run_share(plan, at, end, addresses, counters, share, thread):
         elif code == PLACE:
             place = addresses[plan[row + 2]] + plan[row + 3] + share * plan[row + 4] + thread * plan[row + 5]
             addresses[plan[row + 1]] = place
-        elif code == BEGIN:
-            counters[thread * LEVELS + plan[row + 1]] = plan[row + 2]
-            if plan[row + 2] == 0:
-                at = plan[row + 3]
-        elif code == END:
-            level = thread * LEVELS + plan[row + 1]
-            counters[level] = counters[level] - 1
-            if counters[level] > 0:
-                at = plan[row + 2]
+        elif code in (BEGIN, END):
+            at = _turn(plan, row, counters, thread)
         elif code != TICK or thread == 0:
             _change(plan, row, addresses)
 
@@ -163,15 +167,8 @@ def _run_rows(plan, rows, addresses, counters, barrier, arrived, thread, threads
         at += 1
         if code == CALL:
             _share_out(plan, row, addresses, thread, threads)
-        elif code == BEGIN:
-            counters[thread * LEVELS + plan[row + 1]] = plan[row + 2]
-            if plan[row + 2] == 0:
-                at = plan[row + 3]
-        elif code == END:
-            level = thread * LEVELS + plan[row + 1]
-            counters[level] = counters[level] - 1
-            if counters[level] > 0:
-                at = plan[row + 2]
+        elif code in (BEGIN, END):
+            at = _turn(plan, row, counters, thread)
         elif code == APART:
             _run_apart(plan, row, addresses, counters, thread, threads)
             at = plan[row + 2]
