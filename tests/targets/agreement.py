@@ -6,6 +6,9 @@ from diffgraph.language.elaborate import elaborate
 from diffgraph.language.module import load_text
 from diffgraph.runtime.executable import build
 
+#: Numbers of threads that give the same bits.
+THREADS = 1, 2, 3
+
 TOLERANCE = {"f32": 3e-5, "f64": 1e-11}
 
 
@@ -57,3 +60,21 @@ def check(program, batch, rng, precision="f64", optimized=False):
             scale = np.max(np.abs(expected[np.isfinite(expected)]), initial=1.0)
             tolerance = TOLERANCE[precision]
             np.testing.assert_allclose(found, expected, tolerance, tolerance * scale, err_msg=name)
+
+
+def check_bits(program, batch, rng):
+    """The optimized program gives the same bits in float32 for any number of threads."""
+    from diffgraph.passes.pipeline import optimize
+
+    faster, given, stored, results = optimize(program), None, None, []
+    for threads in THREADS:
+        executable = build(faster, "cpu", "f32", threads)
+        if given is None:
+            given = {p: random_value(i, batch, rng) for p, i in executable.given.items()}
+            stored = {p: random_value(i, batch, rng).astype(np.float32) for p, i in executable.stored.items()}
+        executable.bind({p: a.copy() for p, a in stored.items()})
+        results.append(executable.run(given))
+    first, *others = results
+    for name, array in first.items():
+        assert array.size and (array.dtype.kind != "f" or np.isfinite(array).all()), name
+        assert all(array.tobytes() == other[name].tobytes() for other in others), name

@@ -1,14 +1,12 @@
 """Sums that windows of others look at, band by band: sizes, strides, dilations and channels that do not fit well."""
 
-import numpy as np
 import pytest
-from agreement import check, program_of, random_value
+from agreement import check, check_bits, program_of
 
 from diffgraph.kernels import bands
 from diffgraph.kernels.banded import ROOM
 from diffgraph.kernels.schedule import schedule
 from diffgraph.passes.pipeline import optimize
-from diffgraph.runtime.executable import build
 from diffgraph.targets.cpu.machine import machine
 
 #: Expanded, looked at by a window for each channel, and brought together again.
@@ -85,16 +83,7 @@ def test_what_is_wanted_elsewhere_is_not_in_bands(always):
 
 
 def test_bits_do_not_depend_on_threads(rng, always):
-    program = optimize(program_of(_text("halves")))
-    results = []
-    for threads in (1, 2):
-        executable = build(program, threads=threads)
-        if threads == 1:
-            given = {p: random_value(i, 3, rng) for p, i in executable.given.items()}
-            stored = {p: random_value(i, 3, rng).astype(np.float32) for p, i in executable.stored.items()}
-        executable.bind(stored)
-        results.append(executable.run(given))
-    assert results[0]["y"].tobytes() == results[1]["y"].tobytes()
+    check_bits(program_of(_text("halves")), 3, rng)
 
 
 def test_small_maps_stay_as_they_are():

@@ -79,7 +79,7 @@ def test_ends(name, found):
 @pytest.mark.parametrize("name", ["sqrt", "recip"])
 def test_after_sums_vectors_have_instructions_of_their_own(name, found):
     """What follows a reduction is computed on its vectors."""
-    x, most, right = found[0], *FUNCTIONS[name]
+    x, _, right = found[0], *FUNCTIONS[name]
     function = {"sqrt": "sqrt(abs(m[n, k]))", "recip": "1 / m[n, k]"}[name]
     text = f"input x[N, 3, 16]\nm[n, k] = max[d](x[n, d, k])\ny[n, k] = {function}\noutput m\noutput y"
     executable = build(program_of(text), "cpu", "f32")
