@@ -280,9 +280,10 @@ _ROWS = (
             "(max({0}, {type}(0)) + math.log1p(math.exp(-abs({0}))))"),
     _smooth("erf", special.erf, lambda y, x: _mul(float(2 / np.sqrt(np.pi)), _call("exp", _mul(-1, x, x))),
             "math.erf({0})"),
-    _smooth("normal_quantile", special.normal_quantile, lambda y, p: _d_quantile(y), "normal_quantile_scalar({0})"),
-    _step("random", "float", random.uniform, "draw(np.uint64({0}), np.uint64({1}), np.uint64({2}), np.uint64({3}))",
-          arity=4, arguments="int"),
+    _smooth("normal_quantile", special.normal_quantile, lambda y, p: _d_quantile(y),
+            "{type}(normal_quantile_scalar({0}))"),
+    _step("random", "float", random.uniform,
+          "{type}(draw(np.uint64({0}), np.uint64({1}), np.uint64({2}), np.uint64({3})))", arity=4, arguments="int"),
     # pieces
     _row("abs", "same", np.abs, lambda y, x: (_call("sign", x),), "abs({0})"),
     _row("relu", "same", lambda x: np.maximum(x, 0), lambda y, x: (_if(_call("gt", y, 0.0), 1.0),),

@@ -269,11 +269,11 @@ class _Reader:
         reader = FIELDS.get(one.name)
         if reader is None and not isinstance(self.module.find(one.name) and self._named(one.name), FunctionValue):
             place = Span(one.span.source, one.span.start, one.span.start + len(one.name))
-            known = [*FIELDS, *self._transforms()]
+            fields = known = [*FIELDS, *self._transforms()]
             if self.block is None or one.span.source is not self.block.span.source:
                 # It was given from outside, where settings of the net are given as well.
-                known += [s.name for s in self._net().declaration.settings]
-            hint = suggest(one.name, known) or f"there are {', '.join(FIELDS)}"
+                known = fields + [s.name for s in self._net().declaration.settings]
+            hint = suggest(one.name, known) or f"there are {', '.join(fields)}"
             raise error("DG605", f"a train block has no field `{one.name}`", place, help=hint)
         if one.scope is not None and one.name != "optimizer":
             raise error("DG608", f"`{one.name}` takes no `for`", one.scope.span)

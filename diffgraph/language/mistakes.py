@@ -345,6 +345,32 @@ def _several_variables(stop: Stop) -> Diagnosis | None:
     return None
 
 
+def _several_in_one(stop: Stop) -> Diagnosis | None:
+    """`input x[N], t[N]`"""
+    if stop.first not in ("input", "target", "param", "state") or stop.token.kind != ",":
+        return None
+    if stop.open_bracket() is not None:
+        return None
+    comma, word = stop.token, stop.read[0]
+    help = f"write `; {word.text}` instead of the comma, or start another line"
+    # Read on as if that stood here.
+    line_end = Token("_LINE_END", ";", comma.start, comma.start)
+    instead = [line_end, Token(word.kind, word.text, comma.end, comma.end)]
+    return found("DG151", f"each {word.text} has a statement of its own", stop.span(comma), help, instead)
+
+
+def _list_of_a_loop(stop: Stop) -> Diagnosis | None:
+    """`[i * i for i in 0..4]`"""
+    opener = stop.open_bracket()
+    if stop.token.text != "for" or opener is None or "," not in stop.accepted:
+        return None
+    if opener.kind == "[":
+        help = "write a tensor by its element, `name[i < count] = ...`, or `list = list + [...]` in a loop"
+    else:
+        help = "write `name[i < count] = ...`, or add up in a loop, `total = total + ...`"
+    return found("DG150", "a loop stands in no expression", stop.span(stop.token), help)
+
+
 def _nearest(word: str, words: list[str]) -> str | None:
     return nearest(word, sorted(words), loose=False)
 
@@ -375,4 +401,6 @@ MISTAKES = (
     _body_with_colon,
     _brace_on_the_next_line,
     _several_variables,
+    _several_in_one,
+    _list_of_a_loop,
 )

@@ -37,6 +37,13 @@ def problems(text: str):
         ("for a, b in c { y = x }", "DG149", ",", None),
         ("y = linear(3 4)", "DG150", "4", "put a comma or an operator between the two"),
         ("y = 2 z = 3", "DG151", "z", "start another line, or put `;` between two statements"),
+        ("input a[N], b[N]", "DG151", ",", "write `; input` instead of the comma, or start another line"),
+        (
+            "y = [k * k for k in 0..4]",
+            "DG150",
+            "for",
+            "write a tensor by its element, `name[i < count] = ...`, or `list = list + [...]` in a loop",
+        ),
         ("y = conv(c = 1, 3)", "DG113", "3", "put it before the named ones"),
         ("y = conv(c = 1, c = 2)", "DG114", "c = 2", None),
         ("y = (x -> relu", "DG130", "(", "add the missing `)`"),

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from agreement import program_of
 
+import diffgraph
 from diffgraph.runtime.executable import build
 
 #: The largest error, in units of the last place, and the function in float64.
@@ -90,3 +91,16 @@ def test_after_sums_vectors_have_instructions_of_their_own(name, found):
     normal = np.isfinite(expected) & (np.abs(expected) > 1.2e-38)
     assert (np.abs(y[normal] - expected[normal]) / np.spacing(np.abs(expected[normal]))).max() <= 1
     np.testing.assert_array_equal(y[0, :4], np.array([np.nan, *ENDS[name]], np.float32))
+
+
+def test_what_is_drawn_goes_into_them():
+    """A draw is a number of the program's precision, where nothing is stored between it and what reads it."""
+    text = """net drawn {
+        input x[N, 4]
+        u[x.shape] ~ uniform(0, 1)
+        z[x.shape] ~ normal(0, 1)
+        output y = sin(u) * x + cos(z)
+    }"""
+    x = np.ones((3, 4), np.float32)
+    exact = diffgraph.loads(text, target="reference", precision="f64")(x=x)["y"]
+    assert np.allclose(diffgraph.loads(text)(x=x)["y"], exact, atol=1e-5)
