@@ -34,7 +34,9 @@ class Machine:
         say = driver.attribute
         width, rate = say("GLOBAL_MEMORY_BUS_WIDTH") / 8, say("MEMORY_CLOCK_RATE") * 1e3
         clock = say("CLOCK_RATE") * 1e3
-        return cls(driver.name, driver.capability, say("MULTIPROCESSOR_COUNT"), clock, 2 * width * rate)
+        # A device that others share may not say how fast it is.
+        bandwidth, clock = 2 * width * rate or float("nan"), clock or float("nan")
+        return cls(driver.name, driver.capability, say("MULTIPROCESSOR_COUNT"), clock, bandwidth)
 
     def operations(self, precision: str) -> float:
         """Multiplications and additions in a second."""

@@ -10,7 +10,7 @@ from benchmarks.samples import samples
 from benchmarks.workloads import Workload
 
 #: What is compiled takes about so many seconds at least to compile.
-COMPILING = 40
+COMPILING = 25
 
 
 def seconds(work: Workload, precision: str, rounds: int, clock, dry: bool) -> dict[str, float]:

@@ -6,7 +6,7 @@ plain dict go there when a run or an epoch begins, and come back when it ends. N
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -20,7 +20,7 @@ from diffgraph.kernels.loops import Kernel
 from diffgraph.kernels.schedule import schedule
 from diffgraph.runtime import values
 from diffgraph.runtime.device_launch import MEETING, Launches
-from diffgraph.runtime.device_library import DeviceLibrary, Texts, default_cache, texts_of
+from diffgraph.runtime.device_library import DeviceLibrary, Source, Texts, default_cache, texts_of
 from diffgraph.runtime.device_plan import DevicePlan, DevicePlanner
 from diffgraph.runtime.mirror import Mirror
 from diffgraph.runtime.executable import Block, Executable, Shown, every, fail_unless
@@ -276,6 +276,12 @@ def _planner(owner: DeviceExecutable, sizes, commit: bool, around, own: frozense
     given |= set(getattr(around, "memories", {}))
     kinds = {kind: dtype.itemsize for kind, dtype in values.DTYPES[owner.real].items()}
     return DevicePlanner(owner.commits, sizes, kinds, owner.texts, frozenset(given), commit, kept_aside)
+
+
+def make_ready(executables: Sequence[DeviceExecutable]) -> None:
+    """Compiles the kernels of executables of one device, all at once, as they are when each is a launch."""
+    if executables:
+        executables[0].library.ready(Source.of(e.texts[k]) for e in executables for k in e.kernels)
 
 
 def device_of(precision: str, capability: int) -> Device:

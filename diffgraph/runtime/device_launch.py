@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from diffgraph.kernels.loops import Kernel
-from diffgraph.runtime.device_library import DeviceLibrary, Texts
+from diffgraph.runtime.device_library import DeviceLibrary, Source, Texts
 from diffgraph.runtime.device_program import (
     Either,
     Item,
@@ -113,7 +113,24 @@ class Launches:
 
     def of(self, items: Sequence[Item], steps: int = 1) -> list[operations.Operation]:
         """The operations of a device for the items; `steps`: how often a single launch for all repeats itself."""
+        self.library.ready(source for source in map(self.source, items) if source is not None)
         return [self._item(item, steps) for item in items]
+
+    def source(self, item: Item) -> Source | None:
+        """The kernel of an item; None for a transfer."""
+        match item:
+            case Transfer():
+                return None
+            case Start(function):
+                return Source.of(function if isinstance(function, str) else self.texts[function])
+            case Many(starts):
+                texts = self.texts[starts[0].function]
+                readable, unnamed = (many(t.part, t.parameters) for t in (texts.readable, texts.plain))
+                return Source(unnamed, readable, ("int64",), 1, starts[0].threads)
+        threads = max(s.threads for s in item.starts)
+        readable, unnamed = (Arguments(self, item, named) for named in (True, False))
+        kinds = ("uint32", *readable.kinds.values())
+        return Source(unnamed.text(threads), readable.text(threads), kinds, len(readable.values) + 1, threads)
 
     def _item(self, item: Item, steps: int) -> operations.Operation:
         match item:
@@ -129,17 +146,13 @@ class Launches:
         return self.address(place.memory) + place.offset
 
     def _alone(self, start: Start) -> operations.Launch:
-        function = start.function
-        code = self.library.entry(function) if isinstance(function, str) else self.library.function(self.texts[function])
+        code = self.library.load(self.source(start))
         places, sizes = tuple(map(self._at, start.places)), tuple(map(self.extent, start.sizes))
         return operations.Launch(code, self.extent(start.blocks), start.threads, places, sizes, start.shared)
 
     def _many(self, starts: Sequence[Start]) -> operations.Launch:
         """One kernel on many tensors: a table says which blocks work on which."""
-        texts = [self.texts[s.function] for s in starts]
-        readable, unnamed = (many(t.part, t.parameters) for t in (texts[0].readable, texts[0].plain))
-        threads = starts[0].threads
-        code = self.library.load(unnamed, readable, ("int64",), 1, threads)
+        code, threads = self.library.load(self.source(Many(tuple(starts)))), starts[0].threads
         rows = [[*map(self._at, s.places), *map(self.extent, s.sizes)] for s in starts]
         counts = [self.extent(s.blocks) for s in starts]
         width = len(rows[0])
@@ -152,11 +165,9 @@ class Launches:
     def _together(self, item: Together, steps: int) -> operations.Launch:
         starts = item.starts
         threads, shared = max(s.threads for s in starts), max(s.shared for s in starts)
-        readable, unnamed = (Arguments(self, item, named) for named in (True, False))
-        kinds = ("uint32", *readable.kinds.values())
-        sizes = readable.values
-        code = self.library.load(unnamed.text(threads), readable.text(threads), kinds, len(sizes) + 1, threads)
-        places = [self.address(MEETING), *(self._at(place) for place, _ in readable.places)]
+        arguments, code = Arguments(self, item, True), self.library.load(self.source(item))
+        sizes = arguments.values
+        places = [self.address(MEETING), *(self._at(place) for place, _ in arguments.places)]
         blocks = 1
         if item.work > WORK_OF_ONE_BLOCK * max(FEW_MEETINGS, meetings(item.stages)):
             wanted = max(sum(self.extent(s.blocks) for s in stage) for stage in item.at_once)

@@ -76,8 +76,9 @@ class Library:
 
     def _compile(self, jobs: dict[str, Kernel], precision: str, check_bounds: bool, objects: dict[str, bytes]) -> None:
         """Adds object code by key."""
+        from diffgraph.targets.cpu.compile import Job, compile_job
         from diffgraph.targets.cpu.emit import emit
-        from diffgraph.targets.cpu.parallel import Job, compile_all
+        from diffgraph.targets.parallel import compile_all
 
         def keep(job: Job, code: bytes) -> None:
             key = job.name.removeprefix("diffgraph_")
@@ -86,7 +87,8 @@ class Library:
             objects[key] = code
 
         texts = {key: emit(kernel, precision, check_bounds).source for key, kernel in jobs.items()}
-        compile_all([Job(t, _symbol(key), str(self.cache.path(key, ".py"))) for key, t in texts.items()], keep)
+        wanted = [Job(t, _symbol(key), str(self.cache.path(key, ".py"))) for key, t in texts.items()]
+        compile_all(wanted, compile_job, "diffgraph.targets.cpu.worker", keep)
 
     def entries(self, names: Iterable[str]) -> dict[str, int]:
         """The addresses of functions of `ENTRIES`."""

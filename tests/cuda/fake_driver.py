@@ -11,6 +11,8 @@ import ctypes
 import numpy as np
 from cuda.bindings import driver as real
 
+from diffgraph.targets import parallel
+from diffgraph.targets.cuda import compile as compiling
 from diffgraph.targets.cuda import driver as target
 from diffgraph.targets.cuda.operations import Launch, Move
 from diffgraph.targets.cuda.ptx.parse import parse
@@ -24,19 +26,22 @@ _PARAMETERS = {"u64": ctypes.c_uint64, "b64": ctypes.c_uint64, "u32": ctypes.c_u
 
 
 class FakeDriver:
-    """See above. capability, room: of the device. broken: the result of functions by name, instead of doing anything."""
+    """See above. capability, room: of the device. version: of the driver. broken: the result of functions by name, instead
+    of doing anything."""
 
     #: What machine code stands for: of all fakes, since they share the cache on disk.
     ptx: dict[bytes, str] = {}
 
-    def __init__(self, capability=80, room=1 << 27, devices=1, broken=None):
+    def __init__(self, capability=80, room=1 << 27, devices=1, broken=None, version=13000):
         self.capability, self.limit, self.devices = capability, room, devices
         self.broken = broken or {}
+        self.version = version
+        self.shared: dict[int, int] = {}
         self.simulated = SimulatedDriver(capability, room)
         self.handles: dict[tuple[type, int], object] = {}
         self.context = self.capturing = None
         self.calls: list[str] = []
-        for name in ("CUresult", "CUdevice_attribute", "CUstream_flags", "CUstreamCaptureMode"):
+        for name in ("CUresult", "CUdevice_attribute", "CUstream_flags", "CUstreamCaptureMode", "CUfunction_attribute"):
             setattr(self, name, getattr(real, name))
 
     def __getattribute__(self, name):
@@ -76,6 +81,9 @@ class FakeDriver:
 
     def cuGetErrorName(self, error):
         return SUCCESS, error.name.encode()
+
+    def cuDriverGetVersion(self):
+        return SUCCESS, self.version
 
     def cuDeviceGetCount(self):
         return SUCCESS, self.devices
@@ -139,9 +147,16 @@ class FakeDriver:
     def cuModuleLoadData(self, image):
         if self.context is None:
             return Result.CUDA_ERROR_INVALID_CONTEXT, None
-        if image not in self.ptx:
+        if image.startswith(b"//"):
+            assert image.endswith(b"\0"), "PTX is a text of C"
+            text = image[:-1].decode()
+        elif self.version < 13000:
+            return Result.CUDA_ERROR_NO_BINARY_FOR_GPU, None
+        elif image not in self.ptx:
             return Result.CUDA_ERROR_INVALID_IMAGE, None
-        return SUCCESS, self._handle(real.CUmodule, parse(self.ptx[image]))
+        else:
+            text = self.ptx[image]
+        return SUCCESS, self._handle(real.CUmodule, parse(text))
 
     def cuModuleGetFunction(self, hmod, name):
         kernel = self._of(real.CUmodule, hmod)
@@ -152,6 +167,14 @@ class FakeDriver:
     def cuOccupancyMaxActiveBlocksPerMultiprocessor(self, func, blockSize, dynamicSMemSize):
         assert self._of(real.CUfunction, func) is not None
         return SUCCESS, 1
+
+    def cuFuncSetAttribute(self, hfunc, attrib, value):
+        assert self._of(real.CUfunction, hfunc) is not None
+        assert attrib == real.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+        if value > 227 * 1024:
+            return (Result.CUDA_ERROR_INVALID_VALUE,)
+        self.shared[int(hfunc)] = value
+        return (SUCCESS,)
 
     # ------------------------------------------------------------------------------------------- streams and launches
 
@@ -210,7 +233,8 @@ class FakeDriver:
 
     def _launch(self, f, grid, block, shared, stream, params, together):
         kernel = self._of(real.CUfunction, f)
-        if min(grid) < 1 or block[0] > 1024 or shared > 48 * 1024 or grid[1:] + block[1:] != (1, 1, 1, 1):
+        most = self.shared.get(int(f), 48 * 1024)
+        if min(grid) < 1 or block[0] > 1024 or shared > most or grid[1:] + block[1:] != (1, 1, 1, 1):
             return (Result.CUDA_ERROR_INVALID_VALUE,)
         table = (ctypes.c_void_p * len(kernel.parameters)).from_address(params)
         values = [_PARAMETERS[kind].from_address(at).value for at, (kind, _) in zip(table, kernel.parameters)]
@@ -234,17 +258,19 @@ def _host(address: int, size: int) -> np.ndarray:
 
 #: How many values each function gives after its status.
 OUTPUTS = {name: 0 for name in vars(FakeDriver) if name.startswith("cu")} | {
-    "cuGetErrorName": 1, "cuDeviceGetCount": 1, "cuDeviceGet": 1, "cuDeviceGetAttribute": 1, "cuDeviceGetName": 1,
+    "cuGetErrorName": 1, "cuDriverGetVersion": 1, "cuDeviceGetCount": 1, "cuDeviceGet": 1, "cuDeviceGetAttribute": 1, "cuDeviceGetName": 1,
     "cuDevicePrimaryCtxRetain": 1, "cuMemGetInfo": 2, "cuMemAlloc": 1, "cuModuleLoadData": 1, "cuModuleGetFunction": 1,
     "cuOccupancyMaxActiveBlocksPerMultiprocessor": 1, "cuStreamCreate": 1, "cuStreamEndCapture": 1, "cuGraphInstantiate": 1,
 }  # fmt: skip
 
-target_assemble = target.assemble
+target_assemble = compiling.assemble
 
 
 def installed(monkeypatch, **options) -> FakeDriver:
     """A fake in the place of the bindings."""
     fake = FakeDriver(**options)
     monkeypatch.setattr(target, "bindings", lambda: fake)
-    monkeypatch.setattr(target, "assemble", fake.assemble)
+    monkeypatch.setattr(compiling, "assemble", fake.assemble)
+    # What others assemble, this process does not know.
+    monkeypatch.setattr(parallel, "WORTH_A_WORKER", 10**6)
     return fake

@@ -6,23 +6,60 @@ import pytest
 
 from benchmarks.cuda import checks, main
 from benchmarks.cuda.limits import Machine
+from benchmarks.cuda.worker import LIMITS, Desk, Worker
+from diffgraph.runtime import device
 
 
-def test_a_dry_run(tmp_path, capsys):
+def test_a_dry_run(tmp_path, capfd):
     path = tmp_path / "found.json"
     main(["--dry-run", "mlp-small", "--json", str(path)])
-    shown = capsys.readouterr().out
+    shown = capfd.readouterr().out
     assert "kernels checked" in shown and "of the limit" in shown
     found = json.loads(path.read_text())
-    assert not found["wrong"] and found["workloads"][0]["name"] == "mlp-small"
+    assert not found["wrong"] and not found["failed"] and found["limits"] and found["workloads"][0]["name"] == "mlp-small"
     assert found["workloads"][0]["ours"] > 0 and found["workloads"][0]["error"] < 1e-4
 
 
 def test_a_wrong_kernel_is_named(monkeypatch, capsys):
-    monkeypatch.setattr(checks, "difference", lambda piece, precision, batch: float("nan"))
+    monkeypatch.setattr(checks, "difference", lambda piece, executable, batch: float("nan"))
+    try:
+        found = Desk("f32", 1, True).answer("chain-infer", 60)
+    finally:
+        device.use(None)
+    assert found["wrong"][0].startswith("chain-infer: ") and found["row"]["name"] == "chain-infer"
+    assert "WRONG: chain-infer" in capsys.readouterr().out
+
+
+def test_a_workload_that_fails_is_not_the_others_trouble(monkeypatch, tmp_path, capsys):
+    """One raises, the process of another dies: both are said, and what follows is done by another process."""
+    answers = {LIMITS: {"device": "one", "limits": []}, "softmax": {"row": {"name": "softmax"}, "wrong": []}}
+    started = []
+
+    class Fragile:
+        def __init__(self, *settings):
+            started.append(self)
+
+        def ask(self, name, seconds):
+            return answers.get(name, {"failed": "it broke"})
+
+        def end(self):
+            pass
+
+    monkeypatch.setattr("benchmarks.cuda.Worker", Fragile)
+    path = tmp_path / "found.json"
     with pytest.raises(SystemExit) as end:
-        main(["--dry-run", "chain-infer"])
-    assert end.value.code == 1 and "WRONG: chain-infer" in capsys.readouterr().out
+        main(["--dry-run", "chain-infer", "layernorm", "softmax", "--json", str(path)])
+    found = json.loads(path.read_text())
+    assert end.value.code == 1 and len(started) == 3
+    assert found["failed"] == {"chain-infer": "it broke", "layernorm": "it broke"}
+    assert found["workloads"] == [{"name": "softmax"}] and found["device"] == "one"
+
+
+def test_a_process_that_is_late_or_gone_is_given_up():
+    worker = Worker("f32", 1, True)
+    assert "took more than" in worker.ask("chain-infer", 0.05)["failed"]
+    assert "ended" in worker.ask("chain-infer", 5)["failed"]
+    worker.end()
 
 
 def test_without_a_device(capsys, monkeypatch):

@@ -12,8 +12,10 @@ from diffgraph.compiler import Net
 from diffgraph.diagnostics import CompilerBug, DiffgraphError
 from diffgraph.language.module import load_text
 from diffgraph.runtime import device, device_launch
+from diffgraph.targets.cuda.compile import linker_for
 from diffgraph.targets.cuda.driver import CudaDriver
 from diffgraph.targets.cuda.operations import Launch, Move
+from diffgraph.targets.cuda.ptx.parse import parse
 
 NET = """net n { input x[N, 6]; target y[N, 3]; p = x -> linear(8) -> tanh -> linear(3); output p; loss mse(p, y) }
 train n { optimizer adam(lr = 1e-2); clip_norm 1.0; batch 8 }"""
@@ -74,7 +76,7 @@ def test_memory_and_copies(monkeypatch, rng):
     assert driver.room() < before
     driver.free(a)
     driver.program([])()
-    assert driver.name == "A Fake" and driver.form == "sm_80"
+    assert driver.name == "A Fake" and driver.linked == 80
 
 
 @pytest.mark.parametrize("options, code", [
@@ -97,6 +99,46 @@ def test_a_driver_that_is_too_old(monkeypatch):
     installed(monkeypatch, broken={"cuModuleLoadData": real.CUresult.CUDA_ERROR_UNSUPPORTED_PTX_VERSION})
     with pytest.raises(DiffgraphError, match="DG821"):
         CudaDriver().load(b"code")
+
+
+def test_a_driver_older_than_the_linker_takes_ptx(monkeypatch, rng):
+    """It would refuse machine code of a newer toolkit, and reads PTX of any version that it knows."""
+    fake = installed(monkeypatch, version=12040)
+    driver = CudaDriver()
+    assert driver.linked is None
+    net = device_of_its_own(driver, lambda: Net(load_text(NET), target="cuda", seed=2).loss(
+        x=rng.standard_normal((20, 6)).astype(np.float32), y=np.zeros((20, 3), np.float32)))
+    assert np.isfinite(net) and "cuModuleLoadData" in fake.calls
+
+
+def device_of_its_own(driver, function):
+    device.use(driver)
+    try:
+        return function()
+    finally:
+        device.use(None)
+
+
+@pytest.mark.parametrize("capability, version, linked", [
+    (90, 13000, 90), (90, 12080, None), (87, 13010, 87), (100, 13000, 100), (999, 14000, None),
+])  # fmt: skip
+def test_who_makes_machine_code(capability, version, linked):
+    assert linker_for(capability, version) == linked
+
+
+def test_large_shared_memory_is_asked_for(monkeypatch):
+    fake = installed(monkeypatch)
+    driver = CudaDriver()
+    kernel = parse(".version 7.0\n.target sm_80\n.address_size 64\n.visible .entry kernel()\n{\nret;\n}\n")
+    function = fake._handle(real.CUfunction, kernel)
+    driver.program([Launch(function, 1, 32, (), (), 64 * 1024)])()
+    assert fake.shared == {int(function): 64 * 1024}
+
+
+def test_a_device_that_another_process_has(monkeypatch):
+    installed(monkeypatch, broken={"cuDevicePrimaryCtxRetain": real.CUresult.CUDA_ERROR_DEVICE_UNAVAILABLE})
+    with pytest.raises(DiffgraphError, match="DG821"):
+        CudaDriver()
 
 
 def test_what_the_driver_refuses_is_a_bug_of_ours(monkeypatch):

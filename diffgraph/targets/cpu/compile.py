@@ -12,6 +12,7 @@ import importlib.metadata
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -19,6 +20,20 @@ from diffgraph.diagnostics import CompilerBug
 
 #: Addition may be regrouped and products fused, so that sums run in vectors; nothing may assume that NaN does not occur.
 FASTMATH = frozenset(("reassoc", "contract", "arcp"))
+
+
+@dataclass(frozen=True)
+class Job:
+    """A kernel to compile: its text, the name of its function, and the file that debuggers shall show."""
+
+    source: str
+    name: str
+    filename: str
+
+
+def compile_job(job: Job) -> bytes:
+    """The object code of a job."""
+    return compile_kernel(job.source, job.name, job.filename)
 
 
 def compile_kernel(source: str, name: str, filename: str) -> bytes:

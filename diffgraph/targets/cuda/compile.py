@@ -18,11 +18,18 @@ from types import SimpleNamespace
 
 from diffgraph.diagnostics import CompilerBug, error
 
-#: Compute capabilities that kernels are made for; others get the code of the nearest one below, as PTX for the driver.
+#: Compute capabilities that kernels are tested for.
 CAPABILITIES = (75, 80, 86, 89, 90)
 
 #: The packages that the extra brings, by what they are imported as.
 _PACKAGES = {"numba_cuda": "numba-cuda", "cuda.bindings": "cuda-bindings"}
+
+#: The version of PTX that kernels are written in: the oldest that has all their instructions, so that drivers and linkers
+#: that are older than NVVM read it too.
+PTX_VERSION = "7.0"
+
+#: The first version of nvJitLink that knows compute capabilities beyond 9.0. Older ones may end the process when asked.
+_KNOWN_SINCE = {100: (12, 8), 101: (12, 8), 120: (12, 8), 103: (12, 9), 121: (12, 9), 110: (13, 0)}
 
 _lock = threading.RLock()
 
@@ -54,11 +61,66 @@ def require() -> None:
         )
 
 
+    if _without_nvvm():
+        raise error(
+            "DG820",
+            "the target cuda needs NVVM, NVIDIA's compiler library, which is not installed",
+            help="pip install 'diffgraph[cuda]'",
+        )
+
+
+@lru_cache
+def _without_nvvm() -> bool:
+    """Whether NVVM is missing. PyTorch brings many of NVIDIA's libraries, but not this one."""
+    from cuda.pathfinder import DynamicLibNotFoundError, load_nvidia_dynamic_lib
+
+    try:
+        load_nvidia_dynamic_lib("nvvm")
+    except (DynamicLibNotFoundError, RuntimeError, OSError):
+        return True
+    return False
+
+
+def linker_for(capability: int, driver_version: int) -> int | None:
+    """The compute capability that machine code can be made for here, on a device with this one; None where the driver must
+    make it from PTX: it is older than nvJitLink (whose code it would refuse), or nvJitLink is missing or does not know the
+    device. driver_version: as `cuDriverGetVersion` says it, such as 12080."""
+    try:
+        from cuda.bindings import nvjitlink
+
+        version = tuple(nvjitlink.version())
+    except Exception:
+        return None
+    if version[0] > driver_version // 1000:
+        return None
+    known = capability <= 90 or version >= _KNOWN_SINCE.get(capability, (10**6,))
+    return capability if known else None
+
+
 def _is_there(module: str) -> bool:
     try:
         return importlib.util.find_spec(module) is not None
     except ModuleNotFoundError:
         return False
+
+
+@dataclass(frozen=True)
+class Job:
+    """A kernel to compile: see `to_ptx`. linked: the compute capability of the machine code; None: PTX is wanted."""
+
+    source: str
+    parameters: tuple[str, ...]
+    sizes: int
+    threads: int
+    capability: int
+    filename: str
+    linked: int | None
+
+
+def compile_job(job: Job) -> bytes:
+    """Machine code, or PTX."""
+    ptx = to_ptx(job.source, job.parameters, job.sizes, job.threads, job.capability, job.filename)
+    return ptx.encode() if job.linked is None else assemble(ptx, job.linked)[0]
 
 
 def to_ptx(source: str, parameters: Sequence[str], sizes: int, threads: int, capability: int, filename: str) -> str:
@@ -101,6 +163,7 @@ def _under_one_name(ptx: str) -> str:
     """The kernel's long name as `kernel`, and without the global that Numba adds."""
     name = re.search(r"\.visible\s+\.entry\s+([\w$]+)", ptx).group(1)
     ptx = re.sub(r"[^\n]*\.global[^\n]*NumbaEnv[^\n]*\n", "", ptx)
+    ptx = re.sub(r"^\.version \d+\.\d+$", f".version {PTX_VERSION}", ptx, count=1, flags=re.M)
     return ptx.replace(f"{name}_param_", "parameter_").replace(name, "kernel")
 
 
@@ -160,7 +223,7 @@ def fingerprint() -> str:
     from diffgraph.ir import random, scalar, special
 
     digest = hashlib.blake2b(digest_size=12)
-    for name in ("numba", "numba-cuda", "llvmlite", "nvidia-nvvm", "nvidia-nvjitlink"):
+    for name in ("numba", "numba-cuda", "llvmlite", "nvidia-nvvm", "nvidia-nvjitlink", "nvidia-cuda-nvcc-cu12", "nvidia-nvjitlink-cu12"):
         try:
             digest.update(f"{name} {importlib.metadata.version(name)};".encode())
         except importlib.metadata.PackageNotFoundError:

@@ -10,8 +10,12 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from diffgraph.diagnostics import CompilerBug, error
-from diffgraph.targets.cuda.compile import CAPABILITIES, assemble, require
+from diffgraph.targets.cuda.compile import CAPABILITIES, linker_for, require
 from diffgraph.targets.cuda.operations import Launch, Operation
+
+
+#: A kernel that takes more shared memory than this must say so before it is started.
+_USUAL_SHARED = 48 * 1024
 
 
 def bindings():
@@ -38,13 +42,22 @@ class CudaDriver:
         if self.capability < CAPABILITIES[0]:
             text = f"{self.name} has compute capability {major}.{minor}; the target cuda needs 7.5 or later"
             raise error("DG823", text, help="use --target cpu")
-        self.form = f"sm_{self.capability}"
-        self.context = self._call(driver.cuDevicePrimaryCtxRetain(self.device))
+        self.linked = linker_for(self.capability, self._call(driver.cuDriverGetVersion()))
+        self.context = self._retained()
         self._call(driver.cuCtxSetCurrent(self.context))
         self.stream = self._call(driver.cuStreamCreate(driver.CUstream_flags.CU_STREAM_NON_BLOCKING))
         self._modules: list = []
         results = driver.CUresult
         self._too_new = (results.CUDA_ERROR_UNSUPPORTED_PTX_VERSION, results.CUDA_ERROR_NO_BINARY_FOR_GPU)
+
+    def _retained(self) -> object:
+        """The primary context, which PyTorch uses too. DiffgraphError where another process has the device for itself."""
+        driver = self._driver
+        status, context = driver.cuDevicePrimaryCtxRetain(self.device)
+        if status == driver.CUresult.CUDA_ERROR_DEVICE_UNAVAILABLE:
+            raise error("DG821", "another process has the GPU for itself", help="`nvidia-smi` lists what runs on it")
+        self._call((status,))
+        return context
 
     def attribute(self, name: str) -> int:
         """What the device says of itself: `CU_DEVICE_ATTRIBUTE_` and a name."""
@@ -83,15 +96,12 @@ class CudaDriver:
         name = self._driver.cuGetErrorName(status)[1]
         return name.decode() if name else str(status)
 
-    def translate(self, ptx: str) -> bytes:
-        """Machine code for this device: that of the nearest one below of the same generation runs on it too."""
-        alike = [c for c in CAPABILITIES if c <= self.capability and c // 10 == self.capability // 10]
-        return assemble(ptx, max(alike, default=self.capability))[0]
-
     def load(self, code: bytes) -> object:
         driver = self._driver
         with self._lock:
             self._call(driver.cuCtxSetCurrent(self.context))
+            # PTX is a text that ends with a zero; machine code knows its own length.
+            code = code if self.linked is not None else code + b"\0"
             status, module = driver.cuModuleLoadData(code)
             if status in self._too_new:
                 text = f"the driver of the GPU is older than the code that is made for it: {self._name_of(status)}"
@@ -103,8 +113,15 @@ class CudaDriver:
     def most_together(self, function: object, threads: int, shared: int) -> int:
         driver = self._driver
         self._call(driver.cuCtxSetCurrent(self.context))
+        self._allow(function, shared)
         each = self._call(driver.cuOccupancyMaxActiveBlocksPerMultiprocessor(function, threads, shared))
         return int(each) * self.attribute("MULTIPROCESSOR_COUNT") if self.attribute("COOPERATIVE_LAUNCH") else 1
+
+    def _allow(self, function: object, shared: int) -> None:
+        """Lets a kernel take so much shared memory."""
+        if shared > _USUAL_SHARED:
+            name = self._driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+            self._call(self._driver.cuFuncSetAttribute(function, name, shared))
 
     def allocate(self, size: int) -> int:
         self._call(self._driver.cuCtxSetCurrent(self.context))
@@ -112,20 +129,23 @@ class CudaDriver:
 
     def free(self, address: int) -> None:
         self._call(self._driver.cuCtxSetCurrent(self.context))
-        self._call(self._driver.cuMemFree(address))
+        self._call(self._driver.cuMemFree(address))  # waits for the kernels that may use it
 
     def room(self) -> int:
         self._call(self._driver.cuCtxSetCurrent(self.context))
         return int(self._call(self._driver.cuMemGetInfo())[0])
 
     def wait(self) -> None:
-        self._call(self._driver.cuCtxSetCurrent(self.context))
-        self._call(self._driver.cuStreamSynchronize(self.stream))
+        with self._lock:  # a stream that is being captured cannot be waited for
+            self._call(self._driver.cuCtxSetCurrent(self.context))
+            self._call(self._driver.cuStreamSynchronize(self.stream))
 
     def upload(self, address: int, array: np.ndarray) -> None:
-        self._call(self._driver.cuCtxSetCurrent(self.context))
-        if array.nbytes:
-            array = np.ascontiguousarray(array)
+        if not array.nbytes:
+            return
+        array = np.ascontiguousarray(array)
+        with self._lock:
+            self._call(self._driver.cuCtxSetCurrent(self.context))
             self._call(self._driver.cuMemcpyHtoDAsync(address, array.ctypes.data, array.nbytes, self.stream))
             self._call(self._driver.cuStreamSynchronize(self.stream))
 
@@ -136,6 +156,9 @@ class CudaDriver:
 
     def program(self, operations: Sequence[Operation]) -> Callable[[], None]:
         """The operations with their arguments packed once: one by itself, several as one graph."""
+        self._call(self._driver.cuCtxSetCurrent(self.context))
+        for launch in (o for o in operations if isinstance(o, Launch)):
+            self._allow(launch.function, launch.shared)
         packed = [_Packed(o) if isinstance(o, Launch) else o for o in operations]
         if not packed:
             return lambda: None
@@ -145,15 +168,17 @@ class CudaDriver:
         driver = self._driver
 
         def start(held=packed) -> None:
-            self._call(driver.cuCtxSetCurrent(self.context))
-            self._call(driver.cuGraphLaunch(graph, self.stream))
+            with self._lock:
+                self._call(driver.cuCtxSetCurrent(self.context))
+                self._call(driver.cuGraphLaunch(graph, self.stream))
 
         weakref.finalize(start, driver.cuGraphExecDestroy, graph)
         return start
 
     def _one(self, operation) -> None:
-        self._call(self._driver.cuCtxSetCurrent(self.context))
-        self._record(operation)
+        with self._lock:
+            self._call(self._driver.cuCtxSetCurrent(self.context))
+            self._record(operation)
 
     def _captured(self, operations) -> object:
         """A graph of what the operations put on the stream."""
@@ -161,7 +186,8 @@ class CudaDriver:
         with self._lock:
             self._call(driver.cuCtxSetCurrent(self.context))
             self._call(driver.cuStreamSynchronize(self.stream))
-            mode = driver.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
+            # Relaxed: an array that the garbage collector gives back meanwhile frees memory, which other modes forbid.
+            mode = driver.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_RELAXED
             self._call(driver.cuStreamBeginCapture(self.stream, mode))
             try:
                 for operation in operations:

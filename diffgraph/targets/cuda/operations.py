@@ -36,13 +36,11 @@ Operation = Launch | Move
 
 
 class Driver(Protocol):
-    """A device. form: what its kernels are, for the key of the cache. capability: its compute capability, such as 80."""
+    """A device. capability: its compute capability, such as 80. linked: the one that its machine code is made for;
+    None: it takes PTX."""
 
-    form: str
     capability: int
-
-    def translate(self, ptx: str) -> bytes:
-        """What `load` takes."""
+    linked: int | None
 
     def load(self, code: bytes) -> object:
         """A kernel that `Launch` can name."""

@@ -19,16 +19,13 @@ class SimulatedDriver:
     """See `operations.Driver`. executed: how many instructions have been run, by groups of threads. launches: how
     many kernels were started."""
 
-    form = "ptx"
+    linked = None
 
     def __init__(self, capability: int = 80, capacity: int = 1 << 28):
         self.capability = capability
         self.memory = Memory(capacity)
         self.executed = 0
         self.launches = 0
-
-    def translate(self, ptx: str) -> bytes:
-        return ptx.encode()
 
     def load(self, code: bytes) -> parse.Kernel:
         return parse.parse(code.decode())
