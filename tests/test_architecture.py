@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -49,10 +50,12 @@ DOORS = {
 }
 
 
+@cache
 def modules():
     return sorted(PACKAGE.rglob("*.py"))
 
 
+@cache
 def imported(path: Path) -> list[str]:
     names = []
     for node in ast.walk(ast.parse(path.read_text())):
