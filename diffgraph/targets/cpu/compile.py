@@ -52,11 +52,11 @@ def compile_function(function, sig, name: str) -> bytes:
     from numba.core.ccallback import _CFuncCompiler
     from numba.core.compiler_lock import global_compiler_lock
 
-    from diffgraph.targets.cpu.frontend import Frontend
+    from diffgraph.targets.cpu.frontend import Frontend, remembering
 
     _keep_order()
     options = {"nopython": True, "fastmath": set(FASTMATH), "error_model": "numpy", "boundscheck": False}
-    with global_compiler_lock, _uncollected():
+    with global_compiler_lock, _uncollected(), remembering():
         front = _CFuncCompiler(function, registry.cpu_target, options, {}, Frontend)
         result = front.compile(sig.args, sig.return_type)
         library = result.library
