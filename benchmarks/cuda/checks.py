@@ -20,6 +20,9 @@ from diffgraph.runtime.executable import build
 #: Relative to the largest number of a result.
 TOLERANCE = {"f32": 1e-4, "tf32": 1e-2, "bf16": 5e-2}
 
+#: How much more uncertain than on the host a result may be that is uncertain there.
+NOISES = 8
+
 #: The batch: uneven, and small, since the host takes long.
 BATCH = 3
 
@@ -48,7 +51,7 @@ def report(work: Workload, precision: str, clock) -> list[str]:
         for piece, executable in zip(found, built):
             if clock.left < 0:
                 break
-            error = difference(piece, executable, BATCH)
+            error = difference(piece, executable, precision, BATCH)
             worst, done = max(worst, error), done + 1
             if not error <= TOLERANCE[precision]:
                 wrong.append(f"{work.name}: {piece.name}")
@@ -129,17 +132,36 @@ def _alone(program: Program, members: set[str], results: list[str]) -> Program:
     return Program(inputs, tuple(kept), tuple(Output(n, n) for n in results))
 
 
-def difference(piece: Piece, executable, batch: int) -> float:
+def difference(piece: Piece, executable, precision: str, batch: int) -> float:
     """The largest error of a kernel on random inputs, relative to the largest number of each result; infinite if ints
-    differ."""
+    differ. A result whose terms cancel, or that is steep, is as uncertain as on the host: then relative to that."""
     rng = np.random.default_rng(len(piece.name))
     program = piece.program
     given = {i.path: _random(i, batch, rng) for i in program.inputs if i.table is None}
-    target = "reference" if piece.work < INTERPRETED else "cpu"
-    expected = build(program, target, "f64").run(given)
     narrow = {p: a.astype(np.float32) if a.dtype == np.float64 else a for p, a in given.items()}
-    found = executable.run(narrow)
-    return max((_error(found[name], np.asarray(value)) for name, value in expected.items()), default=0.0)
+    found, expected = executable.run(narrow), _on_host(piece, given, "f64")
+    scales = {name: _largest(np.asarray(value)) for name, value in expected.items()}
+    error = _worst(found, expected, scales)
+    if error <= TOLERANCE[precision]:
+        return error
+    rounded = {p: _rounded(a, precision) if a.dtype == np.float64 else a for p, a in given.items()}
+    for other in (_on_host(piece, narrow, "f32"), _on_host(piece, rounded, "f64")):
+        for name, value in expected.items():
+            noise = _apart(np.asarray(other[name]), np.asarray(value))
+            scales[name] = max(scales[name], NOISES * noise / TOLERANCE[precision])
+    return _worst(found, expected, scales)
+
+
+def _on_host(piece: Piece, given: dict[str, np.ndarray], precision: str) -> dict[str, np.ndarray]:
+    return build(piece.program, "reference" if piece.work < INTERPRETED else "cpu", precision).run(given)
+
+
+def _rounded(array: np.ndarray, precision: str) -> np.ndarray:
+    """Numbers with as many bits as a precision's factors have."""
+    lost = np.uint32({"f32": 0, "tf32": 13, "bf16": 16}[precision])
+    words = array.astype(np.float32).view(np.uint32)
+    half = (np.uint32(1) << lost) >> np.uint32(1)
+    return ((words + half) >> lost << lost).view(np.float32).astype(np.float64)
 
 
 def _random(given: Input, batch: int, rng) -> np.ndarray:
@@ -159,9 +181,20 @@ def _symbols(shape) -> set[str]:
     return {name for size in shape for name in symbols(size)}
 
 
-def _error(found: np.ndarray, expected: np.ndarray) -> float:
+def _worst(found: dict, expected: dict, scales: dict[str, float]) -> float:
+    """The largest error of all results, each relative to its scale; infinite where ints, or what is finite, differ."""
+    errors = [_apart(np.asarray(found[name]), np.asarray(value)) / scales[name] for name, value in expected.items()]
+    return max(errors, default=0.0)
+
+
+def _largest(array: np.ndarray) -> float:
+    return float(np.max(np.abs(array[np.isfinite(array)]), initial=1e-30)) if array.dtype.kind == "f" else 1.0
+
+
+def _apart(found: np.ndarray, expected: np.ndarray) -> float:
     if expected.dtype.kind != "f":
         return 0.0 if np.array_equal(found, expected) else float("inf")
-    finite = np.isfinite(expected) & np.isfinite(found)
-    scale = np.max(np.abs(expected[finite]), initial=1e-30)
-    return float(np.max(np.abs(found[finite] - expected[finite]), initial=0) / scale)
+    finite = np.isfinite(expected) & (np.abs(expected) < np.finfo(np.float32).max)
+    if not np.all(np.isfinite(found[finite])) or np.any(np.isfinite(found) & np.isnan(expected)):
+        return float("inf")
+    return float(np.max(np.abs(found[finite] - expected[finite]), initial=0.0))

@@ -57,6 +57,8 @@ class DeviceExecutable(Executable):
         }
         self.memories: dict[str, _Memory] = {}
         self._kept: list[int] = []
+        #: By the name of a memory, the array that nobody writes to and that is there.
+        self._brought: dict[str, np.ndarray] = {}
 
     @cached_property
     def library(self) -> DeviceLibrary:
@@ -103,8 +105,18 @@ class DeviceExecutable(Executable):
             if found is not None:
                 self.driver.free(found.address)
                 self._forget()
+            self._brought.pop(name, None)
             found = self.memories[name] = _Memory(self.driver.allocate(size), size)
         return found.address
+
+    def bring(self, name: str, array: np.ndarray, source: np.ndarray) -> None:
+        """Brings an array, which is what was made of `source`, to a memory; not again where nobody writes to the source."""
+        if self._brought.get(name) is source:
+            return
+        self.driver.upload(self.memories[name].address, array)
+        self._brought.pop(name, None)
+        if isinstance(source, np.ndarray) and not source.flags.writeable:
+            self._brought[name] = source
 
     def keep(self, array: np.ndarray) -> int:
         """The address of an array that is put on the device for the runs that there are."""

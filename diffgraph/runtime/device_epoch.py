@@ -67,7 +67,7 @@ def run_epoch(owner, columns, order: np.ndarray, first_step: int, run, commit: b
     if order.size:
         if sum(c.nbytes for c in batched.values()) + SPARE > owner.driver.room() + _held(owner, batched):
             return _step_by_step(owner, batched, whole, order, first_step, run, commit)
-        _run(owner, batched, arrays, order, sizes, results, commit)
+        _run(owner, batched, columns, arrays, order, sizes, results, commit)
         fail_unless(program.checks, [results[c.tensor] for c in program.checks])
     return {o.name: results[o.tensor] for o in program.outputs}
 
@@ -78,7 +78,7 @@ def _held(owner, batched) -> int:
     return sum(owner.memories[name].size for name in names if name in owner.memories)
 
 
-def _run(owner, batched, arrays, order, sizes, results, commit: bool) -> None:
+def _run(owner, batched, columns, arrays, order, sizes, results, commit: bool) -> None:
     around = _Around(owner, batched, order, results)
     own = frozenset(around.batched)
     key = ("epoch", order.shape, commit, tuple(around.memories.items()), tuple(sorted(sizes.items())))
@@ -86,8 +86,8 @@ def _run(owner, batched, arrays, order, sizes, results, commit: bool) -> None:
     driver = owner.driver
     given = {owner.given[p].tensor.name: a for p, a in arrays.items() if p not in batched}
     found.upload(given)
-    for name, column in around.batched.items():
-        driver.upload(found.address(f"{name} (column)"), column)
+    for path, column in batched.items():
+        owner.bring(f"{owner.given[path].tensor.name} (column)", column, columns[path])
     driver.upload(found.address("(order)"), order)
     driver.upload(found.address("(cursor)"), np.zeros(1, np.int64))
     found.start(len(order))

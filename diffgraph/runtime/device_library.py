@@ -86,8 +86,10 @@ class DeviceLibrary:
                     self._code[key] = code
                     continue
                 path = str(self.cache.path(key, ".py"))
-                made = Job(source.readable, source.kinds, source.sizes, source.threads, self._generation, path, self.driver.linked)
-                jobs[key], keys[made] = made, (key, source)
+                job = Job(
+                    source.readable, source.kinds, source.sizes, source.threads, self._generation, path, self.driver.linked
+                )  # fmt: skip
+                jobs[key], keys[job] = job, (key, source)
 
             def keep(job: Job, code: bytes) -> None:
                 key, source = keys[job]

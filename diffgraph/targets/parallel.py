@@ -21,7 +21,9 @@ from diffgraph.diagnostics import CompilerBug
 WORTH_A_WORKER = 10
 
 
-def compile_all(jobs: Sequence, here: Callable[[object], bytes], worker: str, done: Callable[[object, bytes], None]) -> None:
+def compile_all(
+    jobs: Sequence, here: Callable[[object], bytes], worker: str, done: Callable[[object, bytes], None]
+) -> None:
     """Compiles jobs, dataclasses that JSON can hold, and gives each with its code to `done`, in any order, one at a time.
     here(job): what compiles one in this process; worker: the module of those that help."""
     queue = list(reversed(jobs))

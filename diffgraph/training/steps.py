@@ -38,7 +38,7 @@ class Descent:
 
     def __init__(self, executable: Executable, columns: Arrays, losses: Sequence[str], scalars: Mapping[str, int]):
         self.executable = executable
-        self.columns = {path: column for path, column in columns.items() if path in executable.given}
+        self.columns = {path: _unchanging(column) for path, column in columns.items() if path in executable.given}
         self.losses = tuple(losses)
         self.scalars = {n: np.int64(v) for n, v in scalars.items() if n in executable.given}
 
@@ -51,6 +51,13 @@ class Descent:
 
     def restore(self, state: Arrays) -> None:
         pass
+
+
+def _unchanging(column: np.ndarray) -> np.ndarray:
+    """A column as one that nobody writes to while a run lasts: it need go to a device once."""
+    view = np.asarray(column).view()
+    view.flags.writeable = False
+    return view
 
 
 class QuasiNewton:

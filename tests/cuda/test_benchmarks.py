@@ -5,9 +5,15 @@ import json
 import pytest
 
 from benchmarks.cuda import checks, main
+from benchmarks.cuda.desk import Desk
 from benchmarks.cuda.limits import Machine
-from benchmarks.cuda.worker import LIMITS, Desk, Worker
+from benchmarks.cuda.worker import LIMITS, Worker
+from diffgraph.compiler import Net
+from diffgraph.language.module import load_text
+from diffgraph.passes.pipeline import optimize
 from diffgraph.runtime import device
+from diffgraph.runtime.executable import build
+from diffgraph.targets.cuda.simulated import SimulatedDriver
 
 
 def test_a_dry_run(tmp_path, capfd):
@@ -21,13 +27,29 @@ def test_a_dry_run(tmp_path, capfd):
 
 
 def test_a_wrong_kernel_is_named(monkeypatch, capsys):
-    monkeypatch.setattr(checks, "difference", lambda piece, executable, batch: float("nan"))
+    monkeypatch.setattr(checks, "difference", lambda piece, executable, precision, batch: float("nan"))
     try:
         found = Desk("f32", 1, True).answer("chain-infer", 60)
     finally:
         device.use(None)
     assert found["wrong"][0].startswith("chain-infer: ") and found["row"]["name"] == "chain-infer"
     assert "WRONG: chain-infer" in capsys.readouterr().out
+
+
+def test_what_cancels_is_not_wrong_and_what_is_wrong_is(monkeypatch):
+    """The deviations from a mean sum up to what rounding leaves; a result that is off by a thousandth is still found."""
+    text = "net n { input x[N, 300]; m[n] = mean[j](x[n, j]); y[n] = sum[j](x[n, j] - m[n]); z = x * 2; output y; output z }"
+    program = Net(load_text(text)).forward(["y", "z"])
+    piece = checks.Piece("cancels", program, 1)
+    device.use(SimulatedDriver())
+    try:
+        executable = build(optimize(program, target="cuda"), "cuda", "f32")
+        assert checks.difference(piece, executable, "f32", 3) < checks.TOLERANCE["f32"]
+        run = executable.run
+        monkeypatch.setattr(executable, "run", lambda given: {n: a * 1.001 + 1e-3 for n, a in run(given).items()})
+        assert checks.difference(piece, executable, "f32", 3) > checks.TOLERANCE["f32"]
+    finally:
+        device.use(None)
 
 
 def test_a_workload_that_fails_is_not_the_others_trouble(monkeypatch, tmp_path, capsys):

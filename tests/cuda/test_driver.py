@@ -193,5 +193,6 @@ def test_epochs_of_a_run_upload_parameters_once(monkeypatch, rng):
         data = rng.standard_normal((16, 6)).astype(np.float32), rng.standard_normal((16, 3)).astype(np.float32)
         Net(load_text(NET), target="cuda", seed=2).train(data=data, epochs=3)
         assert shapes.count((8, 6)) == 3, "a weight and its two moments, once each"
+        assert shapes.count((16, 6)) == shapes.count((16, 3)) == 1 + 3, "the data, once, and for each evaluation"
     finally:
         device.use(None)

@@ -223,7 +223,8 @@ def fingerprint() -> str:
     from diffgraph.ir import random, scalar, special
 
     digest = hashlib.blake2b(digest_size=12)
-    for name in ("numba", "numba-cuda", "llvmlite", "nvidia-nvvm", "nvidia-nvjitlink", "nvidia-cuda-nvcc-cu12", "nvidia-nvjitlink-cu12"):
+    toolkits = ("nvidia-nvvm", "nvidia-nvjitlink", "nvidia-cuda-nvcc-cu12", "nvidia-nvjitlink-cu12")
+    for name in ("numba", "numba-cuda", "llvmlite", *toolkits):
         try:
             digest.update(f"{name} {importlib.metadata.version(name)};".encode())
         except importlib.metadata.PackageNotFoundError:
