@@ -21,7 +21,7 @@ from diffgraph.passes.choices import FILTERING
 from diffgraph.passes.select import select
 from diffgraph.runtime import values
 from diffgraph.runtime.amounts import bytes_of_text
-from diffgraph.runtime.executable import Executable, build
+from diffgraph.runtime.executable import Executable, build, refuse_unknown
 from diffgraph.runtime.kept import LARGE, kept
 from diffgraph.runtime.measured import choices_for, is_tunable
 from diffgraph.runtime.variants import BySamples, is_many
@@ -41,6 +41,7 @@ class Compiler:
         self, module: Module, net: str | None, settings: Mapping[str, Any], target: str, precision: str, threads,
         positional: tuple = (), memory: str | int | None = None, fast: bool = False, tune: bool = False,
     ):  # fmt: skip
+        refuse_unknown(target, precision)
         self.positional = positional
         self.fast = fast
         self.tune = tune and is_tunable(target)

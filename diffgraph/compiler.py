@@ -59,7 +59,7 @@ class Net(Compiler):
         own: dict[str, Any] = {}
         if train is not None:
             plan = train_block(module, net, train)
-            net, own, positional = plan.net, dict(plan.settings), plan.positional
+            net, own, positional = plan.net, dict(plan.settings), positional or plan.positional
         #: The settings that were given, beside those of the train block.
         self.own_settings = dict(settings or {})
         super().__init__(module, net, {**own, **self.own_settings}, target, precision, threads, positional, memory, fast, tune)
@@ -71,7 +71,9 @@ class Net(Compiler):
         if self._seed is not None:
             return self._seed
         name = self.network(True).name
-        return self.plan().seed if any(block.net == name for block in self.module.trains) else 0
+        if not any(block.net == name for block in self.module.trains):
+            return 0
+        return train_block(self.module, name, self.block).seed
 
     @cached_property
     def storage(self) -> Storage:

@@ -9,6 +9,9 @@ import numpy as np
 import pytest
 
 import diffgraph as dg
+from diffgraph.compiler import net_of_block
+from diffgraph.inspect.expectations import verdicts
+from diffgraph.language.module import load_text
 from diffgraph.training.progress import Progress
 
 LINE = """
@@ -174,6 +177,23 @@ def test_targets_are_checked(net):
         net.loss(x=X, y=Y[:3])
     with pytest.raises(dg.DiffgraphError, match="holds 2, but is declared `int < 2`"):
         reference(NOISY).loss(x=POINTS, label=LABELS + 1)
+
+
+def test_a_net_beside_a_train_block_with_settings():
+    """It has the seed of that block and its own settings; what is expected of training is about the settings of the block."""
+    text = """net model(width = 1) { input x[N, 1]; target y[N, width]; output p = x -> linear(width); loss mse(p, y) }
+    train model(width = 2) as wide { data table([[1, 0, 1]]); steps 1; optimizer sgd; seed 5 }
+    expect model { parameters == 2; p([[1]]).shape == [1, 1]; trains to loss < 99 }"""
+    assert reference(text).seed == 5 and reference(text)(x=np.ones((3, 1)))["p"].shape == (3, 1)
+    module = load_text(text)
+    judged = verdicts(module, lambda block, **options: net_of_block(module, block, target="reference", **options))
+    assert [verdict.holds for _, verdict in judged] == [True] * 3
+
+
+@pytest.mark.parametrize("options", [{"target": "tpu"}, {"precision": "f16"}])
+def test_what_nothing_runs_on_is_refused_at_once(options):
+    with pytest.raises(dg.DiffgraphError, match="DG810"):
+        dg.loads(LINE, **options)
 
 
 def test_names_that_are_not_there(net):

@@ -13,7 +13,7 @@ from diffgraph.inspect import summary
 from diffgraph.inspect.gradcheck import check_net
 from diffgraph.inspect.memory import memory_of, peak_bytes
 from diffgraph.language import syntax
-from diffgraph.language.blocks import expectations
+from diffgraph.language.blocks import expectations, train_block
 from diffgraph.language.claims import Verdict, judge
 from diffgraph.language.module import Module
 
@@ -64,7 +64,13 @@ class NetFacts:
 
     @cached_property
     def _after_training(self):
+        """The net of the first train block, trained: with the settings of that block, where it has any and the claims are
+        not about others."""
         net = self.make()
+        name = net.network(True).name
+        plan = train_block(net.module, name)
+        if plan.net == name and (plan.settings or plan.positional):
+            net = self.make(train=plan.name)
         return net, net.train()
 
     def trained(self, name: str) -> Any:

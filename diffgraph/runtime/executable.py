@@ -35,8 +35,21 @@ def every(kernel: Kernel) -> bool:
     return True
 
 
+#: Where programs can run.
+TARGETS = ("cpu", "cuda", "reference")
+
 #: What a runner may give to any program; those that do not use it take no notice.
 RUN_SCALARS = frozenset(("seed", "step", "total_steps"))
+
+
+def refuse_unknown(target: str, precision: str) -> None:
+    """An error for a target or a precision that does not exist, or that do not go together."""
+    if target not in TARGETS:
+        raise error("DG810", f"no target is named {target}", help="the targets are cpu, cuda and reference")
+    if precision not in values.DTYPES:
+        raise error("DG810", f"no precision is named {precision}", help="the precisions are f32, f64, tf32 and bf16")
+    if precision in values.OF_CORES and target != "cuda":
+        raise error("DG810", f"the target {target} has no precision {precision}", help="use f32, or --target cuda")
 
 
 def build(
@@ -50,18 +63,13 @@ def build(
     prepare: what depends on parameters only is computed when they change, rather than in every run; good where they
     rarely do. runnable: False where its kernels and its memory are only looked at, for which nothing is compiled.
     """
-    if precision not in values.DTYPES:
-        raise error("DG810", f"no precision is named {precision}", help="the precisions are f32, f64, tf32 and bf16")
-    if precision in values.OF_CORES and target != "cuda":
-        raise error("DG810", f"the target {target} has no precision {precision}", help="use f32, or --target cuda")
+    refuse_unknown(target, precision)
     if target == "reference":
         return ReferenceExecutable(program, precision)
     if target == "cuda":
         from diffgraph.runtime.device import DeviceExecutable
 
         return DeviceExecutable(program, precision)
-    if target != "cpu":
-        raise error("DG810", f"no target is named {target}", help="the targets are cpu, cuda and reference")
     from diffgraph.runtime.prepared import PreparedExecutable
 
     make = partial(_native, precision=precision, threads=threads, runnable=runnable)

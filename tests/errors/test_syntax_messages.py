@@ -37,6 +37,7 @@ def problems(text: str):
         ("for a, b in c { y = x }", "DG149", ",", None),
         ("y = linear(3 4)", "DG150", "4", "put a comma or an operator between the two"),
         ("y = 2 z = 3", "DG151", "z", "start another line, or put `;` between two statements"),
+        ("output f[n] = x[n]", "DG143", "=", "bind it first: `f[n] = ...`, then `output f`"),
         ("input a[N], b[N]", "DG151", ",", "write `; input` instead of the comma, or start another line"),
         (
             "y = [k * k for k in 0..4]",
