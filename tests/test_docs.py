@@ -50,7 +50,6 @@ COMMANDS = [b for b in blocks_of(LANGUAGE) if b.about in ("sh", "sh fails", "tex
 @pytest.fixture
 def files(tmp_path, monkeypatch):
     """The files of the page on the language, in a folder of their own."""
-    monkeypatch.setenv("DIFFGRAPH_CACHE", str(tmp_path / "cache"))
     folder = tmp_path / "models"
     folder.mkdir()
     monkeypatch.chdir(folder)

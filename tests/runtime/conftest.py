@@ -1,4 +1,4 @@
-"""A cache of our own for every test session."""
+"""What tests of the runtime share, and the modules of those of targets by their names."""
 
 import sys
 from pathlib import Path
@@ -7,13 +7,6 @@ import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "targets"))
-
-
-@pytest.fixture(scope="session", autouse=True)
-def cache(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DIFFGRAPH_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
 
 
 @pytest.fixture
