@@ -95,6 +95,13 @@ def test_settings_go_to_the_nets_that_have_them(folder, capsys):
     assert run(["check", "m.net", "--set", "v=8"]) == 2 and "DG230" in capsys.readouterr().err
 
 
+def test_files_behind_one_that_cannot_be_read_are_tested(folder, capsys):
+    (folder / "bad.net").write_text("net bad { output }", encoding="utf-8")
+    assert run(["test", "bad.net", "m.net", *REFERENCE]) == 2
+    out, err = capsys.readouterr()
+    assert "m.net:" in out and "claims hold" in out and "bad.net:1" in err
+
+
 def test_several_files_are_predicted_one_after_the_other(folder, capsys):
     found = document(capsys, "predict", "m.net", "x.npy", "x.npy", "--weights", "run", *REFERENCE)
     assert len(found["o"]) == 4

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from diffgraph.cli.options import Common, all_files, model_options
-from diffgraph.diagnostics import error
+from diffgraph.diagnostics import DiffgraphError, error
 
 
 @click.command(name="test")
@@ -20,20 +20,27 @@ def command(files: tuple[Path, ...], common: Common) -> int:
     from diffgraph.language.elaborate import refuse_unknown_net
     from diffgraph.language.module import load_module
 
-    failed = count = 0
     found = []
+    problems: list[DiffgraphError] = []
     for path in all_files(files):
-        module = load_module(path)
-        if common.net is not None:
-            refuse_unknown_net(module, common.net)
-        for block, verdict in verdicts(module, _maker(module, common), common.net):
-            count += 1
-            failed += not verdict.holds
-            found.append({"file": str(path), "net": block.net, "claim": verdict.text, "holds": verdict.holds,
-                          "measured": verdict.measured, "line": verdict.span.line})  # fmt: skip
-            if not common.as_json and not (common.quiet and verdict.holds):
-                mark = "ok  " if verdict.holds else "FAIL"
-                click.echo(f"{mark} {path}:{verdict.span.line} {block.net}: {verdict.text}   ({verdict.measured})")
+        try:
+            module = load_module(path)
+            if common.net is not None:
+                refuse_unknown_net(module, common.net)
+            for block, verdict in verdicts(module, _maker(module, common), common.net):
+                found.append({"file": str(path), "net": block.net, "claim": verdict.text, "holds": verdict.holds,
+                              "measured": verdict.measured, "line": verdict.span.line})  # fmt: skip
+                if not common.as_json and not (common.quiet and verdict.holds):
+                    mark = "ok  " if verdict.holds else "FAIL"
+                    click.echo(f"{mark} {path}:{verdict.span.line} {block.net}: {verdict.text}   ({verdict.measured})")
+        except DiffgraphError as problem:  # The other files are tested nevertheless.
+            problems.append(problem)
+    count, failed = len(found), sum(not one["holds"] for one in found)
+    if problems:
+        if count and not common.as_json:
+            click.echo(f"{count - failed} of {count} claims hold")
+        worst = max(problems, key=lambda problem: problem.status)
+        raise type(worst)(*(d for problem in problems for d in problem.diagnostics))
     if not count:
         names = ", ".join(map(str, files))
         raise error("DG926", f"there is nothing to test: {names} expects nothing of {common.net or 'a net'}",
