@@ -16,9 +16,9 @@ class Desk:
     """What the process does with a question."""
 
     def __init__(self, precision: str, rounds: int, dry: bool):
-        from benchmarks.cuda.limits import Machine
         from diffgraph.runtime import device
         from diffgraph.targets.cuda.driver import CudaDriver
+        from diffgraph.targets.cuda.machine import Machine
         from diffgraph.targets.cuda.simulated import SimulatedDriver
 
         self.precision, self.rounds, self.dry = precision, rounds, dry

@@ -7,11 +7,12 @@ from dataclasses import asdict, dataclass, field, replace
 import numpy as np
 
 from benchmarks.cuda.checks import TOLERANCE
-from benchmarks.cuda.limits import Machine, repeated
+from benchmarks.cuda.limits import repeated
 from benchmarks.samples import COMPARED, samples
 from benchmarks.sides.ours import ROOT, cost
 from benchmarks.workloads import Workload
 from diffgraph.runtime import device_launch
+from diffgraph.targets.cuda.machine import Machine
 
 HEAD = f"{'a step of':20} {'ours':>11} {'of limit':>9} {'kernels':>11} {'eager':>11} {'compiled':>11} {'graph':>11}"
 

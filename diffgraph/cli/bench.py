@@ -41,17 +41,18 @@ def command(
     from diffgraph.inspect.turns import Effort, available_threads
     from diffgraph.runtime.limits import measure
 
-    if common.target != "cpu":
+    if common.target not in ("cpu", "cuda"):
         raise error("DG940", f"programs for the target {common.target} cannot be timed yet", help="leave --target out")
     threads = common.threads or available_threads()
     make = partial(common.load, file, threads=threads, memory=memory)
     sizes = read_sizes(open_sizes)
     net = make()
     against = [_peer(peer, file, net.declared.name) for text in peers for peer in text.split(",")]
-    limits = measure(threads, common.precision)
+    limits = measure(threads, common.precision) if common.target == "cpu" else None
     modes = (bench.INFERENCE, bench.TRAINING) if mode == "both" else (mode,)
     found = []
     for work in bench.works(net, batch, sizes, modes):
+        limits = limits or bench.limits_of(work, common.precision)
         results = ()
         if against:
             results = bench.against(make, batch, sizes, work.mode, threads, against, Effort(rounds))

@@ -193,6 +193,13 @@ def bench(
     return Measured(work.mode, median, counted, int(moved), stored, limits, found, kernels, peers)
 
 
+def limits_of(work: Work, precision: str) -> Limits:
+    """What the device of a work can do at most."""
+    from diffgraph.runtime import device_profile
+
+    return device_profile.limits_of(work.executable.for_inputs(work.inputs), precision)
+
+
 def _counted(step: Callable[[], Any], steps: int) -> tuple[list[float], float]:
     return [turns.timed(step, 0)[0][0] for _ in range(steps)], 0.0
 

@@ -22,8 +22,9 @@ from diffgraph.runtime import values
 from diffgraph.runtime.device_launch import MEETING, Launches
 from diffgraph.runtime.device_library import DeviceLibrary, Source, Texts, default_cache, texts_of
 from diffgraph.runtime.device_plan import DevicePlan, DevicePlanner
-from diffgraph.runtime.mirror import Mirror
+from diffgraph.runtime.device_program import Item
 from diffgraph.runtime.executable import Block, Executable, Shown, every, fail_unless
+from diffgraph.runtime.mirror import Mirror
 from diffgraph.targets.cuda.compile import is_installed
 from diffgraph.targets.cuda.listing import listing
 from diffgraph.targets.cuda.operations import Driver
@@ -40,6 +41,8 @@ CORES = {"f32": None, "f64": None, "tf32": "tf32", "bf16": "bf16"}
 
 class DeviceExecutable(Executable):
     """A program run by kernels on a device."""
+
+    is_on_device = True
 
     def __init__(self, program: Program, precision: str, driver: Driver | None = None):
         super().__init__(program, precision)
@@ -184,16 +187,16 @@ class _Memory:
 
 
 class DeviceRun:
-    """A plan with its memory, ready to be started again and again."""
+    """A plan with its memory, ready to be started again and again. apart: each kernel is a launch of its own."""
 
-    def __init__(self, owner: DeviceExecutable, sizes: Mapping[str, int], commit: bool, around, own: frozenset[str]):
+    def __init__(self, owner: DeviceExecutable, sizes: Mapping[str, int], commit: bool, around, own: frozenset[str], apart: bool = False):
         self.owner = owner
         self.commit = commit
         self.stored = {i.tensor.name: p for p, i in owner.stored.items()}
         self.inputs = {i.tensor.name for i in owner.given.values()} - own
         self.extra = getattr(around, "memories", {})
         self.planner = _planner(owner, sizes, commit, around, own)
-        self.plan: DevicePlan = self.planner.plan(around)
+        self.plan: DevicePlan = self.planner.plan(around, apart)
         self._reserve()
         self._launches = Launches(owner.library, owner.texts, self.address, self.planner.extent, owner.keep)
         self._programs: dict[int, Callable[[], None]] = {}
@@ -206,6 +209,10 @@ class DeviceRun:
                 self._programs[now] = self.owner.driver.program(self._launches.of(self.plan.items, now))
             self._programs[now]()
             steps -= now
+
+    def alone(self, item: Item, times: int) -> Callable[[], None]:
+        """A function that starts one item of the plan so many times."""
+        return self.owner.driver.program(self._launches.of([item]) * times)
 
     def _reserve(self) -> None:
         """Memory for everything; then none of it moves."""

@@ -117,11 +117,16 @@ class DevicePlanner:
 
     # ------------------------------------------------------------------------------------------------ the plan
 
-    def plan(self, around: Callable[[DevicePlanner], None] | None = None) -> DevicePlan:
-        """The plan of one step; `around(planner)` may add operations before and after `self.step()`."""
+    def plan(self, around: Callable[[DevicePlanner], None] | None = None, apart: bool = False) -> DevicePlan:
+        """The plan of one step; `around(planner)` may add operations before and after `self.step()`. apart: each operation is
+        an item of its own."""
         (around or DevicePlanner.step)(self)
-        is_one = may_be_one(self.operations)
-        items: list[Item] = [as_one(self.operations)] if is_one else merged(self._singles(), self._code)
+        if apart:
+            items: list[Item] = list(self._singles())
+        elif may_be_one(self.operations):
+            items = [as_one(self.operations)]
+        else:
+            items = merged(self._singles(), self._code)
         lives = self._lives(items)
         own = {n: life for n, life in lives.items() if n not in self.given}
         offsets, total = place(own, {n: self.bytes(n) for n in own})

@@ -105,6 +105,8 @@ class Executable(ABC):
     given). stored: parameters and states (and what was prepared of them), by path.
     """
 
+    is_on_device = False
+
     def __init__(self, program: Program, precision: str):
         self.program = program
         self.precision = precision

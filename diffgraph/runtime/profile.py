@@ -77,13 +77,17 @@ def profile(
 ) -> Profile:
     """The medians of a number of runs after a first one. With `commit`, parameters and states change as in training."""
     executable = executable.for_inputs(inputs)
+    if executable.is_on_device:
+        from diffgraph.runtime.device_profile import device_profile
+
+        return device_profile(executable, inputs, commit, repeats)
     if isinstance(executable, PreparedExecutable):
         executable.run(inputs)
         executable = executable.rest
     if commit and isinstance(executable, PackedExecutable):
         executable = executable.settled()
     if not isinstance(executable, NativeExecutable):
-        raise error("DG940", "only programs for the target cpu have kernels that can be timed")
+        raise error("DG940", "only programs for the targets cpu and cuda have kernels that can be timed")
     arrays = executable._arrays(inputs)
     watch = _Watch()
     run = Run(executable, executable._sizes(arrays), commit, watch, frozenset())

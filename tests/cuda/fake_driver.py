@@ -95,7 +95,8 @@ class FakeDriver:
         assert isinstance(dev, real.CUdevice)
         major, minor = divmod(self.capability, 10)
         known = {"COMPUTE_CAPABILITY_MAJOR": major, "COMPUTE_CAPABILITY_MINOR": minor,
-                 "MULTIPROCESSOR_COUNT": 3, "COOPERATIVE_LAUNCH": 1}  # fmt: skip
+                 "MULTIPROCESSOR_COUNT": 3, "COOPERATIVE_LAUNCH": 1,
+                 "CLOCK_RATE": 1410000, "MEMORY_CLOCK_RATE": 1215000, "GLOBAL_MEMORY_BUS_WIDTH": 5120}  # fmt: skip
         return SUCCESS, known[attrib.name.removeprefix("CU_DEVICE_ATTRIBUTE_")]
 
     def cuDeviceGetName(self, length, dev):

@@ -6,13 +6,13 @@ import pytest
 
 from benchmarks.cuda import checks, main
 from benchmarks.cuda.desk import Desk
-from benchmarks.cuda.limits import Machine
 from benchmarks.cuda.worker import LIMITS, Worker
 from diffgraph.compiler import Net
 from diffgraph.language.module import load_text
 from diffgraph.passes.pipeline import optimize
 from diffgraph.runtime import device
 from diffgraph.runtime.executable import build
+from diffgraph.targets.cuda.machine import Machine
 from diffgraph.targets.cuda.simulated import SimulatedDriver
 
 

@@ -1,6 +1,7 @@
 """The driver, line by line: on a fake of the bindings that takes and gives what the real ones do."""
 
 import inspect
+import json
 import re
 
 import numpy as np
@@ -8,10 +9,12 @@ import pytest
 from cuda.bindings import driver as real
 from fake_driver import OUTPUTS, FakeDriver, installed
 
+from diffgraph.cli import main
 from diffgraph.compiler import Net
 from diffgraph.diagnostics import CompilerBug, DiffgraphError
+from diffgraph.inspect import bench
 from diffgraph.language.module import load_text
-from diffgraph.runtime import device, device_launch
+from diffgraph.runtime import device, device_launch, device_profile
 from diffgraph.targets.cuda.compile import linker_for
 from diffgraph.targets.cuda.driver import CudaDriver
 from diffgraph.targets.cuda.operations import Launch, Move
@@ -196,3 +199,23 @@ def test_epochs_of_a_run_upload_parameters_once(monkeypatch, rng):
         assert shapes.count((16, 6)) == shapes.count((16, 3)) == 1 + 3, "the data, once, and for each evaluation"
     finally:
         device.use(None)
+
+
+def test_bench(tmp_path, monkeypatch, capsys):
+    """Both modes, kernel by kernel, beside what the device says that it can do."""
+    installed(monkeypatch)
+    monkeypatch.setattr(device_profile, "TOGETHER", 2)
+    monkeypatch.setattr(bench, "PROFILED", 2)
+    path = tmp_path / "n.net"
+    path.write_text(NET)
+    device.use(CudaDriver())
+    try:
+        with pytest.raises(SystemExit) as end:
+            main(["bench", str(path), "--target", "cuda", "--steps", "1", "--json"])
+    finally:
+        device.use(None)
+    assert not end.value.code
+    found = json.loads(capsys.readouterr().out)
+    assert [m["mode"] for m in found["modes"]] == ["inference", "training"]
+    assert all(m["seconds per step"] > 0 and m["profile"] for m in found["modes"])
+    assert found["machine"]["flops"] == 2 * 64 * 3 * 1.41e9

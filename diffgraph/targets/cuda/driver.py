@@ -13,7 +13,6 @@ from diffgraph.diagnostics import CompilerBug, error
 from diffgraph.targets.cuda.compile import CAPABILITIES, linker_for, require
 from diffgraph.targets.cuda.operations import Launch, Operation
 
-
 #: A kernel that takes more shared memory than this must say so before it is started.
 _USUAL_SHARED = 48 * 1024
 
