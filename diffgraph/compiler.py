@@ -182,6 +182,10 @@ class Net(Compiler):
         if resume and last.exists():
             loop.resume(run, *safetensors.read(last), str(last))
             return
+        if self.target == "cuda":  # Nothing is left behind by a run that cannot begin.
+            from diffgraph.runtime.device import require_device
+
+            require_device()
         about = {"net": plan.net, "train": plan.name, "settings": self.own_settings, "fields": dict(overrides)}
         about |= {"seed": plan.seed, "batch": run.batch, "steps": run.total}
         about |= {"target": self.target, "precision": self.precision}

@@ -329,6 +329,11 @@ def use(driver: Driver | None) -> None:
         _libraries["device"] = DeviceLibrary(driver, default_cache())
 
 
+def require_device() -> None:
+    """An error where no device is in use and this machine has none."""
+    _library(None)
+
+
 def _library(driver: Driver | None) -> DeviceLibrary:
     """The library of a device; without one, of that in use."""
     if driver is not None:
