@@ -13,7 +13,7 @@ from diffgraph.language import syntax
 from diffgraph.language.apply import settings_scope, with_settings
 from diffgraph.language.arithmetic import constant_expr, describe, only_output
 from diffgraph.language.computing import computing
-from diffgraph.language.data_calls import DataCall, data_call
+from diffgraph.language.data_calls import OF_EVERY_SOURCE, DataCall, data_call
 from diffgraph.language.elaborate import net_name, net_value
 from diffgraph.language.module import Module
 from diffgraph.language.parser import parse_expression
@@ -274,6 +274,8 @@ class _Reader:
                 # It was given from outside, where settings of the net are given as well.
                 known = fields + [s.name for s in self._net().declaration.settings]
             hint = suggest(one.name, known) or f"there are {', '.join(fields)}"
+            if one.name in OF_EVERY_SOURCE:
+                hint = f"it is a setting of the data: `data csv(\"iris.csv\", {OF_EVERY_SOURCE[one.name]})`"
             raise error("DG605", f"a train block has no field `{one.name}`", place, help=hint)
         if one.scope is not None and one.name != "optimizer":
             raise error("DG608", f"`{one.name}` takes no `for`", one.scope.span)

@@ -69,6 +69,9 @@ NOISE = "u"
 #: The source whose keywords are formulas of columns, and those of its keywords that are settings.
 FORMULAS, FORMULA_SETTINGS = "function", ("n", "seed", "split", "standardize")
 
+#: Settings that every source takes, an example each; `seed` is a field of a train block as well.
+OF_EVERY_SOURCE = {"split": "split = 0.2", "standardize": "standardize = true"}
+
 
 def _is_formula(source: str, keyword: str) -> bool:
     return source == FORMULAS and keyword not in FORMULA_SETTINGS

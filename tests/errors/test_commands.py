@@ -71,6 +71,7 @@ def failure(capsys, *command, status=2):
         (["train", "model.net", "--set", "width"], "DG901", "name=value"),
         (["train", "model.net", "--set", "widht=3"], "DG605", "did you mean `width`?"),
         (["train", "model.net", "--set", "bacth=3"], "DG605", "did you mean `batch`?"),
+        (["train", "model.net", "--set", "standardize=true"], "DG605", "it is a setting of the data: `data csv("),
         (["train", "model.net", "--set", "batch=two"], "DG201", "batch=two"),
         (["train", "model.net", "--set", "batch=[2"], "DG130", "batch=[2"),
         (["train", "model.net", "--set", "batch=0.5"], "DG604", "batch=0.5"),
