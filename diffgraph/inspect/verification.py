@@ -13,7 +13,7 @@ from diffgraph.inspect.stages import gradient_program
 from diffgraph.ir.interpret import interpret
 from diffgraph.ir.program import Program
 from diffgraph.ir.verify import verify
-from diffgraph.passes.pipeline import stages
+from diffgraph.passes.pipeline import optimize, stages
 from diffgraph.runtime.executable import build
 
 #: Largest relative difference in float64 that is rounding.
@@ -42,7 +42,7 @@ class Step:
 
 def verify_net(net) -> list[Step]:
     """Compares the training program of a net (losses and gradients; without a loss, its outputs) after each pass, and as
-    compiled for the cpu, with the interpreter on the elaborated one. `net` is a `compiler.Net` in float64."""
+    compiled for the cpu (for many samples, and for a few), with the interpreter on the elaborated one. `net` is a `compiler.Net` in float64."""
     network = net.network(True)
     net.set_sizes({k: v for k, v in sample_sizes(network).items() if k != network.batch})
     network = net.network(True)
@@ -58,10 +58,12 @@ def verify_net(net) -> list[Step]:
         last = stage.program
     if net.target == "reference":
         return found
-    executable = build(last, target="cpu", precision="f64", threads=net.threads)
-    executable.bind({path: array for path, array in net.storage.items()})
-    given = {path: known[path] for path in executable.given}
-    found.append(_compare("cpu", last, executable.run(given), expected))
+    few = optimize(program, interleaved=False, fast=net.fast)
+    for name, compiled in (("cpu", last), *((("cpu, few samples", few),) if few != last else ())):
+        executable = build(compiled, target="cpu", precision="f64", threads=net.threads)
+        executable.bind({path: array for path, array in net.storage.items()})
+        given = {path: known[path] for path in executable.given}
+        found.append(_compare(name, compiled, executable.run(given), expected))
     return found
 
 

@@ -105,6 +105,8 @@ class _Join:
         self.changed = True
         names = {p.name for p in kept}
         own = [t for t in whole.terms if (p := _part(t)) is None or p.name not in names]
+        for part in kept:
+            own = [_read_at(t, part, whole.tensor.shape) for t in own]
         origin = whole.terms[0].provenance
         own = [Term(_kept(p, whole.tensor.operand), (kept[-1].name,), origin) for p in kept] + own
         self.made[name] = replace(whole, terms=tuple(own))
@@ -122,8 +124,8 @@ class _Join:
         terms = definition.terms
         if any(t.form.op != "sum" or not _stays(t.form.write, t.form, part, shape) for t in terms):
             return False
-        readers = {r for r in self.readers[part.name] if r != whole.tensor.name}
-        reads = [(t, slot) for r in readers for t in self.made[r].terms for slot, o in enumerate(t.operands) if o == part.name]
+        readers = [t for r in dict.fromkeys(self.readers[part.name]) for t in self.made[r].terms if _part(t) != part]
+        reads = [(t, slot) for t in readers for slot, o in enumerate(t.operands) if o == part.name]
         return all(_reads_inside(t.form, slot, part) for t, slot in reads)
 
     def _move(self, part: Part, whole: Definition, before: Sequence[Part]) -> None:

@@ -78,6 +78,9 @@ class Writer(ABC):
         self._temporaries = 0
         self._levels: dict[Expr, int] = {}
 
+    #: Place 0 of an axis.
+    first_place = "0"
+
     @abstractmethod
     def words(self, function: str, of_floats: bool) -> str:
         """The words for a scalar function, of floats or of ints and bools, with places for its arguments."""
@@ -114,6 +117,11 @@ class Writer(ABC):
     def statement(self, statement: Statement) -> None:
         lines = self.scopes[-1].lines
         match statement:
+            case Loop(axis, 1, body, start=None):
+                # Not a scope: what reads place 0 without naming the axis must not be computed before what is made there.
+                self.line(f"{self.axis(axis)} = {self.first_place}")
+                self.depth[axis] = len(self.scopes) - 1
+                self.statements(body)
             case Loop(axis, _, body, comment):
                 tail = f"  # {one_line(comment)}" if comment else ""
                 self.block(f"for {self.axis(axis)} in range({self._range(statement)}):{tail}", axis, body)

@@ -61,6 +61,12 @@ OTHERS = {
         d = concat(b, a, axis = 1)
         y[n] = sum[h](c[n, h] * d[n, h]) * max[i](a[n, i])
         output y""",
+    "read by another term of the whole": """input x[N, 40, 3]
+        a = relu(x)
+        b = a -> layernorm
+        c = concat(b, tanh(max(a, b)), a, axis = 1)
+        y[n] = sum[h, k](c[n, h, k]^3)
+        output y""",
     "a whole that is asked for": """input x[N, 1500]
         a[n, i] = sum[j](x[n, j] * x[n, i])
         b[n, i] = sum[j](a[n, j] * x[n, i])

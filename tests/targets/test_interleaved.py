@@ -57,6 +57,14 @@ def test_few_samples_are_not_interleaved(rng):
             net.parameters["linear1.bias"] = np.full(3, 2.0)
 
 
+def test_what_an_axis_of_one_element_holds_is_made_before_it_is_read(rng):
+    """The place on such an axis is 0 whatever its loop is: the mean must not be read before that loop."""
+    text = "net example {\ninput x[N, 24, 1, 2]\ny = x -> layernorm\noutput y\n}"
+    ours, theirs = (dg.loads(text, target=target, precision="f64") for target in ("cpu", "reference"))
+    x = rng.standard_normal((MANY - 1, 24, 1, 2))
+    np.testing.assert_allclose(ours(x=x)["y"], theirs(x=x)["y"], 1e-9, 1e-12)
+
+
 def test_filter_gradients_go_block_by_block():
     source = net_of("windows", "cpu").training_executable().source()
     assert "along=True" in source and ".pause(" in source
