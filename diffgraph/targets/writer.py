@@ -77,9 +77,7 @@ class Writer(ABC):
         self.buffers = [self._name(b.name) for b in kernel.buffers]
         self._temporaries = 0
         self._levels: dict[Expr, int] = {}
-
-    #: Place 0 of an axis.
-    first_place = "0"
+        self._scopes_of_stores: dict[int, list[_Scope]] = {}
 
     @abstractmethod
     def words(self, function: str, of_floats: bool) -> str:
@@ -117,11 +115,6 @@ class Writer(ABC):
     def statement(self, statement: Statement) -> None:
         lines = self.scopes[-1].lines
         match statement:
-            case Loop(axis, 1, body, start=None):
-                # Not a scope: what reads place 0 without naming the axis must not be computed before what is made there.
-                self.line(f"{self.axis(axis)} = {self.first_place}")
-                self.depth[axis] = len(self.scopes) - 1
-                self.statements(body)
             case Loop(axis, _, body, comment):
                 tail = f"  # {one_line(comment)}" if comment else ""
                 self.block(f"for {self.axis(axis)} in range({self._range(statement)}):{tail}", axis, body)
@@ -136,6 +129,7 @@ class Writer(ABC):
                 self._best(statement)
             case Store():
                 self._store(statement)
+                self.note_store(statement.buffer)
             case When(condition, inner):
                 self.block(f"if {self.cast(condition, 'bool')}:", None, inner)
             case _:
@@ -194,8 +188,22 @@ class Writer(ABC):
                 case Local(number):
                     return self.depth["local", number]
             found = max((self._level(c) for c in e.children), default=0)
+            if type(e) is Load and e.buffer in self._scopes_of_stores:
+                found = max(found, self._level_after(self._scopes_of_stores[e.buffer]))
             self._levels[e] = found
         return min(found, len(self.scopes) - 1)
+
+    def note_store(self, buffer: int) -> None:
+        """Says that a buffer is written in this scope: what is read of it from now on is not computed before."""
+        self._scopes_of_stores[buffer] = list(self.scopes)
+        self._levels.clear()
+
+    def _level_after(self, scopes: list[_Scope]) -> int:
+        """The outermost scope whose next line comes after a statement in some scopes."""
+        common = 0
+        while common + 1 < min(len(scopes), len(self.scopes)) and scopes[common + 1] is self.scopes[common + 1]:
+            common += 1
+        return common
 
     def value(self, e: Expr) -> str:
         """Text of a value at this place: a name, a literal, or an expression in parentheses."""

@@ -104,6 +104,8 @@ class _Emitter(Writer):
                 self.tiles.step(statement)
             case TileStore():
                 self.tiles.store(statement)
+                for _, place in statement.stores:
+                    self.note_store(place.buffer)
             case Prefetch(buffer, place):
                 self.line(f"prefetch({self.buffers[buffer]}, {self._flat(place)})")
             case _:

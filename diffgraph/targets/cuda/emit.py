@@ -54,8 +54,6 @@ def _parameters(buffers: tuple[Buffer, ...], precision: str) -> tuple[str, ...]:
 class _Emitter(Writer):
     """Places of threads and their meetings."""
 
-    first_place = "int32(0)"
-
     def __init__(self, kernel: Kernel, precision: str, device: Device):
         super().__init__(kernel, precision, NAMES)
         self.device = device
@@ -247,7 +245,7 @@ class _Emitter(Writer):
     # ------------------------------------------------------------------------------------------------- words
 
     def statement(self, statement: Statement) -> None:
-        if isinstance(statement, Loop) and statement.extent != 1:
+        if isinstance(statement, Loop):
             tail = f"  # {one_line(statement.comment)}" if statement.comment else ""
             head = f"for {self.axis(statement.axis)} in range(int32({self.size(statement.extent)})):{tail}"
             self.block(head, statement.axis, statement.body)
