@@ -183,7 +183,20 @@ class _Scheduler:
             bare = box.extents == shape or stays_inside(self.growth.readings.get(definition.tensor.name), box, shape)
             self._define_by_lattices(tensor, pieces, None if bare else box, definition.provenance)
         else:
+            pieces = self._without_transforms(tensor, pieces, definition.provenance)
             self._alone([tensor.name], self._accumulate(tensor, pieces, definition.provenance))
+
+    def _without_transforms(self, tensor: Tensor, pieces: tuple[Piece, ...], provenance: Provenance) -> tuple[Piece, ...]:
+        """The terms, of which one that is made between transforms is only a copy: it is a tensor of its own, made before."""
+        made = self.transformed.get(tensor.name)
+        own = next((p for p in pieces if made is not None and p == made.back[0].piece), None)
+        if own is None:
+            return pieces
+        alone = replace(tensor, name=f"{tensor.name}.transformed", shape=own.lattice.extents)
+        self.tensors[alone.name], self.memory[alone.name] = alone, alone.name
+        made, copy = apart(made, alone)
+        self._join(self._between_transforms(alone, (made.back[0].piece,), provenance, made))
+        return tuple(copy if p is own else p for p in pieces)
 
     def _member(self, tensor: Tensor, pieces: tuple[Piece, ...], provenance: Provenance) -> Member:
         """Terms that write one lattice as a member; what one of them is made of between transforms is part of it, or where
@@ -198,11 +211,7 @@ class _Scheduler:
             return member(tensor, pieces, provenance, self.machine)
         if all(follows(p, made.choice) for p in pieces if p is not own):
             return self._between_transforms(tensor, pieces, provenance, made)
-        alone = replace(tensor, name=f"{tensor.name}.transformed", shape=own.lattice.extents)
-        self.tensors[alone.name], self.memory[alone.name] = alone, alone.name
-        made, copy = apart(made, alone)
-        self._join(self._between_transforms(alone, (made.back[0].piece,), provenance, made))
-        return member(tensor, tuple(copy if p is own else p for p in pieces), provenance, self.machine)
+        return member(tensor, self._without_transforms(tensor, pieces, provenance), provenance, self.machine)
 
     def _in_shares(self, whole: Member) -> Member:
         """A sum that several cores take a share of as the sum of these, which are a tensor of their own, made before."""
@@ -279,9 +288,10 @@ class _Scheduler:
                 reads(self.name(operand), self.made_in[name])
         for at, group in enumerate(self.groups):
             # What only the schedule knows: which kernel reads what, and parts that are tensors of their own.
-            for own in group.members if isinstance(group, Group) else ():
-                for operand in own.operands:
-                    reads(operand, at)
+            members = group.members if isinstance(group, Group) else ()
+            alone = () if isinstance(group, Group) else [s.kernel for s in group if isinstance(s, Launch)]
+            for operand in (*(o for m in members for o in m.operands), *(b.name for k in alone for b in k.buffers)):
+                reads(operand, at)
         return found
 
     def _launch_rows(self, group: Group, kept: frozenset[str], provenance: Provenance) -> list[Step]:

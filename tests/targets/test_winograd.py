@@ -98,3 +98,18 @@ def test_one_kernel_makes_it_all():
     assert any(s.tensor.name.endswith("tiles") for s in optimize(program_of(text)).statements)
     assert not any(name.endswith(("tiles", "tiles_2", "products", "rows")) for name in made)
     assert not any(s.tensor.name.endswith("tiles") for s in optimize(program_of(text), target="cuda").statements)
+
+
+def test_a_map_that_another_reads_in_groups():
+    """The gradient by the map is a sum: what is made between transforms, and what writes other places than its own axes."""
+    body = """
+        input x[N, 32, 4, 16]
+        a = x -> conv(32, 3, pad = 2)
+        b = x -> conv(16, 3, pad = 1, groups = 2)
+        loss mean(a^2) + mean(b^3)"""
+    gradient = dg.loads(f"net both {{{body}\n}}").gradient(["x"])
+    assert any("products" in name for name in optimize(gradient).tensors), "one of them is made between transforms"
+    nets = [dg.loads(f"net both {{{body}\n}}", target=target, precision="f64", seed=1) for target in ("cpu", "reference")]
+    x = np.random.default_rng(0).standard_normal((3, 32, 4, 16))
+    ours, theirs = (net.gradients(x=x, wrt=["x"])[1]["x"] for net in nets)
+    np.testing.assert_allclose(ours, theirs, 1e-9, 1e-12 * float(np.abs(theirs).max()))
