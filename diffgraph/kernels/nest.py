@@ -349,15 +349,15 @@ class Nest:
     def _read(self, read: Read, piece: Piece, visit) -> Expr:
         name, operand = piece.operands[read.slot], piece.form.operands[read.slot]
         place = tuple(visit(p) for p in read.place)
-        at_hand = self._at_hand.get(name)
-        if at_hand and all(
-            extent == 1 or alone_index(p) == axis for p, axis, extent in zip(place, at_hand[1], operand.shape, strict=True)
-        ):
-            return at_hand[0]
         conditions: tuple[Inside, ...] = ()
         if read.otherwise is not None:
             pairs = zip(read.place, place, operand.shape)
             conditions = tuple(Inside(p, s) for r, p, s in pairs if not is_inside(r, s, piece.form.domain))
+        at_hand = self._at_hand.get(name)
+        if at_hand and not conditions and all(
+            extent == 1 or alone_index(p) == axis for p, axis, extent in zip(place, at_hand[1], operand.shape, strict=True)
+        ):
+            return at_hand[0]
         otherwise = visit(read.otherwise) if conditions else None
         return Load(self._buffer(name), self.address_in(name, place, operand.shape), conditions, otherwise)
 

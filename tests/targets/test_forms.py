@@ -83,6 +83,13 @@ CASES = {
         output g
         output e
     """,
+    "a window around a single element": """
+        input x[N, 1]
+        param w[3] = 0
+        h[n, i < 1] = 3 * x[n, i]
+        y[n, i < 1] = sum[p](w[p] * (h[n, i + 2 * p - 2] else 0.5))
+        output y
+    """,
     "softmax and norms": """
         input x[N, 33]
         output a = softmax(x)
