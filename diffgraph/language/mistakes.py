@@ -164,7 +164,7 @@ def _binding_as_comparison(stop: Stop) -> Diagnosis | None:
     """`if x = 3 {`"""
     if stop.token.kind != "=" or "==" not in stop.accepted:
         return None
-    if stop.first in ("output", "loss", "metric"):
+    if stop.first in ("output", "loss", "metric") and len(stop.read) > 1:
         element = stop.source.text[stop.read[1].start : stop.previous.end]
         help = f"bind it first: `{element} = ...`, then `{stop.first} {stop.read[1].text}`"
         return found("DG143", f"behind `{stop.first}` stands a name or an expression, not an element", stop.place, help)
