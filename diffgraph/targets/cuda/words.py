@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from diffgraph.ir.scalar import KERNEL_FUNCTIONS
 
 #: Names that generated kernels use beside their own.
@@ -53,6 +55,10 @@ _OF_FLOAT64 = {
 }
 
 
+#: A call of a function that is compiled for either precision.
+_KERNEL_FUNCTION = re.compile(rf"\b({'|'.join(f.__name__ for f in KERNEL_FUNCTIONS)})(?=\()")
+
+
 def text_of(function: str, default: str, precision: str | None, result: str) -> str:
     """The words for a scalar function of floats of a precision, or of ints and bools (None). `result`: the precision of
     the kernel."""
@@ -64,6 +70,7 @@ def text_of(function: str, default: str, precision: str | None, result: str) -> 
         return _OF_FLOAT32[function]
     if precision == "f64" and function in _OF_FLOAT64:
         return _OF_FLOAT64[function]
-    if any(f.__name__ in default for f in KERNEL_FUNCTIONS):
-        return f"{'single' if result == 'f32' else 'double'}_{default}"
+    own = _KERNEL_FUNCTION.sub(rf"{'single' if result == 'f32' else 'double'}_\1", default)
+    if own != default:
+        return own
     return (_OF_FLOATS if precision else _OF_INTS).get(function, default)
