@@ -223,21 +223,15 @@ class SimulatorLibrary:
         self.memories = {}
         self.launches = 0
 
-    def function(self, texts):
-        return self.load(None, texts.readable.source, texts.readable.parameters, None, None)
+    def ready(self, sources):
+        """Nothing is compiled ahead: kernels are Python."""
 
-    def entry(self, name):
-        from diffgraph.targets.cuda import common
-
-        entry = common.ENTRIES[name]
-        return self.load(None, entry.source, entry.parameters, None, None)
-
-    def load(self, text, readable, kinds, sizes, threads):
+    def load(self, source):
         from numba import cuda
 
         names = {}
-        exec(readable, names)
-        return cuda.jit(names["kernel"]), kinds
+        exec(source.readable, names)
+        return cuda.jit(names["kernel"]), source.kinds
 
     def allocate(self, size):
         memory = np.full(max(16, size) + 16, 255, np.uint8)
