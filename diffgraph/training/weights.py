@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from diffgraph.diagnostics import Diagnostic, DiffgraphError, Note, error, suggest
-from diffgraph.language.blocks import as_text
+from diffgraph.language.overrides import as_text
 
 #: How many names a message lists before it only counts them.
 MOST_NAMED = 6
