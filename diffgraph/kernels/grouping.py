@@ -9,8 +9,7 @@ from diffgraph.ir.dimension import product
 from diffgraph.ir.program import Tensor
 from diffgraph.kernels.chunks import stays_alone
 from diffgraph.kernels.grid import Device
-from diffgraph.kernels.member import Member, follows
-from diffgraph.kernels.nest import can_share, preserved_axes
+from diffgraph.kernels.member import Member, can_share, follows, preserved_axes
 from diffgraph.kernels.roles import Space
 from diffgraph.kernels.row_groups import common_space
 from diffgraph.kernels.steps import Step

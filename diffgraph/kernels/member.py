@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from diffgraph.ir.dimension import Size, product
 from diffgraph.ir.expression import Affine, Expr, Read
-from diffgraph.ir.form import Form
+from diffgraph.ir.form import Form, alone_index
 from diffgraph.ir.program import Provenance, Tensor
 from diffgraph.kernels.access import coefficient, cost, reads, step, strides, usual
 from diffgraph.kernels.contraction import Split, split
@@ -164,6 +164,31 @@ def _order_of_copy(pieces: tuple[Piece, ...]) -> tuple[int, ...] | None:
 def follows(piece: Piece, choice: Choice) -> bool:
     """Whether a pointwise term can be computed on the vectors of a tile of the same shape."""
     return can_follow(piece.form, piece.axes, choice)
+
+
+def can_share(reader: Member, tensor: str, preserved: int, depth: int) -> bool:
+    """Whether each read of a tensor by a member stays, in the first `depth` axes, at the very place that is written.
+    `preserved`: so many leading axes of the tensor are axes of the memory it is in (fewer than all for a view)."""
+    if depth > preserved:
+        return False
+    for piece in reader.pieces:
+        for read in reads(piece.form.body):
+            if piece.operands[read.slot] != tensor:
+                continue
+            pairs = zip(read.place, reader.axes_of(piece)[:depth], piece.form.operands[read.slot].shape)
+            if any(alone_index(p) != axis for p, axis, extent in pairs if extent != 1) or len(read.place) < depth:
+                return False
+    return True
+
+
+def preserved_axes(shape: Sequence[Size], source: Sequence[Size]) -> int:
+    """How many leading axes two views of one memory have in common; all of them only if they are the same."""
+    if tuple(shape) == tuple(source):
+        return len(shape)
+    count = 0
+    while count < min(len(shape), len(source)) and shape[count] == source[count]:
+        count += 1
+    return count
 
 
 def reduction_order(form: Form) -> tuple[int, ...]:

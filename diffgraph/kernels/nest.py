@@ -20,7 +20,7 @@ from diffgraph.ir.expression import Affine, Call, Const, Expr, Extent, Index, Re
 from diffgraph.ir.form import Form, alone_index
 from diffgraph.ir.program import Provenance, Tensor
 from diffgraph.ir.scalar import kind_of
-from diffgraph.kernels.access import FEW, address, reads, strides, usual
+from diffgraph.kernels.access import FEW, address, strides, usual
 from diffgraph.kernels.banded import Banded
 from diffgraph.kernels.bands import Chain
 from diffgraph.kernels.blocking import contraction, joined
@@ -44,7 +44,7 @@ from diffgraph.kernels.loops import (
     Update,
     nested,
 )
-from diffgraph.kernels.member import Member, Piece, reduction_order
+from diffgraph.kernels.member import Member, Piece, can_share, preserved_axes, reduction_order
 from diffgraph.kernels.resident import Resident
 from diffgraph.kernels.roles import Space
 from diffgraph.kernels.rows import Rows
@@ -59,21 +59,6 @@ IDENTITY = {
     "any": (False, False),
     "all": (True, True),
 }
-
-
-def can_share(reader: Member, tensor: str, preserved: int, depth: int) -> bool:
-    """Whether each read of a tensor by a member stays, in the first `depth` axes, at the very place that is written.
-    `preserved`: so many leading axes of the tensor are axes of the memory it is in (fewer than all for a view)."""
-    if depth > preserved:
-        return False
-    for piece in reader.pieces:
-        for read in reads(piece.form.body):
-            if piece.operands[read.slot] != tensor:
-                continue
-            pairs = zip(read.place, reader.axes_of(piece)[:depth], piece.form.operands[read.slot].shape)
-            if any(alone_index(p) != axis for p, axis, extent in pairs if extent != 1) or len(read.place) < depth:
-                return False
-    return True
 
 
 class Nest:
@@ -420,16 +405,6 @@ class Nest:
     def _local(self, kind: str) -> Local:
         self._locals += 1
         return Local(self._locals - 1, kind)
-
-
-def preserved_axes(shape: Sequence[Size], source: Sequence[Size]) -> int:
-    """How many leading axes two views of one memory have in common; all of them only if they are the same."""
-    if tuple(shape) == tuple(source):
-        return len(shape)
-    count = 0
-    while count < min(len(shape), len(source)) and shape[count] == source[count]:
-        count += 1
-    return count
 
 
 def _as_expr(size: Size) -> Expr:

@@ -220,7 +220,7 @@ def _is_index(e: Expr, axis: int) -> bool:
 
 
 def reads_own_row(role: Role, member: Member, tensor: str, preserved: int) -> bool:
-    """Whether a member reads a tensor only in the row where it is itself. preserved: see `nest.can_share`."""
+    """Whether a member reads a tensor only in the row where it is itself. preserved: see `member.can_share`."""
     rank = len(role.outer[0])
     return preserved >= rank and all(
         [alone_index(p) for p in read.place[:rank]] == list(outer)

@@ -9,8 +9,7 @@ from diffgraph.ir.expression import Call
 from diffgraph.ir.form import Form
 from diffgraph.ir.program import Tensor
 from diffgraph.kernels.access import nodes
-from diffgraph.kernels.member import Member
-from diffgraph.kernels.nest import preserved_axes
+from diffgraph.kernels.member import Member, preserved_axes
 from diffgraph.kernels.roles import ACROSS, ROW, SCALAR, Role, Space, reads_own_row, role_of, spaces_of
 
 #: Definitions in one kernel: those that go through rows are short for what they do.

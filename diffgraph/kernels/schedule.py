@@ -186,10 +186,14 @@ class _Scheduler:
             pieces = self._without_transforms(tensor, pieces, definition.provenance)
             self._alone([tensor.name], self._accumulate(tensor, pieces, definition.provenance))
 
+    def _between(self, tensor: Tensor, pieces: Sequence[Piece]) -> tuple[Transformed | None, Piece | None]:
+        """How a tensor is made between transforms, and which of its terms that is; None if none is."""
+        made = self.transformed.get(tensor.name)
+        return made, next((p for p in pieces if made is not None and p == made.back[0].piece), None)
+
     def _without_transforms(self, tensor: Tensor, pieces: tuple[Piece, ...], provenance: Provenance) -> tuple[Piece, ...]:
         """The terms, of which one that is made between transforms is only a copy: it is a tensor of its own, made before."""
-        made = self.transformed.get(tensor.name)
-        own = next((p for p in pieces if made is not None and p == made.back[0].piece), None)
+        made, own = self._between(tensor, pieces)
         if own is None:
             return pieces
         alone = replace(tensor, name=f"{tensor.name}.transformed", shape=own.lattice.extents)
@@ -205,8 +209,7 @@ class _Scheduler:
             made = self.cases[tensor.name]
             self.made_in.update((name, len(self.groups)) for name in made.names)
             return Member(tensor, pieces, "cases", provenance, made)
-        made = self.transformed.get(tensor.name)
-        own = next((p for p in pieces if made is not None and p == made.back[0].piece), None)
+        made, own = self._between(tensor, pieces)
         if own is None:
             return member(tensor, pieces, provenance, self.machine)
         if all(follows(p, made.choice) for p in pieces if p is not own):
