@@ -42,7 +42,8 @@ class Step:
 
 def verify_net(net) -> list[Step]:
     """Compares the training program of a net (losses and gradients; without a loss, its outputs) after each pass, and as
-    compiled for the cpu (for many samples, and for a few), with the interpreter on the elaborated one. `net` is a `compiler.Net` in float64."""
+    compiled for the cpu (for many samples, and for a few), with the interpreter on the elaborated one. `net` is a
+    `compiler.Net` in float64."""
     network = net.network(True)
     net.set_sizes({k: v for k, v in sample_sizes(network).items() if k != network.batch})
     network = net.network(True)
@@ -59,7 +60,8 @@ def verify_net(net) -> list[Step]:
     if net.target == "reference":
         return found
     few = optimize(program, interleaved=False, fast=net.fast)
-    for name, compiled in (("cpu", last), *((("cpu, few samples", few),) if few != last else ())):
+    ways = {"cpu": last} | ({"cpu, few samples": few} if few != last else {})
+    for name, compiled in ways.items():
         executable = build(compiled, target="cpu", precision="f64", threads=net.threads)
         executable.bind({path: array for path, array in net.storage.items()})
         given = {path: known[path] for path in executable.given}

@@ -6,7 +6,7 @@ inputs, results of training. This module reads the claim; whoever runs programs 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
 from typing import Any, Protocol
 

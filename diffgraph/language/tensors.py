@@ -19,7 +19,6 @@ from diffgraph.language.arithmetic import (
     constant_expr,
     constant_kind,
     describe,
-    is_tensor,
     materialize,
     only_output,
     show_shape,

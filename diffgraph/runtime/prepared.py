@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-import numpy as np
 
 from diffgraph.ir.dimension import evaluate
 from diffgraph.ir.program import Program
